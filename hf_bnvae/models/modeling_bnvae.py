@@ -1,0 +1,355 @@
+"""LSTM text VAEs: the encoder with its posterior, and the whole model with its decoder."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import ModelOutput
+
+from .configuration_bnvae import BnVaeConfig
+from .decoders import DECODERS, LstmState
+from .objectives import IGNORED, kl_objective, negative_elbo, reconstruction_loss, token_nll
+from .posteriors import POSTERIORS, BatchNormPosterior, DiagonalGaussian
+
+DEFAULT_MAX_NEW_TOKENS = 128
+
+
+@dataclass
+class BnVaeModelOutput(ModelOutput):
+    """What the encoder knows of a batch.
+
+    Args:
+        posterior_mean: μ of q(z|x), `(batch, latent_size)`.
+        posterior_logvar: log σ² of q(z|x), `(batch, latent_size)`.
+        latents: samples of q(z|x), `(batch, num_samples, latent_size)`.
+        kl: KL(q(z|x) ‖ p(z)) of each sentence in nats, `(batch,)`.
+    """
+
+    posterior_mean: torch.FloatTensor | None = None
+    posterior_logvar: torch.FloatTensor | None = None
+    latents: torch.FloatTensor | None = None
+    kl: torch.FloatTensor | None = None
+
+
+@dataclass
+class BnVaeOutput(ModelOutput):
+    """What the whole model makes of a batch. Losses are means over sentences, in nats per sentence.
+
+    Args:
+        loss: reconstruction_loss + kl_weight · KL; given `labels`.
+        reconstruction_loss: −log p(x|z) at the sampled z; given `labels`.
+        kl: KL(q(z|x) ‖ p(z)), unweighted.
+        logits: `(batch · num_samples, length, vocab_size)`; left out in training unless asked for, because the loss
+            needs no logits of padding.
+        past_key_values: the decoder's `LstmState`.
+        posterior_mean, posterior_logvar, latents: as in `BnVaeModelOutput`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    reconstruction_loss: torch.FloatTensor | None = None
+    kl: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: LstmState | None = None
+    posterior_mean: torch.FloatTensor | None = None
+    posterior_logvar: torch.FloatTensor | None = None
+    latents: torch.FloatTensor | None = None
+
+
+class BnVaePreTrainedModel(PreTrainedModel):
+    config_class = BnVaeConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = False
+    _keep_in_fp32_modules_strict = {"running_mean", "running_var"}
+
+    def _init_weights(self, module):
+        scale = self.config.initializer_range
+        if isinstance(module, nn.Embedding):
+            scale = self.config.embedding_initializer_range
+            init.uniform_(module.weight, -scale, scale)
+        elif isinstance(module, (nn.Linear, nn.LSTM)):
+            for parameter in module.parameters(recurse=False):
+                init.uniform_(parameter, -scale, scale)
+        elif hasattr(module, "running_var"):
+            init.zeros_(module.shift)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+            init.zeros_(module.num_batches_tracked)
+
+
+class BnVaeModel(BnVaePreTrainedModel):
+    """The inference network: word vectors, a single-layer LSTM, and the posterior over latents.
+
+    Example:
+
+        model = AutoModel.from_pretrained(folder)
+        vectors = model.encode(**tokenizer(texts, padding=True, return_tensors="pt"))
+    """
+
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
+
+    def __init__(self, config: BnVaeConfig):
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
+        self.posterior = POSTERIORS[config.posterior](config)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.embedding
+
+    def set_input_embeddings(self, value):
+        self.embedding = value
+
+    def infer(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> DiagonalGaussian:
+        """The posterior q(z|x) of `(batch, length)` token ids, padded on the right."""
+        return self.posterior(self._last_state(input_ids, attention_mask))
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        latents: torch.Tensor | None = None,
+        num_samples: int = 1,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> BnVaeModelOutput | tuple:
+        """Infer the posterior of `(batch, length)` token ids and draw `num_samples` latents of it.
+
+        Given `latents` `(batch, latent_size)`, they are handed through and nothing is inferred: `generate(latents=z)`
+        relies on that.
+        """
+        if latents is not None:
+            output = BnVaeModelOutput(latents=latents.unsqueeze(1))
+        else:
+            posterior = self.infer(input_ids, attention_mask)
+            output = BnVaeModelOutput(
+                posterior_mean=posterior.mean,
+                posterior_logvar=posterior.logvar,
+                latents=posterior.rsample(num_samples),
+                kl=posterior.kl().sum(-1),
+            )
+        return output if return_dict is not False else output.to_tuple()
+
+    @torch.no_grad()
+    def encode(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **kwargs
+    ) -> torch.Tensor:
+        """Latents of sentences, `(batch, latent_size)`: the posterior mean, or one sample of the posterior."""
+        posterior = self.infer(input_ids, attention_mask)
+        return posterior.rsample(1).squeeze(1) if sample else posterior.mean
+
+    @torch.no_grad()
+    def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
+        """Make the stored normalisation statistics the exact ones of a data set, by an encoder-only pass.
+
+        Does nothing for a posterior that stores none.
+
+        Args:
+            batches: mappings with `input_ids` and, where there is padding, `attention_mask`. Under
+                `torch.distributed` each process passes its own share.
+
+        Raises:
+            ValueError: when the batches hold fewer than two sentences.
+        """
+        if isinstance(self.posterior, BatchNormPosterior):
+            self.posterior.recompute_statistics(
+                self._last_state(batch["input_ids"].to(self.device), _moved(batch.get("attention_mask"), self.device))
+                for batch in batches
+            )
+
+    def _last_state(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        if attention_mask is None:
+            attention_mask = input_ids != self.config.pad_token_id
+        states, _ = self.lstm(self.embedding(input_ids))
+        last = (attention_mask.long().sum(-1) - 1).clamp(min=0)
+        return states[torch.arange(states.size(0), device=states.device), last]
+
+
+class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
+    """The whole text VAE: p(z), q(z|x) and p(x|z).
+
+    `generate(input_ids)` reconstructs from the posterior mean, `generate(latents=z)` decodes z; both take every
+    option of `transformers`' own `generate`.
+    """
+
+    _tied_weights_keys = {"decoder.output.weight": "decoder.embedding.weight"}
+
+    def __init__(self, config: BnVaeConfig):
+        super().__init__(config)
+        self.model = BnVaeModel(config)
+        self.decoder = DECODERS[config.decoder](config)
+        self.post_init()
+        self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+    def get_encoder(self, *args, **kwargs):
+        return self.model
+
+    def get_input_embeddings(self):
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self):
+        return self.decoder.output
+
+    def set_output_embeddings(self, value):
+        self.decoder.output = value
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        latents: torch.Tensor | None = None,
+        encoder_outputs: BnVaeModelOutput | BaseModelOutput | None = None,
+        past_key_values: LstmState | None = None,
+        num_samples: int = 1,
+        kl_weight: float | torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        return_logits: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> BnVaeOutput | tuple:
+        """One pass of encoder, posterior and decoder.
+
+        Args:
+            input_ids: `(batch, length)`, start and end symbols included.
+            attention_mask: `(batch, length)`; by default everything but padding.
+            decoder_input_ids: `(batch, length)`; by default `labels` shifted right behind the start symbol.
+            labels: `(batch, length)` of the words to predict, the end symbol included and the start symbol not; −100
+                on padding.
+            latents: `(batch, latent_size)` to decode instead of the encoder's.
+            encoder_outputs: decode its posterior mean instead of a sample (generation).
+            past_key_values: the state to go on from.
+            num_samples: latents drawn for each sentence; the losses are averaged over them.
+            kl_weight: weight of the KL in `loss`; `config.kl_weight` by default.
+            return_logits: by default in evaluation only.
+        """
+        posterior_mean = posterior_logvar = kl = None
+        if latents is not None:
+            latents = latents.unsqueeze(1)
+        elif encoder_outputs is not None:
+            mean = getattr(encoder_outputs, "posterior_mean", None)
+            latents = encoder_outputs[0] if mean is None else mean.unsqueeze(1)
+        else:
+            posterior = self.model.infer(input_ids, attention_mask)
+            posterior_mean, posterior_logvar = posterior.mean, posterior.logvar
+            latents = posterior.rsample(num_samples)
+            kl = kl_objective(posterior.kl())
+
+        if decoder_input_ids is None:
+            if labels is None:
+                raise ValueError("the decoder needs labels or decoder_input_ids")
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        samples = latents.size(1)
+        if samples > 1:
+            decoder_input_ids = decoder_input_ids.repeat_interleave(samples, 0)
+            labels = labels.repeat_interleave(samples, 0) if labels is not None else None
+        outputs, state = self.decoder(decoder_input_ids, latents.flatten(0, 1), past_key_values)
+
+        if return_logits is None:
+            return_logits = not self.training
+        logits = self.decoder.logits(outputs) if return_logits else None
+        loss = reconstruction = None
+        if labels is not None:
+            words = labels != IGNORED
+            word_logits = self.decoder.logits(outputs[words]) if logits is None else logits[words]
+            reconstruction = reconstruction_loss(token_nll(word_logits, labels[words]), labels.size(0))
+            loss = reconstruction
+            if kl is not None:
+                loss = negative_elbo(reconstruction, kl, self.config.kl_weight if kl_weight is None else kl_weight)
+
+        output = BnVaeOutput(
+            loss=loss,
+            reconstruction_loss=reconstruction,
+            kl=kl,
+            logits=logits,
+            past_key_values=state if use_cache is not False else None,
+            posterior_mean=posterior_mean,
+            posterior_logvar=posterior_logvar,
+            latents=latents,
+        )
+        return output if return_dict is not False else output.to_tuple()
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
+        """`labels` behind the start symbol, without their last column, padding restored."""
+        start = labels.new_full((labels.size(0), 1), self.config.decoder_start_token_id)
+        shifted = torch.cat([start, labels[:, :-1]], 1)
+        return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
+
+    def encode(self, *args, **kwargs) -> torch.Tensor:
+        """See `BnVaeModel.encode`."""
+        return self.model.encode(*args, **kwargs)
+
+    def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
+        """See `BnVaeModel.recompute_statistics`."""
+        self.model.recompute_statistics(batches)
+
+    def decode(self, latents: torch.Tensor, **generation_options) -> torch.LongTensor:
+        """Token ids `(batch, length)` generated from `(batch, latent_size)`."""
+        return self.generate(latents=latents.to(self.device), **generation_options)
+
+    def reconstruct(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None, **generation_options
+    ) -> torch.LongTensor:
+        """Token ids generated from the posterior mean of each sentence."""
+        return self.decode(self.encode(input_ids, attention_mask), **generation_options)
+
+    def sample(
+        self, num_samples: int = 1, generator: torch.Generator | None = None, **generation_options
+    ) -> torch.LongTensor:
+        """Token ids `(num_samples, length)` generated from draws of the prior."""
+        return self.decode(self.model.posterior.sample_prior(num_samples, generator), **generation_options)
+
+    def interpolate(
+        self, a: torch.Tensor, b: torch.Tensor, steps: int = 5, mode: str = "slerp", **generation_options
+    ) -> torch.LongTensor:
+        """Token ids `(steps, length)` generated along the way from a to b, both ends included.
+
+        Args:
+            a, b: two latents `(latent_size,)`, or the token ids `(length,)` of two sentences.
+            mode: `"slerp"` along the arc, on which Gaussian latents keep their usual length, or `"linear"`.
+        """
+        a, b = (end if end.is_floating_point() else self.encode(end.unsqueeze(0).to(self.device))[0] for end in (a, b))
+        return self.decode(interpolate_latents(a, b, steps, mode), **generation_options)
+
+
+def interpolate_latents(a: torch.Tensor, b: torch.Tensor, steps: int, mode: str = "slerp") -> torch.Tensor:
+    """`(steps, latent_size)` points from a to b, spherical or linear.
+
+    Where the two directions are parallel or one of the ends is 0 there is no arc, and the path is linear.
+
+    Raises:
+        ValueError: for fewer than two steps or an unknown mode.
+    """
+    if steps < 2:
+        raise ValueError(f"an interpolation needs at least 2 steps, got {steps}")
+    if mode not in ("slerp", "linear"):
+        raise ValueError(f"mode must be 'slerp' or 'linear', got {mode!r}")
+    share = torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype).unsqueeze(1)
+    norms = a.norm() * b.norm()
+    cosine = (a @ b / norms).clamp(-1, 1) if norms > 0 else torch.ones_like(norms)
+    angle = torch.arccos(cosine)
+    if mode == "linear" or math.isclose(float(torch.sin(angle)), 0.0, abs_tol=1e-4):
+        return (1 - share) * a + share * b
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def _moved(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
+    return tensor if tensor is None else tensor.to(device)
+
+
+__all__ = ["BnVaeForConditionalGeneration", "BnVaeModel", "BnVaePreTrainedModel"]

@@ -1,0 +1,26 @@
+"""The training objective: every term of every loss, in nats per sentence."""
+
+import torch
+import torch.nn.functional as F
+
+IGNORED = -100
+
+
+def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """−log p(token) in nats of `(rows, vocab_size)` logits at `(rows,)` targets: `(rows,)`, fp32."""
+    return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def reconstruction_loss(token_losses: torch.Tensor, num_sentences: int) -> torch.Tensor:
+    """Token losses summed over each sentence and averaged over sentences."""
+    return token_losses.sum() / num_sentences
+
+
+def kl_objective(kl: torch.Tensor) -> torch.Tensor:
+    """The KL term of the loss from `(batch, latent_size)`: summed over dimensions, averaged over sentences."""
+    return kl.sum(-1).mean()
+
+
+def negative_elbo(reconstruction: torch.Tensor, kl: torch.Tensor, kl_weight: float | torch.Tensor) -> torch.Tensor:
+    """rec + weight · KL (Eq. 1 with its sign turned, at weight 1)."""
+    return reconstruction + kl_weight * kl

@@ -18,12 +18,11 @@ class DiagonalGaussian:
     mean: torch.Tensor
     logvar: torch.Tensor
 
-    def rsample(self, num_samples: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Reparameterised samples, `(batch, num_samples, latent_size)`."""
-        batch, latent_size = self.mean.shape
-        noise = torch.randn(
-            batch, num_samples, latent_size, generator=generator, device=self.mean.device, dtype=self.mean.dtype
-        )
+    def rsample(self, num_samples: int = 1, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Reparameterised samples, `(batch, num_samples, latent_size)`, made of standard normal `noise` if given."""
+        if noise is None:
+            batch, latent_size = self.mean.shape
+            noise = torch.randn(batch, num_samples, latent_size, device=self.mean.device, dtype=self.mean.dtype)
         return self.mean.unsqueeze(1) + noise * (0.5 * self.logvar).exp().unsqueeze(1)
 
     def kl(self) -> torch.Tensor:

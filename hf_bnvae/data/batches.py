@@ -1,0 +1,146 @@
+"""From sentences to padded batches: encoding, length bucketing, collation."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from datasets import Dataset
+from torch.utils.data import Sampler
+from transformers import PreTrainedTokenizerBase
+
+from ..models.objectives import IGNORED
+from .corpora import Corpus
+
+BUCKET_WINDOW = 20
+
+
+def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Dataset]:
+    """Token ids and their number for every sentence; longer ones are cut to `max_length` tokens, ends included.
+
+    The corpus's reports then also count the cut sentences and the tokens kept.
+    """
+
+    def encode(rows):
+        whole = tokenizer(rows["text"], truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
+        kept = [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in whole]
+        return {
+            "input_ids": kept,
+            "length": [len(ids) for ids in kept],
+            "truncated": [len(ids) > max_length for ids in whole],
+        }
+
+    encoded = {}
+    for split, dataset in corpus.splits.items():
+        ids = dataset.map(encode, batched=True, remove_columns=["text"], keep_in_memory=True, desc=f"Encoding {split}")
+        report = corpus.reports[split]
+        report.truncated = sum(ids["truncated"])
+        report.tokens = sum(ids["length"]) - len(ids)
+        encoded[split] = ids.remove_columns("truncated")
+    return encoded
+
+
+@dataclass
+class VaeCollator:
+    """Pads a list of encoded sentences on the right: `input_ids`, `attention_mask`, and `labels` behind the start.
+
+    `labels` are the words to predict with the end symbol, −100 on padding. Class labels come along as
+    `class_labels` for `keep_class_labels`.
+    """
+
+    pad_token_id: int
+    keep_class_labels: bool = False
+
+    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+        longest = int(lengths.max())
+        input_ids = torch.tensor(
+            [row["input_ids"] + [self.pad_token_id] * (longest - len(row["input_ids"])) for row in rows]
+        )
+        attention_mask = (torch.arange(longest) < lengths.unsqueeze(1)).long()
+        labels = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, IGNORED)
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        if self.keep_class_labels:
+            batch["class_labels"] = torch.tensor([row["label"] for row in rows])
+        return batch
+
+
+class LengthBucketSampler(Sampler[list[int]]):
+    """Batches of sentences of equal or near-equal length, in a new order every epoch; each sentence comes once.
+
+    A remainder of one sentence joins a neighbouring batch, because one sentence has no batch statistics. The order of
+    an epoch depends on `seed` and the epoch alone, so that a resumed run sees the batches that it would have seen.
+
+    Args:
+        lengths: the length of each sentence.
+        batch_size: sentences in a batch (one more where a lone sentence joined).
+        equal: only sentences of one length together. Else windows of 20 batches are shuffled together and sorted by
+            length within.
+        seed: of the shuffling; without `shuffle` it is not used.
+        shuffle: False keeps one fixed order, sorted by length (evaluation).
+    """
+
+    def __init__(
+        self, lengths: list[int], batch_size: int, equal: bool = False, seed: int = 0, shuffle: bool = True
+    ):
+        if not lengths:
+            raise ValueError("no sentences to make batches of")
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.equal = equal
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = False
+        self.epoch = 0
+        self._num_batches = len(self._batches(random.Random(0)))
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = random.Random(f"{self.seed}-{self.epoch}")
+        batches = self._batches(generator)
+        if self.shuffle:
+            generator.shuffle(batches)
+        yield from batches
+
+    def _batches(self, generator: random.Random) -> list[list[int]]:
+        order = list(range(len(self.lengths)))
+        if self.shuffle:
+            generator.shuffle(order)
+        if self.equal:
+            return self._equal_batches(order)
+        window = BUCKET_WINDOW * self.batch_size if self.shuffle else len(order)
+        in_order: list[int] = []
+        for start in range(0, len(order), window):
+            in_order += sorted(order[start : start + window], key=self.lengths.__getitem__)
+        return self._cut(in_order)
+
+    def _equal_batches(self, order: list[int]) -> list[list[int]]:
+        by_length = defaultdict(list)
+        for index in order:
+            by_length[self.lengths[index]].append(index)
+        batches: list[list[int]] = []
+        lone: list[int] = []
+        for length in sorted(by_length):
+            group = lone + by_length[length]
+            lone = []
+            if len(group) == 1:
+                lone = group
+            else:
+                batches += self._cut(group)
+        if lone and batches:
+            batches[-1] += lone
+        elif lone:
+            batches.append(lone)
+        return batches
+
+    def _cut(self, indices: list[int]) -> list[list[int]]:
+        batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
+        if len(batches) > 1 and len(batches[-1]) == 1 and self.batch_size > 1:
+            batches[-2] += batches.pop()
+        return batches

@@ -1,0 +1,228 @@
+"""From files, folders and names to `datasets.DatasetDict`s of sentences."""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, Features, Value, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+
+from .pydocs import pydocs_splits
+
+BUILT_IN = ("pydocs",)
+SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
+BUILDERS = {
+    ".txt": "text",
+    ".tsv": "csv",
+    ".csv": "csv",
+    ".jsonl": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+USUAL_TEXT_COLUMNS = ("text", "sentence")
+USUAL_LABEL_COLUMNS = ("label", "labels")
+
+
+class CorpusError(ValueError):
+    """Bad input data: one sentence that names the file, line or column and the remedy."""
+
+
+@dataclass
+class CorpusReport:
+    """What became of the lines of one split.
+
+    Args:
+        lines: examples read.
+        empty: examples left out because they hold nothing but white space.
+        truncated: examples cut at `max_length` tokens.
+        tokens: tokens kept, the end symbol counted and the start symbol not.
+    """
+
+    lines: int = 0
+    empty: int = 0
+    truncated: int = 0
+    tokens: int = 0
+
+    def __str__(self) -> str:
+        kept = self.lines - self.empty
+        parts = [f"{kept:,} sentences, {self.tokens:,} tokens"]
+        if self.empty:
+            parts.append(f"{self.empty:,} of {self.lines:,} lines empty and left out")
+        if self.truncated:
+            parts.append(f"{self.truncated:,} over-long and cut")
+        return "; ".join(parts)
+
+
+@dataclass
+class Corpus:
+    """Sentences by split (`train`, `validation`, `test`), in a column `text` and, where there are any, `label`."""
+
+    splits: DatasetDict
+    reports: dict[str, CorpusReport] = field(default_factory=dict)
+    name: str = ""
+
+
+def load_corpus(
+    dataset_name: str | None = None,
+    files: dict[str, str | None] | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    max_samples: dict[str, int | None] | None = None,
+) -> Corpus:
+    """Read a corpus.
+
+    Args:
+        dataset_name: `"pydocs"` (built in), a local folder that holds `train`, `valid` or `validation`, and `test`
+            files, or the id of a dataset on the Hub.
+        files: a path for each of `train`, `validation`, `test` (txt, tsv, csv, jsonl, parquet); they win over the
+            splits of `dataset_name`.
+        text_column, label_column: a column's name, or its number from 0. By default `text` or `sentence` (or the only
+            column there is), and `label` where there is one.
+        max_samples: keep at most the first so many examples of a split.
+
+    Raises:
+        CorpusError: for input that cannot be read, in one sentence.
+    """
+    paths = {split: Path(path) for split, path in (files or {}).items() if path is not None}
+    loaded: dict[str, Dataset] = {}
+    if dataset_name is not None:
+        loaded.update(_load_named(dataset_name))
+    loaded.update({split: _load_file(path) for split, path in paths.items()})
+    if not loaded:
+        raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
+
+    corpus = Corpus(DatasetDict(), name=dataset_name or str(next(iter(paths.values()))))
+    for split, dataset in loaded.items():
+        source = str(paths.get(split, f"{dataset_name} ({split})"))
+        limit = (max_samples or {}).get(split)
+        if limit is not None:
+            dataset = dataset.select(range(min(limit, len(dataset))))
+        dataset = _with_standard_columns(dataset, source, text_column, label_column)
+        report = CorpusReport(lines=len(dataset))
+        kept = [row for row, text in enumerate(dataset["text"]) if text and not text.isspace()]
+        report.empty = len(dataset) - len(kept)
+        if not kept:
+            raise CorpusError(f"{source} holds no sentence: all of its {len(dataset):,} lines are empty")
+        corpus.splits[split] = dataset if not report.empty else dataset.select(kept)
+        corpus.reports[split] = report
+    return corpus
+
+
+def _load_named(name: str) -> dict[str, Dataset]:
+    if name in BUILT_IN:
+        return {split: Dataset.from_dict({"text": sentences}) for split, sentences in pydocs_splits().items()}
+    folder = Path(name)
+    if folder.is_dir():
+        found = {split: _find_split(folder, stems) for split, stems in SPLIT_NAMES.items()}
+        if found["train"] is None and found["test"] is None:
+            raise CorpusError(
+                f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
+                f"{', '.join(BUILDERS)}"
+            )
+        return {split: _load_file(path) for split, path in found.items() if path is not None}
+    try:
+        hub_splits = load_dataset(name)
+    except DatasetNotFoundError as error:
+        raise CorpusError(
+            f"--dataset_name {name!r} is no built-in corpus ({', '.join(BUILT_IN)}), no local folder, and no dataset "
+            "that the Hub knows or lets you read"
+        ) from error
+    except (OSError, ConnectionError, ValueError) as error:
+        raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {str(error).splitlines()[0]}") from error
+    return {
+        split: hub_splits[stem] for split, stems in SPLIT_NAMES.items() for stem in stems if stem in hub_splits
+    }
+
+
+def _find_split(folder: Path, stems: tuple[str, ...]) -> Path | None:
+    candidates = [folder / f"{stem}{suffix}" for stem in stems for suffix in BUILDERS]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _load_file(path: Path) -> Dataset:
+    builder = BUILDERS.get(path.suffix.lower())
+    if builder is None:
+        raise CorpusError(f"{path} has the unknown ending {path.suffix!r}: use one of {', '.join(BUILDERS)}")
+    if not path.is_file():
+        raise CorpusError(f"{path} does not exist")
+    if path.stat().st_size == 0:
+        raise CorpusError(f"{path} is empty")
+    if builder != "parquet":
+        _check_utf8(path)
+    if builder == "text":
+        with path.open(encoding="utf-8") as lines:
+            return Dataset.from_dict({"text": [line.rstrip("\n") for line in lines]})
+    options = _table_options(path) if builder == "csv" else {}
+    try:
+        return load_dataset(builder, data_files=str(path.resolve()), split="train", **options)
+    except Exception as error:  # the builders raise many kinds, and wrap them in one another
+        cause = error.__cause__ or error
+        raise CorpusError(
+            f"{path} could not be read as {path.suffix[1:]}: {str(cause).strip().splitlines()[0]}"
+        ) from error
+
+
+def _check_utf8(path: Path) -> None:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                raise CorpusError(f"{path}, line {number}: not UTF-8; convert the file to UTF-8") from None
+
+
+def _table_options(path: Path) -> dict:
+    """Options for the csv builder: every column a string, and nothing (`NA`, `null`, quotes) read as anything else."""
+    tabs = path.suffix.lower() == ".tsv"
+    separator = "\t" if tabs else ","
+    with path.open(encoding="utf-8", newline="") as file:
+        first_row = file.readline().rstrip("\r\n").split("\t") if tabs else next(csv.reader(file))
+        has_header = not (tabs and len(first_row) == 2 and first_row[0].isdigit() and _first_column_is_whole(file))
+    columns = first_row if has_header else ["label", "text"]
+    return {
+        "sep": separator,
+        "quoting": csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
+        "header": 0 if has_header else None,
+        "names": columns,
+        "features": Features({column: Value("string") for column in columns}),
+        "keep_default_na": False,
+        "skip_blank_lines": False,
+    }
+
+
+def _first_column_is_whole(rows) -> bool:
+    return all(row.split("\t", 1)[0].strip().isdigit() for row in rows if row.strip())
+
+
+def _with_standard_columns(
+    dataset: Dataset, source: str, text_column: str | None, label_column: str | None
+) -> Dataset:
+    names = dataset.column_names
+    text = _find_column(names, text_column, USUAL_TEXT_COLUMNS, source, "--text_column")
+    label = _find_column(names, label_column, USUAL_LABEL_COLUMNS, source, "--label_column")
+    if text is None:
+        others = [name for name in names if name != label]
+        if len(others) != 1:
+            raise CorpusError(f"{source} has the columns {', '.join(names)}: say which is the text by --text_column")
+        text = others[0]
+    columns = {"text": [("" if value is None else str(value)) for value in dataset[text]]}
+    if label is not None:
+        columns["label"] = _as_labels(dataset[label])
+    return Dataset.from_dict(columns)
+
+
+def _find_column(names: list[str], wanted: str | None, usual: tuple[str, ...], source: str, flag: str) -> str | None:
+    if wanted is None:
+        return next((name for name in usual if name in names), None)
+    if wanted in names:
+        return wanted
+    if wanted.isdigit() and int(wanted) < len(names):
+        return names[int(wanted)]
+    raise CorpusError(f"{source} has no column {wanted!r} ({flag}): its columns are {', '.join(names)}")
+
+
+def _as_labels(values) -> list:
+    values = list(values)
+    if all(isinstance(value, str) and value.strip().lstrip("-").isdigit() for value in values):
+        return [int(value) for value in values]
+    return values

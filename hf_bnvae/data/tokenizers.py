@@ -1,0 +1,109 @@
+"""Tokenizers: built from a corpus or loaded by name, always with a start, an end and a padding symbol."""
+
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from .corpora import CorpusError
+
+PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
+SPECIALS = [PAD, BOS, EOS, UNK]
+
+
+def build_tokenizer(
+    sentences: Iterable[str],
+    kind: str = "word",
+    vocab_size: int = 20_000,
+    min_count: int = 1,
+    split_punctuation: bool = False,
+) -> PreTrainedTokenizerFast:
+    """A fast tokenizer that `AutoTokenizer` loads without this package.
+
+    Args:
+        sentences: the training split.
+        kind: `"word"` (what spaces separate is a word) or `"bpe"` (byte-level BPE).
+        vocab_size: size of the vocabulary at most, the four specials included.
+        min_count: leave out words (or BPE merges) seen fewer times than this.
+        split_punctuation: for `"word"`, make punctuation marks words of their own. Leave it off for text that is
+            tokenised already.
+
+    Raises:
+        CorpusError: when no word reaches `min_count` or `vocab_size` leaves no room for one.
+    """
+    if kind == "word":
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+        splitter = pre_tokenizers.WhitespaceSplit()
+        if split_punctuation:
+            splitter = pre_tokenizers.Sequence([splitter, pre_tokenizers.Punctuation()])
+        tokenizer.pre_tokenizer = splitter
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size, min_frequency=min_count, special_tokens=SPECIALS, show_progress=False
+        )
+    elif kind == "bpe":
+        tokenizer = Tokenizer(models.BPE(unk_token=UNK))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=min_count,
+            special_tokens=SPECIALS,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    else:
+        raise ValueError(f"kind must be 'word' or 'bpe', got {kind!r}")
+    if vocab_size > len(SPECIALS):
+        tokenizer.train_from_iterator(sentences, trainer)
+    if tokenizer.get_vocab_size() <= len(SPECIALS):
+        raise CorpusError(
+            f"the vocabulary holds nothing but its {len(SPECIALS)} special symbols: lower --min_count (now "
+            f"{min_count}) or raise --vocab_size (now {vocab_size})"
+        )
+    _add_ends(tokenizer, BOS, EOS)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        unk_token=UNK,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """An existing tokenizer by name or folder, made to put a start and an end symbol around each sentence.
+
+    Missing symbols are borrowed where that does no harm (a classifier's `[CLS]` starts, its `[SEP]` ends) and added
+    otherwise.
+
+    Raises:
+        CorpusError: when there is no such tokenizer, or it is a slow one that cannot be adapted.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorpusError(f"--tokenizer {name!r} could not be loaded: {str(error).strip().splitlines()[0]}") from error
+    if not tokenizer.is_fast:
+        raise CorpusError(f"--tokenizer {name!r} is a slow tokenizer: use one with a tokenizer.json")
+    if tokenizer.bos_token is None:
+        tokenizer.add_special_tokens({"bos_token": tokenizer.cls_token or BOS})
+    if tokenizer.eos_token is None:
+        tokenizer.add_special_tokens({"eos_token": tokenizer.sep_token or EOS})
+    if tokenizer.pad_token is None:
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    tokenizer.padding_side = "right"
+    ends = tokenizer("")["input_ids"]
+    if ends != [tokenizer.bos_token_id, tokenizer.eos_token_id]:
+        _add_ends(tokenizer.backend_tokenizer, tokenizer.bos_token, tokenizer.eos_token)
+    return tokenizer
+
+
+def _add_ends(tokenizer: Tokenizer, start: str, end: str) -> None:
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}",
+        pair=f"{start} $A {end} $B {end}",
+        special_tokens=[(symbol, tokenizer.token_to_id(symbol)) for symbol in {start, end}],
+    )

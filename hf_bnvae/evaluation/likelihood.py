@@ -1,0 +1,103 @@
+"""The importance-weighted likelihood: how probable a sentence is, whatever z it came from."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from tqdm.auto import tqdm
+
+from ..models.objectives import IGNORED, token_nll
+from .noise import keyed_noise, sentence_keys
+
+DEFAULT_NUM_SAMPLES = 500
+DEFAULT_MEMORY_BYTES = 512 << 20
+LOGIT_BYTES_AT_ONCE = 16 << 20
+
+
+@torch.no_grad()
+def nll(
+    model,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+    num_samples: int = DEFAULT_NUM_SAMPLES,
+    seed: int = 0,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    progress: bool = False,
+) -> dict[str, float]:
+    """The importance-weighted bound −log (1/K) Σ_k p(x, z_k)/q(z_k|x) (Burda et al. 2016).
+
+    The encoder runs once a sentence; sentences and samples go through the decoder together, as many at a time as
+    `memory_bytes` of activations allow.
+
+    Args:
+        model: a text VAE with its decoder.
+        batches: `input_ids`, `attention_mask` and `labels`; sentences of like length together save time.
+        num_samples: K.
+        seed: of the noise, which is keyed by sentence.
+        memory_bytes: what activations may take, weights and input not counted.
+        progress: show a progress bar over batches.
+
+    Returns:
+        `nll` in nats per sentence and `ppl` = exp(total nll / total tokens), the end symbol counted.
+    """
+    was_training = model.training
+    model.eval()
+    total, tokens, sentences = 0.0, 0, 0
+    for batch in tqdm(batches, desc=f"NLL, {num_samples} samples", disable=not progress):
+        batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask", "labels")}
+        losses = sentence_nll(model, num_samples=num_samples, seed=seed, memory_bytes=memory_bytes, **batch)
+        total += float(losses.double().sum())
+        tokens += int((batch["labels"] != IGNORED).sum())
+        sentences += len(losses)
+    model.train(was_training)
+    if not sentences:
+        raise ValueError("no batches to evaluate")
+    return {"nll": total / sentences, "ppl": math.exp(min(total / tokens, 700.0))}
+
+
+def sentence_nll(
+    model,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    labels: torch.Tensor,
+    num_samples: int,
+    seed: int = 0,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+) -> torch.Tensor:
+    """The bound of each sentence of one batch, `(batch,)` nats."""
+    posterior = model.model.infer(input_ids, attention_mask)
+    keys = sentence_keys(input_ids, attention_mask)
+    samples_at_once = max(1, min(num_samples, _rows_within(memory_bytes, model, labels.size(1)) // len(labels)))
+    log_weights = []
+    for start in range(0, num_samples, samples_at_once):
+        samples = range(start, min(num_samples, start + samples_at_once))
+        latents = posterior.rsample(noise=keyed_noise(keys, samples, posterior.mean.size(1), seed))
+        losses = sampled_losses(model, labels, latents)
+        log_weights.append(model.model.posterior.log_prior(latents) - posterior.log_prob(latents) - losses)
+    return math.log(num_samples) - torch.cat(log_weights, 1).logsumexp(1)
+
+
+def sampled_losses(model, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    """−log p(x|z) of `(batch, length)` labels at `(batch, samples, latent_size)` latents: `(batch, samples)` nats."""
+    batch, samples, _ = latents.shape
+    decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)
+    outputs, _ = model.decoder(decoder_input_ids.repeat_interleave(samples, 0), latents.flatten(0, 1))
+    outputs = outputs.unflatten(0, (batch, samples))
+    losses = outputs.new_zeros(batch, samples, dtype=torch.float32)
+    words = labels != IGNORED
+    rows_at_once = max(1, LOGIT_BYTES_AT_ONCE // (4 * model.config.vocab_size))
+    for sentence in range(batch):
+        length = int(words[sentence].sum())
+        flat = outputs[sentence, :, :length].flatten(0, 1)
+        targets = labels[sentence, :length].repeat(samples)
+        chunks = [
+            token_nll(model.decoder.logits(rows), wanted)
+            for rows, wanted in zip(flat.split(rows_at_once), targets.split(rows_at_once), strict=True)
+        ]
+        losses[sentence] = torch.cat(chunks).view(samples, length).sum(1)
+    return losses
+
+
+def _rows_within(memory_bytes: int, model, length: int) -> int:
+    config = model.config
+    floats_per_token = config.embedding_size + config.latent_size + 6 * config.hidden_size
+    return max(1, (memory_bytes - LOGIT_BYTES_AT_ONCE) // (4 * floats_per_token * length))

@@ -1,0 +1,36 @@
+"""Gaussian noise that belongs to a sentence, not to its place in a batch or to a process."""
+
+import torch
+
+MASK_63 = (1 << 63) - 1
+UNIFORM_BITS = 24
+
+
+def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """A 64-bit key of each sentence's tokens `(batch, length)`: `(batch,)`. Padding does not count."""
+    positions = torch.arange(input_ids.size(1), device=input_ids.device, dtype=torch.int64)
+    return (_scrambled(positions) * (input_ids.long() + 1) * attention_mask.long()).sum(1)
+
+
+def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int = 0) -> torch.Tensor:
+    """Standard normal noise `(batch, len(samples), latent_size)`, a function of key, sample, dimension and seed alone.
+
+    So an estimate does not change when the sentences come in another order, in other batches or on other processes.
+    """
+    numbers = torch.arange(samples.start * latent_size, samples.stop * latent_size, device=keys.device)
+    seeded = _scrambled(keys + _scrambled(torch.tensor(seed, device=keys.device)))
+    bits = _scrambled(seeded.unsqueeze(1) + numbers)
+    uniform = (((bits >> (64 - UNIFORM_BITS)) & ((1 << UNIFORM_BITS) - 1)).float() + 0.5) / (1 << UNIFORM_BITS)
+    return torch.special.ndtri(uniform).unflatten(1, (len(samples), latent_size))
+
+
+def _scrambled(values: torch.Tensor) -> torch.Tensor:
+    """The finaliser of the SplitMix64 generator on int64, which wraps around."""
+    values = values + -7046029254386353131
+    values = (values ^ _shifted(values, 30)) * -4658895280553007687
+    values = (values ^ _shifted(values, 27)) * -7723592293110705685
+    return values ^ _shifted(values, 31)
+
+
+def _shifted(values: torch.Tensor, bits: int) -> torch.Tensor:
+    return (values >> bits) & (MASK_63 >> (bits - 1))

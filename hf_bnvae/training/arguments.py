@@ -1,0 +1,77 @@
+"""Arguments of VAE training, on top of `transformers.TrainingArguments`."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from .schedules import KL_SCHEDULES
+
+
+@dataclass
+class VaeTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the choices that a VAE adds, and defaults that suit one.
+
+    By default a run evaluates and saves every epoch and keeps the model with the best ELBO.
+    """
+
+    kl_schedule: str = field(
+        default="linear",
+        metadata={"help": "how the KL weight moves over training", "choices": sorted(KL_SCHEDULES)},
+    )
+    kl_annealing_epochs: float = field(
+        default=10.0, metadata={"help": "epochs until the KL weight is full (schedules that anneal)"}
+    )
+    kl_annealing_steps: int | None = field(
+        default=None, metadata={"help": "the same in optimiser steps; wins over --kl_annealing_epochs"}
+    )
+    equal_length: bool = field(
+        default=False,
+        metadata={"help": "batches of one sentence length only; by default lengths are near-equal (bucketed)"},
+    )
+    statistics_samples: int = field(
+        default=8192,
+        metadata={
+            "help": "training sentences from which the batch-norm statistics are re-estimated before every "
+            "evaluation and save; after training they are exact over the whole training set"
+        },
+    )
+    plateau_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "after so many evaluations without a better ELBO go back to the best checkpoint and halve the "
+            "learning rate; off by default"
+        },
+    )
+    plateau_start_epoch: float = field(default=0.0, metadata={"help": "never halve the learning rate before this epoch"})
+    plateau_max_halvings: int = field(default=5, metadata={"help": "stop at this many halvings"})
+
+    num_train_epochs: float = field(default=20.0, metadata={"help": "passes over the training data"})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "sentences in a batch on each device"})
+    per_device_eval_batch_size: int = field(default=128, metadata={"help": "sentences in an evaluation batch"})
+    max_grad_norm: float = field(default=5.0, metadata={"help": "clip the gradient to this norm"})
+    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate: no, steps, epoch"})
+    save_strategy: str = field(default="epoch", metadata={"help": "when to save: no, steps, epoch, best"})
+    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints to keep, the best among them"})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "end with the best model, not the last"})
+    metric_for_best_model: str | None = field(
+        default="elbo", metadata={"help": "what the best model is best in; the ELBO counts the KL in full"}
+    )
+    greater_is_better: bool | None = field(default=False, metadata={"help": "whether more of it is better"})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "hide a loss that is not a number; off, so that training stops there"}
+    )
+    logging_steps: float = field(default=100, metadata={"help": "optimiser steps between two lines of the log"})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "kept off: the collator reads what it needs"})
+    report_to: None | str | list[str] = field(
+        default="none", metadata={"help": "trackers to report to: tensorboard, wandb, ...; none by default"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("kl_annealing_epochs", "plateau_start_epoch"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"--{name} must be at least 0, got {getattr(self, name)}")
+        for name, least in (("kl_annealing_steps", 0), ("plateau_patience", 1), ("statistics_samples", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"--{name} must be at least {least}, got {value}")

@@ -1,0 +1,115 @@
+"""Callbacks: the plateau rule of the paper's recipe, and the warning of a collapsing posterior."""
+
+import math
+from pathlib import Path
+
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
+
+logger = logging.get_logger(__name__)
+
+
+class PlateauCallback(TrainerCallback, ExportableState):
+    """When the validation ELBO stops improving, go back to the best checkpoint and halve the learning rate.
+
+    The rule of He et al. (2019) that the paper's recipe follows. Evaluations in which the KL weight is not yet full
+    do not count. Its state is saved with every checkpoint.
+
+    Args:
+        patience: evaluations without improvement before a halving.
+        start_epoch: no halving before this epoch.
+        max_halvings: training stops at this many.
+    """
+
+    def __init__(self, patience: int, start_epoch: float = 0.0, max_halvings: int = 5):
+        self.patience = patience
+        self.start_epoch = start_epoch
+        self.max_halvings = max_halvings
+        self.best_elbo = math.inf
+        self.evaluations_without_improvement = 0
+        self.halvings = 0
+        self._in_training = False
+
+    def state(self) -> dict:
+        return {
+            "args": {
+                "patience": self.patience,
+                "start_epoch": self.start_epoch,
+                "max_halvings": self.max_halvings,
+            },
+            "attributes": {
+                "best_elbo": self.best_elbo,
+                "evaluations_without_improvement": self.evaluations_without_improvement,
+                "halvings": self.halvings,
+            },
+        }
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._in_training = True
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._in_training = False
+
+    def on_evaluate(self, args, state, control, metrics, model=None, optimizer=None, lr_scheduler=None, **kwargs):
+        if not self._in_training or "eval_elbo" not in metrics or metrics["eval_kl_weight"] < 1:
+            return
+        if metrics["eval_elbo"] < self.best_elbo:
+            self.best_elbo = metrics["eval_elbo"]
+            self.evaluations_without_improvement = 0
+            return
+        self.evaluations_without_improvement += 1
+        if self.evaluations_without_improvement < self.patience or state.epoch < self.start_epoch:
+            return
+        self.evaluations_without_improvement = 0
+        self.halvings += 1
+        if self.halvings >= self.max_halvings:
+            logger.warning(f"The ELBO has not improved after {self.halvings} halvings: training ends here.")
+            control.should_training_stop = True
+        if state.best_model_checkpoint is not None:
+            best = load_file(Path(state.best_model_checkpoint) / SAFE_WEIGHTS_NAME)
+            model.load_state_dict(best, strict=False)
+        for group in optimizer.param_groups:
+            group["lr"] /= 2
+        lr_scheduler.base_lrs = [rate / 2 for rate in lr_scheduler.base_lrs]
+        logger.warning(
+            f"No better ELBO than {self.best_elbo:.2f} in {self.patience} evaluations: back to the best checkpoint, "
+            f"learning rate halved to {lr_scheduler.base_lrs[0]:g}."
+        )
+
+
+class CollapseCallback(TrainerCallback):
+    """Says in one plain sentence when the posterior has collapsed, or is about to.
+
+    Args:
+        max_active_share: warn when at most this share of the units is active, or
+        max_mi, max_kl: when mutual information and KL (nats per sentence) are both under these.
+    """
+
+    def __init__(self, max_active_share: float = 0.1, max_mi: float = 0.5, max_kl: float = 0.5):
+        self.max_active_share = max_active_share
+        self.max_mi = max_mi
+        self.max_kl = max_kl
+        self._warned = False
+
+    def on_evaluate(self, args, state, control, metrics, model=None, **kwargs):
+        needed = ("eval_au", "eval_mi", "eval_kl")
+        if any(name not in metrics for name in needed):
+            return
+        active, information, divergence = (metrics[name] for name in needed)
+        latent_size = model.config.latent_size
+        few_units = active <= self.max_active_share * latent_size
+        collapsed = few_units or (information <= self.max_mi and divergence <= self.max_kl)
+        if collapsed and not self._warned:
+            logger.warning(
+                f"The posterior is collapsing: {active} of {latent_size} units are active, MI {information:.2f} and "
+                f"KL {divergence:.2f} nats, so the decoder ignores the latent. {self._advice(model.config)}"
+            )
+        self._warned = collapsed
+
+    @staticmethod
+    def _advice(config) -> str:
+        if config.posterior == "batch_norm":
+            return "Try a larger --gamma or a smaller --kl_weight."
+        return "Try --method bn_vae, a smaller --kl_weight or longer --kl_annealing_epochs."

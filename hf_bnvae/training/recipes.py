@@ -1,0 +1,48 @@
+"""Recipes: named sets of defaults. A flag given on the command line or in the YAML file wins over them."""
+
+SIZES: dict[str, dict] = {
+    "yahoo": {"embedding_size": 512, "hidden_size": 1024, "latent_size": 32, "vocab_size": 20_001},
+    "yelp": {"embedding_size": 512, "hidden_size": 1024, "latent_size": 32, "vocab_size": 19_997},
+    "ptb": {"embedding_size": 256, "hidden_size": 256, "latent_size": 32, "vocab_size": 10_002},
+    "short_yelp": {"embedding_size": 128, "hidden_size": 512, "latent_size": 32, "vocab_size": 10_000},
+    "synthetic": {"embedding_size": 50, "hidden_size": 50, "latent_size": 1, "vocab_size": 1_004},
+}
+
+RECIPES: dict[str, dict] = {
+    # Plain SGD, as He et al. (2019) and the paper train their models.
+    "paper": {
+        "optim": "sgd",
+        "learning_rate": 1.0,
+        "lr_scheduler_type": "constant",
+        "per_device_train_batch_size": 32,
+        "max_grad_norm": 5.0,
+        "num_train_epochs": 100.0,
+        "kl_annealing_epochs": 10.0,
+        "equal_length": True,
+        "plateau_patience": 5,
+        "plateau_start_epoch": 15.0,
+        "plateau_max_halvings": 5,
+        "embedding_dropout": 0.5,
+        "output_dropout": 0.5,
+        "initializer_range": 0.01,
+        "embedding_initializer_range": 0.1,
+        "tie_word_embeddings": False,
+    },
+    "fast": {
+        "optim": "adamw_torch_fused",
+        "learning_rate": 4e-3,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 100,
+        "weight_decay": 0.0,
+        "per_device_train_batch_size": 64,
+        "max_grad_norm": 5.0,
+        "num_train_epochs": 6.0,
+        "kl_annealing_epochs": 2.0,
+        "equal_length": False,
+        "embedding_dropout": 0.3,
+        "output_dropout": 0.3,
+        "initializer_range": 0.05,
+        "embedding_initializer_range": 0.1,
+        "tie_word_embeddings": True,
+    },
+}

@@ -1,0 +1,220 @@
+"""A `transformers.Trainer` for the ELBO."""
+
+import math
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+
+from ..data import LengthBucketSampler
+from ..evaluation import elbo_metrics, infer
+from .arguments import VaeTrainingArguments
+from .callbacks import CollapseCallback, PlateauCallback
+from .schedules import KL_SCHEDULES
+
+STATISTICS_BATCH_SIZE = 256
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became NaN or infinite; nothing was saved since."""
+
+
+class VaeTrainer(Trainer):
+    """Trains a text VAE on rec + weight · KL, in nats per sentence.
+
+    Beside what `Trainer` does:
+
+    - the KL weight follows `args.kl_schedule`; `rec`, `kl` and `kl_weight` stand beside the loss in the log;
+    - batches hold sentences of near-equal or equal length, never one sentence alone;
+    - an evaluation gives `loss` (at the current KL weight), `elbo` (at weight 1), `rec`, `kl`, `mi`, `au`, `agg_kl`;
+    - the best model is the one with the best ELBO among those evaluated since the KL weight became full;
+    - before every evaluation and save, the batch-norm statistics of the posterior are re-estimated by an
+      encoder-only pass over a fixed sample of the training set, and after training over all of it;
+    - a loss that is not finite stops the run: `NonFiniteLossError`.
+
+    The data sets hold `input_ids` and `length`; `data_collator` is a `data.VaeCollator`.
+    """
+
+    def __init__(self, model=None, args: VaeTrainingArguments | None = None, **kwargs):
+        super().__init__(model, args, **kwargs)
+        self.model_accepts_loss_kwargs = False
+        self._parts = torch.zeros(3, device=self.args.device)
+        self._first_bad_step = torch.full((), -1.0, device=self.args.device)
+        self._statistics_step: int | None = None
+        self.seconds = {"evaluation": 0.0, "statistics": 0.0}
+        self.add_callback(CollapseCallback())
+        if self.args.plateau_patience is not None:
+            self.add_callback(
+                PlateauCallback(
+                    self.args.plateau_patience, self.args.plateau_start_epoch, self.args.plateau_max_halvings
+                )
+            )
+
+    # Data
+
+    def get_train_dataloader(self) -> DataLoader:
+        sampler = LengthBucketSampler(
+            self.train_dataset["length"],
+            self._train_batch_size,
+            equal=self.args.equal_length,
+            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+        )
+        self._steps_per_epoch = math.ceil(
+            len(sampler) / self.args.world_size / self.args.gradient_accumulation_steps
+        )
+        return self.accelerator.prepare(self._data_loader(self.train_dataset, sampler))
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise ValueError("evaluation needs a data set")
+        sampler = LengthBucketSampler(dataset["length"], self.args.per_device_eval_batch_size, shuffle=False)
+        return self._data_loader(dataset, sampler)
+
+    get_test_dataloader = get_eval_dataloader
+
+    def _data_loader(self, dataset, sampler: LengthBucketSampler) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
+            # A generator of its own: an evaluation must not move the random state of training.
+            generator=torch.Generator().manual_seed(self.args.seed),
+        )
+
+    # Loss
+
+    @property
+    def annealing_steps(self) -> int:
+        """Optimiser steps until the KL weight is full."""
+        if self.args.kl_annealing_steps is not None:
+            return self.args.kl_annealing_steps
+        return round(self.args.kl_annealing_epochs * self._steps_per_epoch)
+
+    def kl_share(self) -> float:
+        """The share of the full KL weight at the current step, by the schedule."""
+        if not self.is_in_train:
+            return 1.0
+        return KL_SCHEDULES[self.args.kl_schedule](self.annealing_steps)(self.state.global_step)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        weight = self.model.config.kl_weight * self.kl_share()
+        # As a tensor, so that a compiled model is not compiled again at every weight.
+        outputs = model(**inputs, kl_weight=torch.tensor(weight, device=self.args.device))
+        with torch.no_grad():
+            self._parts += torch.stack([outputs.reconstruction_loss, outputs.kl, torch.ones_like(outputs.kl)])
+            bad = (self._first_bad_step < 0) & ~torch.isfinite(outputs.loss)
+            self._first_bad_step.masked_fill_(bad, self.state.global_step + 1)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs):
+        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
+            self._raise_if_not_finite()
+        return super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _raise_if_not_finite(self) -> None:
+        step = int(self._first_bad_step)
+        if step >= 0:
+            kept = self.state.best_model_checkpoint or self._last_checkpoint()
+            raise NonFiniteLossError(
+                f"the loss is not a finite number since step {step}; "
+                + (f"the last good checkpoint is {kept}" if kept else "there is no checkpoint yet")
+                + ": resume from there with a smaller --learning_rate or --max_grad_norm"
+            )
+
+    def _last_checkpoint(self) -> str | None:
+        folders = Path(self.args.output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        return max(map(str, folders), key=lambda name: int(name.rsplit("-", 1)[1]), default=None)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._parts[2] > 0:
+            reconstruction, divergence, count = self._parts.tolist()
+            self._parts.zero_()
+            logs |= {"rec": reconstruction / count, "kl": divergence / count}
+            logs["kl_weight"] = self.model.config.kl_weight * self.kl_share()
+        super().log(logs, start_time)
+
+    # Evaluation
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
+        self.refresh_statistics()
+        started = time.perf_counter()
+        inference = infer(self.model, dataloader, seed=self.args.seed)
+        metrics = elbo_metrics(inference)
+        share = self.kl_share()
+        metrics["loss"] = metrics["rec"] + self.model.config.kl_weight * share * metrics["kl"]
+        if self.is_in_train:
+            metrics["kl_weight"] = share
+        self.seconds["evaluation"] += time.perf_counter() - started
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(None, None, metrics, num_samples=len(inference.kl))
+
+    def _determine_best_metric(self, metrics, trial) -> bool:
+        if self.kl_share() < 1:
+            return False
+        return super()._determine_best_metric(metrics, trial)
+
+    # Statistics
+
+    def refresh_statistics(self, exact: bool = False) -> None:
+        """Re-estimate the posterior's batch-norm statistics by an encoder-only pass over training sentences.
+
+        Args:
+            exact: over the whole training set; otherwise over a fixed sample of `args.statistics_samples`. A sample is
+                taken once a step at most. Outside training nothing but `exact` does anything, so that a loaded
+                checkpoint is judged with the statistics that it came with.
+        """
+        if not exact and (not self.is_in_train or self._statistics_step == self.state.global_step):
+            return
+        if self.train_dataset is None or self.model.config.posterior != "batch_norm":
+            return
+        started = time.perf_counter()
+        self.model.recompute_statistics(self._statistics_batches(None if exact else self.args.statistics_samples))
+        self._statistics_step = self.state.global_step
+        self.seconds["statistics"] += time.perf_counter() - started
+
+    def _statistics_batches(self, num_samples: int | None) -> Iterator[dict[str, torch.Tensor]]:
+        chosen = list(range(len(self.train_dataset)))
+        if num_samples is not None and num_samples < len(chosen):
+            chosen = sorted(random.Random(self.args.seed).sample(chosen, num_samples))
+        chosen = chosen[self.args.process_index :: self.args.world_size]
+        lengths = self.train_dataset["length"]
+        sampler = LengthBucketSampler([lengths[row] for row in chosen], STATISTICS_BATCH_SIZE, shuffle=False)
+        for batch in sampler:
+            yield self.data_collator(self.train_dataset.__getitems__([chosen[row] for row in batch]))
+
+    def train(self, *args, **kwargs):
+        output = super().train(*args, **kwargs)
+        self.refresh_statistics(exact=True)
+        return output
+
+    # Saving
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        self.refresh_statistics()
+        super().save_model(output_dir, _internal_call)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        # Trainer pickles its arguments; the run's `all_results.json` and model card hold what is worth keeping.
+        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        folder = os.path.join(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        try:
+            super()._save_checkpoint(model, trial)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise

@@ -1,0 +1,170 @@
+"""Train and judge a text VAE on sentences.
+
+On the built-in corpus, on your own file, and on two processes:
+
+    python run_scripts/run_lm.py --dataset_name pydocs --output_dir out
+    accelerate launch run_scripts/run_lm.py --method bn_vae --train_file my.txt --validation_file dev.txt --output_dir out
+    accelerate launch --config_file run_scripts/accelerate_configs/cpu_2.yaml run_scripts/run_lm.py run.yaml --seed 2
+
+Flags may stand in a YAML file, named first; flags on the command line win.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from huggingface_hub.errors import StrictDataclassError
+from script_utils import (
+    DataArguments,
+    ModelArguments,
+    UsageError,
+    check_output_dir,
+    find_checkpoint,
+    one_sentence,
+    parse_arguments,
+    run_main,
+    write_json,
+)
+from transformers import set_seed
+from transformers.utils import logging
+
+from hf_bnvae import BnVaeForConditionalGeneration
+from hf_bnvae.data import Corpus, CorpusError, VaeCollator, build_tokenizer, encode_corpus, load_tokenizer
+from hf_bnvae.evaluation import nll
+from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
+
+logger = logging.get_logger("hf_bnvae.run_lm")
+
+
+@dataclass
+class JudgeArguments:
+    """How the trained model is judged."""
+
+    nll_samples: int = field(default=500, metadata={"help": "importance samples K of the NLL; 0 leaves it out"})
+    max_nll_samples: int | None = field(
+        default=None, metadata={"help": "judge the NLL on the first so many sentences of the split"}
+    )
+
+
+def main() -> None:
+    data, model_args, judge, args = parse_arguments(
+        DataArguments, ModelArguments, JudgeArguments, VaeTrainingArguments, description=__doc__.splitlines()[0]
+    )
+    logging.set_verbosity_info() if args.log_level == "info" else logging.set_verbosity_warning()
+    checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
+    check_output_dir(args.output_dir, resuming=checkpoint is not None)
+    set_seed(args.seed)
+
+    corpus = data.load()
+    if "train" not in corpus.splits:
+        raise CorpusError(f"{corpus.name} has no training split: pass --train_file")
+    tokenizer = make_tokenizer(model_args, corpus, checkpoint)
+    encoded = encode_corpus(corpus, tokenizer, data.max_length)
+    for split, report in corpus.reports.items():
+        logger.warning(f"{split}: {report}")
+    try:
+        config = model_args.config(tokenizer)
+    except StrictDataclassError as error:
+        raise UsageError(f"--{one_sentence(error)}") from error
+    if config.posterior == "batch_norm" and args.per_device_train_batch_size < 2:
+        raise UsageError(
+            "--per_device_train_batch_size 1 leaves nothing to normalise over: use at least 2 with the posterior "
+            "batch_norm"
+        )
+    if "validation" not in encoded:
+        if args.eval_strategy != "no":
+            raise CorpusError(
+                f"{corpus.name} has no validation split: pass --validation_file, or --eval_strategy no together with "
+                "--load_best_model_at_end false"
+            )
+    model = BnVaeForConditionalGeneration(config)
+    model.generation_config.max_new_tokens = max(encoded["train"]["length"])
+
+    trainer = VaeTrainer(
+        model,
+        args,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded.get("validation"),
+        data_collator=VaeCollator(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+    )
+    trained = trainer.train(resume_from_checkpoint=checkpoint)
+    results = training_results(trainer, trained, corpus)
+    for split, prefix in (("validation", "eval"), ("test", "test")):
+        if split in encoded:
+            results |= judge_split(trainer, encoded[split], prefix, judge, last="test" not in encoded)
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        trainer.save_state()
+        write_json(Path(args.output_dir) / "all_results.json", results)
+        trainer.create_model_card(model_name=Path(args.output_dir).name)
+        print_results(results)
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+def make_tokenizer(model_args: ModelArguments, corpus: Corpus, checkpoint: str | None):
+    """The checkpoint's tokenizer when resuming, an existing one by name, or one built from the training split."""
+    if checkpoint is not None:
+        return load_tokenizer(checkpoint)
+    if model_args.tokenizer not in ("word", "bpe"):
+        return load_tokenizer(model_args.tokenizer)
+    return build_tokenizer(
+        corpus.splits["train"]["text"],
+        model_args.tokenizer,
+        model_args.vocab_size,
+        model_args.min_count,
+        model_args.split_punctuation,
+    )
+
+
+def training_results(trainer: VaeTrainer, trained, corpus: Corpus) -> dict:
+    """Speed and size of the training, with the seconds that evaluations and statistics took of it."""
+    metrics = trained.metrics
+    training_seconds = metrics["train_runtime"] - sum(trainer.seconds.values())
+    epochs = metrics["epoch"]
+    return {
+        "train_loss": metrics["train_loss"],
+        "train_runtime": metrics["train_runtime"],
+        "train_seconds_without_evaluation": training_seconds,
+        "train_evaluation_seconds": trainer.seconds["evaluation"],
+        "train_statistics_seconds": trainer.seconds["statistics"],
+        "train_tokens_per_second": epochs * corpus.reports["train"].tokens / training_seconds,
+        "train_steps": trained.global_step,
+        "train_epochs": epochs,
+        "train_sentences": len(trainer.train_dataset),
+        "train_tokens": corpus.reports["train"].tokens,
+        "world_size": trainer.args.world_size,
+        "seed": trainer.args.seed,
+        "vocab_size": trainer.model.config.vocab_size,
+    }
+
+
+def judge_split(trainer: VaeTrainer, dataset, prefix: str, judge: JudgeArguments, last: bool) -> dict:
+    """Every metric of a split; the NLL, which costs K decoder passes, on the test split, or on the last there is."""
+    metrics = trainer.evaluate(dataset, metric_key_prefix=prefix)
+    names = ("elbo", "rec", "kl", "mi", "au", "agg_kl")
+    results = {f"{prefix}_{name}": metrics[f"{prefix}_{name}"] for name in names}
+    results[f"{prefix}_sentences"] = len(dataset)
+    if judge.nll_samples > 0 and (prefix == "test" or last):
+        if judge.max_nll_samples is not None:
+            dataset = dataset.select(range(min(judge.max_nll_samples, len(dataset))))
+        batches = trainer.get_eval_dataloader(dataset)
+        judged = nll(
+            trainer.model,
+            batches,
+            judge.nll_samples,
+            seed=trainer.args.seed,
+            progress=not trainer.args.disable_tqdm and trainer.is_world_process_zero(),
+        )
+        results |= {f"{prefix}_{name}": value for name, value in judged.items()}
+        results |= {f"{prefix}_nll_sentences": len(dataset), f"{prefix}_nll_samples": judge.nll_samples}
+    return results
+
+
+def print_results(results: dict) -> None:
+    for name, value in results.items():
+        print(f"{name:>34} = {value:.4f}" if isinstance(value, float) else f"{name:>34} = {value}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,199 @@
+"""What the run scripts share: flags, the YAML file, one-sentence errors, and the files of a finished run."""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+from safetensors import SafetensorError
+from transformers import HfArgumentParser
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_bnvae import BnVaeConfig
+from hf_bnvae.data import Corpus, CorpusError, load_corpus
+from hf_bnvae.methods import METHODS
+from hf_bnvae.models.configuration_bnvae import DECODER_NAMES, POSTERIOR_NAMES
+from hf_bnvae.training import RECIPES, SIZES, NonFiniteLossError
+
+
+class UsageError(ValueError):
+    """A flag or a file that cannot be used: one sentence with the remedy."""
+
+
+@dataclass
+class DataArguments:
+    """Where the sentences come from."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "'pydocs' (built in), a local folder with train/valid/test files, or a Hub dataset id"},
+    )
+    train_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl or parquet"})
+    validation_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl or parquet"})
+    test_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl or parquet"})
+    text_column: str | None = field(default=None, metadata={"help": "name of the text column, or its number from 0"})
+    label_column: str | None = field(default=None, metadata={"help": "name of the label column, or its number from 0"})
+    max_train_samples: int | None = field(default=None, metadata={"help": "use only the first so many examples"})
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "use only the first so many examples of each of validation and test"}
+    )
+    max_length: int = field(default=256, metadata={"help": "cut sentences at so many tokens, both ends counted"})
+
+    def load(self) -> Corpus:
+        """Read the corpus that the flags name."""
+        return load_corpus(
+            self.dataset_name,
+            {"train": self.train_file, "validation": self.validation_file, "test": self.test_file},
+            self.text_column,
+            self.label_column,
+            {
+                "train": self.max_train_samples,
+                "validation": self.max_eval_samples,
+                "test": self.max_eval_samples,
+            },
+        )
+
+
+@dataclass
+class ModelArguments:
+    """What the model is. The names are those of `BnVaeConfig`."""
+
+    method: str = field(default="bn_vae", metadata={"help": "which system to train", "choices": sorted(METHODS)})
+    recipe: str = field(default="fast", metadata={"help": "defaults of the training", "choices": sorted(RECIPES)})
+    size: str | None = field(default=None, metadata={"help": "defaults of the sizes", "choices": sorted(SIZES)})
+    posterior: str | None = field(
+        default=None, metadata={"help": "by default the method's", "choices": list(POSTERIOR_NAMES)}
+    )
+    decoder: str | None = field(
+        default=None, metadata={"help": "by default the method's", "choices": list(DECODER_NAMES)}
+    )
+    gamma: float = field(default=0.7, metadata={"help": "the frozen scale of the batch-normalised posterior mean"})
+    kl_weight: float = field(default=1.0, metadata={"help": "the full weight of the KL in the loss (beta-VAE's beta)"})
+    latent_size: int = field(default=32, metadata={"help": "latent dimensions"})
+    embedding_size: int = field(default=256, metadata={"help": "width of the word vectors"})
+    hidden_size: int = field(default=512, metadata={"help": "width of the LSTMs"})
+    embedding_dropout: float = field(default=0.5, metadata={"help": "dropout on the decoder's inputs"})
+    output_dropout: float = field(default=0.5, metadata={"help": "dropout on the decoder's outputs"})
+    initializer_range: float = field(default=0.01, metadata={"help": "weights start uniform in +- this"})
+    embedding_initializer_range: float = field(default=0.1, metadata={"help": "word vectors start uniform in +- this"})
+    tie_word_embeddings: bool = field(
+        default=False, metadata={"help": "the output layer shares the decoder's word vectors"}
+    )
+    tokenizer: str = field(
+        default="word", metadata={"help": "'word', 'bpe' (both built from the training data), or a tokenizer's name"}
+    )
+    vocab_size: int = field(default=20_000, metadata={"help": "size of a built vocabulary at most, specials included"})
+    min_count: int = field(default=1, metadata={"help": "leave out words seen fewer times than this"})
+    split_punctuation: bool = field(
+        default=False, metadata={"help": "for 'word': make punctuation marks words of their own"}
+    )
+
+    def config(self, tokenizer) -> BnVaeConfig:
+        """The model's configuration for a tokenizer."""
+        method = METHODS[self.method]
+        shared = {item.name for item in fields(self)} & {item.name for item in fields(BnVaeConfig)}
+        values = {name: getattr(self, name) for name in shared - {"vocab_size"}}
+        values["posterior"] = self.posterior or method.posterior
+        values["decoder"] = self.decoder or method.decoder
+        return BnVaeConfig(
+            **values,
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+
+
+def parse_arguments(*dataclass_types, description: str, argv: list[str] | None = None) -> tuple:
+    """Flags into dataclasses. What is set where wins in this order: flags, YAML file, --recipe, --size, --method.
+
+    The first argument may be a YAML file of flags.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = [*_yaml_flags(Path(argv[0])), *argv[1:]]
+    parser = HfArgumentParser(dataclass_types, description=description, allow_abbrev=False)
+    if ModelArguments in dataclass_types:
+        chosen, _ = HfArgumentParser(ModelArguments, allow_abbrev=False, add_help=False).parse_known_args(argv)
+        defaults = {"kl_schedule": METHODS[chosen.method].kl_schedule}
+        defaults |= SIZES.get(chosen.size, {}) | RECIPES[chosen.recipe]
+        known = {item.name for kind in dataclass_types for item in fields(kind)}
+        parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
+    return parser.parse_args_into_dataclasses(argv)
+
+
+def _yaml_flags(path: Path) -> list[str]:
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must hold flags, one `name: value` a line")
+    flags: list[str] = []
+    for name, value in content.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        flags += [f"--{name}", *map(str, values)]
+    return flags
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Call `main`; what the user can mend is printed as one sentence, and the exit status is 1."""
+    try:
+        main()
+    except (CorpusError, UsageError, NonFiniteLossError) as error:
+        fail(str(error))
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "No space left" in str(error):
+            fail(f"the disk is full, what was being saved is not there: free some space and resume ({error})")
+        raise
+
+
+def fail(message: str) -> None:
+    sys.exit(f"{Path(sys.argv[0]).name}: error: {message}")
+
+
+def one_sentence(error: Exception) -> str:
+    """What a validation error of several lines says in the end."""
+    return str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+
+
+def check_output_dir(output_dir: str, resuming: bool) -> None:
+    """Refuse a folder that holds another run."""
+    folder = Path(output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output_dir {folder} is a file: name a folder")
+    occupied = (folder / "config.json").exists() or (folder.is_dir() and get_last_checkpoint(str(folder)) is not None)
+    if occupied and not resuming:
+        raise UsageError(
+            f"--output_dir {folder} already holds a model: name another folder, or go on with that run by "
+            "--resume_from_checkpoint last"
+        )
+
+
+def find_checkpoint(output_dir: str, wanted: str | None) -> str | None:
+    """The checkpoint folder behind --resume_from_checkpoint: a path, or `last` (also `true`)."""
+    if wanted is None or wanted.lower() == "false":
+        return None
+    if wanted.lower() in ("last", "true"):
+        found = get_last_checkpoint(output_dir) if os.path.isdir(output_dir) else None
+        if found is None:
+            raise UsageError(f"--resume_from_checkpoint {wanted}: there is no checkpoint in {output_dir}")
+        return found
+    if not (Path(wanted) / "trainer_state.json").is_file():
+        raise UsageError(f"--resume_from_checkpoint {wanted}: no checkpoint there (trainer_state.json is missing)")
+    return wanted
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -3,24 +3,26 @@
 On the built-in corpus, on your own file, and on two processes:
 
     python run_scripts/run_lm.py --dataset_name pydocs --output_dir out
-    accelerate launch run_scripts/run_lm.py --method bn_vae --train_file my.txt --validation_file dev.txt --output_dir out
+    accelerate launch run_scripts/run_lm.py --train_file my.txt --validation_file dev.txt --output_dir out
     accelerate launch --config_file run_scripts/accelerate_configs/cpu_2.yaml run_scripts/run_lm.py run.yaml --seed 2
 
 Flags may stand in a YAML file, named first; flags on the command line win.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from script_utils import (
     DataArguments,
+    JudgeArguments,
     ModelArguments,
     UsageError,
     check_output_dir,
     find_checkpoint,
+    judge_nll,
     one_sentence,
     parse_arguments,
+    print_results,
     run_main,
     write_json,
 )
@@ -29,27 +31,20 @@ from transformers.utils import logging
 
 from hf_bnvae import BnVaeForConditionalGeneration
 from hf_bnvae.data import Corpus, CorpusError, VaeCollator, build_tokenizer, encode_corpus, load_tokenizer
-from hf_bnvae.evaluation import nll
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 logger = logging.get_logger("hf_bnvae.run_lm")
 
 
-@dataclass
-class JudgeArguments:
-    """How the trained model is judged."""
-
-    nll_samples: int = field(default=500, metadata={"help": "importance samples K of the NLL; 0 leaves it out"})
-    max_nll_samples: int | None = field(
-        default=None, metadata={"help": "judge the NLL on the first so many sentences of the split"}
-    )
-
-
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     data, model_args, judge, args = parse_arguments(
-        DataArguments, ModelArguments, JudgeArguments, VaeTrainingArguments, description=__doc__.splitlines()[0]
+        DataArguments,
+        ModelArguments,
+        JudgeArguments,
+        VaeTrainingArguments,
+        description=__doc__.splitlines()[0],
+        argv=argv,
     )
-    logging.set_verbosity_info() if args.log_level == "info" else logging.set_verbosity_warning()
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, resuming=checkpoint is not None)
     set_seed(args.seed)
@@ -70,12 +65,11 @@ def main() -> None:
             "--per_device_train_batch_size 1 leaves nothing to normalise over: use at least 2 with the posterior "
             "batch_norm"
         )
-    if "validation" not in encoded:
-        if args.eval_strategy != "no":
-            raise CorpusError(
-                f"{corpus.name} has no validation split: pass --validation_file, or --eval_strategy no together with "
-                "--load_best_model_at_end false"
-            )
+    if "validation" not in encoded and args.eval_strategy != "no":
+        raise CorpusError(
+            f"{corpus.name} has no validation split: pass --validation_file, or --eval_strategy no together with "
+            "--load_best_model_at_end false"
+        )
     model = BnVaeForConditionalGeneration(config)
     model.generation_config.max_new_tokens = max(encoded["train"]["length"])
 
@@ -145,25 +139,11 @@ def judge_split(trainer: VaeTrainer, dataset, prefix: str, judge: JudgeArguments
     names = ("elbo", "rec", "kl", "mi", "au", "agg_kl")
     results = {f"{prefix}_{name}": metrics[f"{prefix}_{name}"] for name in names}
     results[f"{prefix}_sentences"] = len(dataset)
-    if judge.nll_samples > 0 and (prefix == "test" or last):
-        if judge.max_nll_samples is not None:
-            dataset = dataset.select(range(min(judge.max_nll_samples, len(dataset))))
-        batches = trainer.get_eval_dataloader(dataset)
-        judged = nll(
-            trainer.model,
-            batches,
-            judge.nll_samples,
-            seed=trainer.args.seed,
-            progress=not trainer.args.disable_tqdm and trainer.is_world_process_zero(),
-        )
+    if prefix == "test" or last:
+        progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
+        judged = judge_nll(trainer.model, dataset, trainer.get_eval_dataloader, judge, trainer.args.seed, progress)
         results |= {f"{prefix}_{name}": value for name, value in judged.items()}
-        results |= {f"{prefix}_nll_sentences": len(dataset), f"{prefix}_nll_samples": judge.nll_samples}
     return results
-
-
-def print_results(results: dict) -> None:
-    for name, value in results.items():
-        print(f"{name:>34} = {value:.4f}" if isinstance(value, float) else f"{name:>34} = {value}")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import yaml
 from safetensors import SafetensorError
-from transformers import HfArgumentParser
+from transformers import AutoConfig, HfArgumentParser
 from transformers.trainer_utils import get_last_checkpoint
 
-from hf_bnvae import BnVaeConfig
+from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.data import Corpus, CorpusError, load_corpus
+from hf_bnvae.evaluation import nll
 from hf_bnvae.methods import METHODS
 from hf_bnvae.models.configuration_bnvae import DECODER_NAMES, POSTERIOR_NAMES
 from hf_bnvae.training import RECIPES, SIZES, NonFiniteLossError
@@ -108,6 +109,16 @@ class ModelArguments:
         )
 
 
+@dataclass
+class JudgeArguments:
+    """How the trained model is judged."""
+
+    nll_samples: int = field(default=500, metadata={"help": "importance samples K of the NLL; 0 leaves it out"})
+    max_nll_samples: int | None = field(
+        default=None, metadata={"help": "judge the NLL on the first so many sentences of the split"}
+    )
+
+
 def parse_arguments(*dataclass_types, description: str, argv: list[str] | None = None) -> tuple:
     """Flags into dataclasses. What is set where wins in this order: flags, YAML file, --recipe, --size, --method.
 
@@ -160,6 +171,11 @@ def fail(message: str) -> None:
     sys.exit(f"{Path(sys.argv[0]).name}: error: {message}")
 
 
+def error_line(error: Exception) -> str:
+    """The first line of an error."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def one_sentence(error: Exception) -> str:
     """What a validation error of several lines says in the end."""
     return str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
@@ -190,6 +206,32 @@ def find_checkpoint(output_dir: str, wanted: str | None) -> str | None:
     if not (Path(wanted) / "trainer_state.json").is_file():
         raise UsageError(f"--resume_from_checkpoint {wanted}: no checkpoint there (trainer_state.json is missing)")
     return wanted
+
+
+def load_model(name: str) -> BnVaeForConditionalGeneration:
+    """A whole text VAE from a folder or the Hub, in evaluation mode."""
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--model_name_or_path {name}: no model there ({error_line(error)})") from error
+    if not isinstance(config, BnVaeConfig):
+        raise UsageError(f"--model_name_or_path {name} is a {config.model_type} model, not a text VAE (bnvae)")
+    return BnVaeForConditionalGeneration.from_pretrained(name).eval()
+
+
+def judge_nll(model, dataset, make_batches, judge: JudgeArguments, seed: int, progress: bool) -> dict:
+    """`nll` and `ppl` with what they were computed on; nothing where --nll_samples is 0."""
+    if judge.nll_samples <= 0:
+        return {}
+    if judge.max_nll_samples is not None:
+        dataset = dataset.select(range(min(judge.max_nll_samples, len(dataset))))
+    judged = nll(model, make_batches(dataset), judge.nll_samples, seed=seed, progress=progress)
+    return judged | {"nll_sentences": len(dataset), "nll_samples": judge.nll_samples}
+
+
+def print_results(results: dict) -> None:
+    for name, value in results.items():
+        print(f"{name:>34} = {value:.4f}" if isinstance(value, float) else f"{name:>34} = {value}")
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -81,9 +81,7 @@ class LengthBucketSampler(Sampler[list[int]]):
         shuffle: False keeps one fixed order, sorted by length (evaluation).
     """
 
-    def __init__(
-        self, lengths: list[int], batch_size: int, equal: bool = False, seed: int = 0, shuffle: bool = True
-    ):
+    def __init__(self, lengths: list[int], batch_size: int, equal: bool = False, seed: int = 0, shuffle: bool = True):
         if not lengths:
             raise ValueError("no sentences to make batches of")
         self.lengths = lengths

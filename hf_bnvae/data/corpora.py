@@ -129,9 +129,7 @@ def _load_named(name: str) -> dict[str, Dataset]:
         ) from error
     except (OSError, ConnectionError, ValueError) as error:
         raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {str(error).splitlines()[0]}") from error
-    return {
-        split: hub_splits[stem] for split, stems in SPLIT_NAMES.items() for stem in stems if stem in hub_splits
-    }
+    return {split: hub_splits[stem] for split, stems in SPLIT_NAMES.items() for stem in stems if stem in hub_splits}
 
 
 def _find_split(folder: Path, stems: tuple[str, ...]) -> Path | None:
@@ -194,9 +192,7 @@ def _first_column_is_whole(rows) -> bool:
     return all(row.split("\t", 1)[0].strip().isdigit() for row in rows if row.strip())
 
 
-def _with_standard_columns(
-    dataset: Dataset, source: str, text_column: str | None, label_column: str | None
-) -> Dataset:
+def _with_standard_columns(dataset: Dataset, source: str, text_column: str | None, label_column: str | None) -> Dataset:
     names = dataset.column_names
     text = _find_column(names, text_column, USUAL_TEXT_COLUMNS, source, "--text_column")
     label = _find_column(names, label_column, USUAL_LABEL_COLUMNS, source, "--label_column")

@@ -74,6 +74,6 @@ def _clean(sentence: str) -> str | None:
         return None
     tokens = TOKEN.findall(NUMBER.sub("n", sentence).lower().replace("-", " "))
     words = sum(token[0].isalpha() for token in tokens)
-    if not MIN_WORDS <= words or len(tokens) > MAX_WORDS or words < 0.6 * len(tokens):
+    if not words >= MIN_WORDS or len(tokens) > MAX_WORDS or words < 0.6 * len(tokens):
         return None
     return " ".join(tokens)

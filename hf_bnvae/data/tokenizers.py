@@ -33,11 +33,11 @@ def build_tokenizer(
     """
     if kind == "word":
         tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
-        splitter = pre_tokenizers.WhitespaceSplit()
+        splitters: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
         if split_punctuation:
-            splitter = pre_tokenizers.Sequence([splitter, pre_tokenizers.Punctuation()])
-        tokenizer.pre_tokenizer = splitter
-        trainer = trainers.WordLevelTrainer(
+            splitters.append(pre_tokenizers.Punctuation())
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
+        trainer: trainers.Trainer = trainers.WordLevelTrainer(
             vocab_size=vocab_size, min_frequency=min_count, special_tokens=SPECIALS, show_progress=False
         )
     elif kind == "bpe":

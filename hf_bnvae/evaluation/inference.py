@@ -66,7 +66,9 @@ def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -
     model.train(was_training)
     if not rows:
         raise ValueError("no batches to evaluate")
-    return Inference(**{field.name: torch.cat([getattr(row, field.name) for row in rows]) for field in fields(Inference)})
+    return Inference(
+        **{field.name: torch.cat([getattr(row, field.name) for row in rows]) for field in fields(Inference)}
+    )
 
 
 def sentence_losses(model, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
@@ -109,7 +111,7 @@ def agg_kl(inference: Inference) -> float:
 
 
 def mi(inference: Inference) -> float:
-    """Mutual information I_q(x; z) = KL − KL(q(z) ‖ p(z)) (Eq. 13), nats; at most the log of the number of sentences."""
+    """Mutual information I_q(x; z) = KL − KL(q(z) ‖ p(z)) (Eq. 13), nats; at most log N for N sentences."""
     return kl(inference) - agg_kl(inference)
 
 
@@ -126,10 +128,7 @@ def aggregate_log_prob(posteriors: DiagonalGaussian, latents: torch.Tensor) -> t
     constants = -0.5 * (mean**2 * precision + logvar + math.log(2 * math.pi)).sum(1) - math.log(len(mean))
     rows_at_once = max(1, PAIRS_AT_ONCE // len(mean))
     return torch.cat(
-        [
-            (torch.cat([chunk**2, chunk], 1) @ weights + constants).logsumexp(1)
-            for chunk in latents.split(rows_at_once)
-        ]
+        [(torch.cat([chunk**2, chunk], 1) @ weights + constants).logsumexp(1) for chunk in latents.split(rows_at_once)]
     )
 
 

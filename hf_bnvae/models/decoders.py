@@ -23,7 +23,7 @@ class LstmState:
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.length
 
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Let each beam go on from the state of the beam that it was chosen from."""
         self.hidden = self.hidden.index_select(1, beam_idx.to(self.hidden.device))
         self.cell = self.cell.index_select(1, beam_idx.to(self.cell.device))
@@ -52,7 +52,7 @@ class LstmDecoder(nn.Module):
         return LstmState(torch.tanh(cell), cell)
 
     def forward(
-        self, input_ids: torch.LongTensor, latents: torch.Tensor, state: LstmState | None = None
+        self, input_ids: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
     ) -> tuple[torch.Tensor, LstmState]:
         """Read `(batch, length)` tokens given `(batch, latent_size)`: outputs `(batch, length, hidden_size)`, state."""
         if state is None:

@@ -31,10 +31,10 @@ class BnVaeModelOutput(ModelOutput):
         kl: KL(q(z|x) ‖ p(z)) of each sentence in nats, `(batch,)`.
     """
 
-    posterior_mean: torch.FloatTensor | None = None
-    posterior_logvar: torch.FloatTensor | None = None
-    latents: torch.FloatTensor | None = None
-    kl: torch.FloatTensor | None = None
+    posterior_mean: torch.Tensor | None = None
+    posterior_logvar: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
+    kl: torch.Tensor | None = None
 
 
 @dataclass
@@ -51,14 +51,14 @@ class BnVaeOutput(ModelOutput):
         posterior_mean, posterior_logvar, latents: as in `BnVaeModelOutput`.
     """
 
-    loss: torch.FloatTensor | None = None
-    reconstruction_loss: torch.FloatTensor | None = None
-    kl: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    reconstruction_loss: torch.Tensor | None = None
+    kl: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
     past_key_values: LstmState | None = None
-    posterior_mean: torch.FloatTensor | None = None
-    posterior_logvar: torch.FloatTensor | None = None
-    latents: torch.FloatTensor | None = None
+    posterior_mean: torch.Tensor | None = None
+    posterior_logvar: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
 
 
 class BnVaePreTrainedModel(PreTrainedModel):
@@ -107,13 +107,13 @@ class BnVaeModel(BnVaePreTrainedModel):
     def set_input_embeddings(self, value):
         self.embedding = value
 
-    def infer(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> DiagonalGaussian:
+    def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DiagonalGaussian:
         """The posterior q(z|x) of `(batch, length)` token ids, padded on the right."""
         return self.posterior(self._last_state(input_ids, attention_mask))
 
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         latents: torch.Tensor | None = None,
         num_samples: int = 1,
@@ -128,6 +128,8 @@ class BnVaeModel(BnVaePreTrainedModel):
         if latents is not None:
             output = BnVaeModelOutput(latents=latents.unsqueeze(1))
         else:
+            if input_ids is None:
+                raise ValueError("the encoder needs input_ids")
             posterior = self.infer(input_ids, attention_mask)
             output = BnVaeModelOutput(
                 posterior_mean=posterior.mean,
@@ -139,7 +141,7 @@ class BnVaeModel(BnVaePreTrainedModel):
 
     @torch.no_grad()
     def encode(
-        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **kwargs
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **kwargs
     ) -> torch.Tensor:
         """Latents of sentences, `(batch, latent_size)`: the posterior mean, or one sample of the posterior."""
         posterior = self.infer(input_ids, attention_mask)
@@ -164,7 +166,7 @@ class BnVaeModel(BnVaePreTrainedModel):
                 for batch in batches
             )
 
-    def _last_state(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    def _last_state(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         if attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
         states, _ = self.lstm(self.embedding(input_ids))
@@ -209,10 +211,10 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
 
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         latents: torch.Tensor | None = None,
         encoder_outputs: BnVaeModelOutput | BaseModelOutput | None = None,
         past_key_values: LstmState | None = None,
@@ -284,7 +286,7 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
         )
         return output if return_dict is not False else output.to_tuple()
 
-    def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """`labels` behind the start symbol, without their last column, padding restored."""
         start = labels.new_full((labels.size(0), 1), self.config.decoder_start_token_id)
         shifted = torch.cat([start, labels[:, :-1]], 1)
@@ -298,25 +300,25 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
         """See `BnVaeModel.recompute_statistics`."""
         self.model.recompute_statistics(batches)
 
-    def decode(self, latents: torch.Tensor, **generation_options) -> torch.LongTensor:
+    def decode(self, latents: torch.Tensor, **generation_options) -> torch.Tensor:
         """Token ids `(batch, length)` generated from `(batch, latent_size)`."""
-        return self.generate(latents=latents.to(self.device), **generation_options)
+        return self.generate(latents=latents.to(self.device), **generation_options)  # type: ignore[misc,return-value]
 
     def reconstruct(
-        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None, **generation_options
-    ) -> torch.LongTensor:
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **generation_options
+    ) -> torch.Tensor:
         """Token ids generated from the posterior mean of each sentence."""
         return self.decode(self.encode(input_ids, attention_mask), **generation_options)
 
     def sample(
         self, num_samples: int = 1, generator: torch.Generator | None = None, **generation_options
-    ) -> torch.LongTensor:
+    ) -> torch.Tensor:
         """Token ids `(num_samples, length)` generated from draws of the prior."""
         return self.decode(self.model.posterior.sample_prior(num_samples, generator), **generation_options)
 
     def interpolate(
         self, a: torch.Tensor, b: torch.Tensor, steps: int = 5, mode: str = "slerp", **generation_options
-    ) -> torch.LongTensor:
+    ) -> torch.Tensor:
         """Token ids `(steps, length)` generated along the way from a to b, both ends included.
 
         Args:

@@ -56,6 +56,10 @@ class FixedScaleBatchNorm(nn.Module):
         momentum: the weight of a new batch in the running average.
     """
 
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+
     def __init__(self, num_features: int, gamma: float, momentum: float = 0.1):
         super().__init__()
         self.num_features = num_features

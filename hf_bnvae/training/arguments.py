@@ -42,7 +42,7 @@ class VaeTrainingArguments(TrainingArguments):
             "learning rate; off by default"
         },
     )
-    plateau_start_epoch: float = field(default=0.0, metadata={"help": "never halve the learning rate before this epoch"})
+    plateau_start_epoch: float = field(default=0.0, metadata={"help": "no halving before this epoch"})
     plateau_max_halvings: int = field(default=5, metadata={"help": "stop at this many halvings"})
 
     num_train_epochs: float = field(default=20.0, metadata={"help": "passes over the training data"})
@@ -62,7 +62,7 @@ class VaeTrainingArguments(TrainingArguments):
     )
     logging_steps: float = field(default=100, metadata={"help": "optimiser steps between two lines of the log"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "kept off: the collator reads what it needs"})
-    report_to: None | str | list[str] = field(
+    report_to: str | list[str] | None = field(
         default="none", metadata={"help": "trackers to report to: tensorboard, wandb, ...; none by default"}
     )
 

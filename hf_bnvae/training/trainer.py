@@ -67,9 +67,7 @@ class VaeTrainer(Trainer):
             equal=self.args.equal_length,
             seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
         )
-        self._steps_per_epoch = math.ceil(
-            len(sampler) / self.args.world_size / self.args.gradient_accumulation_steps
-        )
+        self._steps_per_epoch = math.ceil(len(sampler) / self.args.world_size / self.args.gradient_accumulation_steps)
         return self.accelerator.prepare(self._data_loader(self.train_dataset, sampler))
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:

@@ -140,5 +140,6 @@ class LengthBucketSampler(Sampler[list[int]]):
     def _cut(self, indices: list[int]) -> list[list[int]]:
         batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
         if len(batches) > 1 and len(batches[-1]) == 1 and self.batch_size > 1:
-            batches[-2] += batches.pop()
+            lone = batches.pop()
+            batches[-1] += lone
         return batches

@@ -62,7 +62,7 @@ class VaeTrainingArguments(TrainingArguments):
     )
     logging_steps: float = field(default=100, metadata={"help": "optimiser steps between two lines of the log"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "kept off: the collator reads what it needs"})
-    report_to: str | list[str] | None = field(
+    report_to: None | str | list[str] = field(  # noqa: RUF036 (HfArgumentParser reads the order)
         default="none", metadata={"help": "trackers to report to: tensorboard, wandb, ...; none by default"}
     )
 

@@ -1,0 +1,65 @@
+"""The sampler's laws: each sentence once an epoch, never alone, and the same order for the same seed and epoch."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_bnvae.data import LengthBucketSampler, VaeCollator
+
+LENGTHS = st.lists(st.integers(3, 12), min_size=2, max_size=200)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(2, 9), st.booleans(), st.booleans(), st.integers(0, 3))
+def test_each_sentence_comes_once_and_never_alone(lengths, batch_size, equal, shuffle, epoch):
+    sampler = LengthBucketSampler(lengths, batch_size, equal=equal, seed=1, shuffle=shuffle)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(2 <= len(batch) <= batch_size + 1 for batch in batches)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(2, 9))
+def test_equal_length_means_equal_but_for_lone_sentences(lengths, batch_size):
+    mixed = [
+        batch
+        for batch in LengthBucketSampler(lengths, batch_size, equal=True)
+        if len({lengths[index] for index in batch}) > 1
+    ]
+    lone = sum(lengths.count(length) == 1 for length in set(lengths))
+    assert len(mixed) <= lone
+
+
+def test_every_epoch_has_its_own_order_and_the_seed_fixes_it():
+    lengths = [3 + index % 7 for index in range(200)]
+
+    def order(seed, epoch):
+        sampler = LengthBucketSampler(lengths, 8, seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1) and order(1, 0) != order(2, 0)
+
+
+def test_bucketing_leaves_little_padding():
+    lengths = [3 + (index * 7919) % 40 for index in range(4000)]
+    batches = list(LengthBucketSampler(lengths, 32))
+    padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
+    assert padded < 1.1 * sum(lengths)
+
+
+def test_collation_pads_on_the_right_and_hides_padding_from_the_loss():
+    rows = [{"input_ids": [1, 5, 2], "label": 3}, {"input_ids": [1, 6, 7, 8, 2], "label": 0}]
+    batch = VaeCollator(0, keep_class_labels=True)(rows)
+    assert batch["input_ids"].tolist() == [[1, 5, 2, 0, 0], [1, 6, 7, 8, 2]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+    assert batch["labels"].tolist() == [[5, 2, -100, -100], [6, 7, 8, 2]]
+    assert batch["class_labels"].tolist() == [3, 0]
+
+
+def test_no_sentences_no_sampler():
+    with pytest.raises(ValueError, match="no sentences"):
+        LengthBucketSampler([], 4)

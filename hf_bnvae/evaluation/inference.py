@@ -22,7 +22,7 @@ class Inference:
         mean, logvar: parameters of q(z|x), `(sentences, latent_size)`.
         latents: one sample of q(z|x) each, `(sentences, latent_size)`.
         kl: KL(q(z|x) ‖ p(z)), `(sentences,)`.
-        log_prior: log p(z) at `latents`, `(sentences,)`.
+        log_posterior: log q(z|x) at `latents`, `(sentences,)`.
         reconstruction: −log p(x|z) at `latents`, `(sentences,)`.
         tokens: number of tokens predicted, the end symbol counted, `(sentences,)`.
     """
@@ -31,7 +31,7 @@ class Inference:
     logvar: torch.Tensor
     latents: torch.Tensor
     kl: torch.Tensor
-    log_prior: torch.Tensor
+    log_posterior: torch.Tensor
     reconstruction: torch.Tensor
     tokens: torch.Tensor
 
@@ -58,7 +58,7 @@ def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -
             logvar=posterior.logvar,
             latents=latents.squeeze(1),
             kl=posterior.kl().sum(-1),
-            log_prior=model.model.posterior.log_prior(latents.squeeze(1)),
+            log_posterior=posterior.log_prob(latents).squeeze(1),
             reconstruction=losses,
             tokens=(batch["labels"] != IGNORED).sum(1),
         )
@@ -101,18 +101,19 @@ def au(inference: Inference) -> int:
     return int((inference.mean.double().var(0, correction=0) > ACTIVE_UNIT_THRESHOLD).sum())
 
 
-def agg_kl(inference: Inference) -> float:
-    """KL(q(z) ‖ p(z)) of the aggregated posterior by Monte Carlo, nats.
+def mi(inference: Inference) -> float:
+    """Mutual information I_q(x; z) = KL − KL(q(z) ‖ p(z)) (Eq. 13), nats; at most log N for N sentences.
 
-    One z per sentence; log q(z) by log-sum-exp over the posteriors of all sentences of the split.
+    By Monte Carlo, with one z per sentence, as the mean of log q(z|x) − log q(z): the prior cancels from Eq. 13, and
+    both logarithms are taken at the same z, so that their noise cancels too. A collapsed posterior has exactly 0.
     """
     log_aggregate = aggregate_log_prob(DiagonalGaussian(inference.mean, inference.logvar), inference.latents)
-    return float((log_aggregate - inference.log_prior.double()).mean())
+    return float((inference.log_posterior.double() - log_aggregate).mean())
 
 
-def mi(inference: Inference) -> float:
-    """Mutual information I_q(x; z) = KL − KL(q(z) ‖ p(z)) (Eq. 13), nats; at most log N for N sentences."""
-    return kl(inference) - agg_kl(inference)
+def agg_kl(inference: Inference) -> float:
+    """KL(q(z) ‖ p(z)) of the aggregated posterior in nats, as KL − MI: Eq. 13 read the other way."""
+    return kl(inference) - mi(inference)
 
 
 def aggregate_log_prob(posteriors: DiagonalGaussian, latents: torch.Tensor) -> torch.Tensor:
@@ -134,12 +135,12 @@ def aggregate_log_prob(posteriors: DiagonalGaussian, latents: torch.Tensor) -> t
 
 def elbo_metrics(inference: Inference) -> dict[str, float]:
     """`elbo`, `rec`, `kl`, `mi`, `au` and `agg_kl` of a split."""
-    aggregated = agg_kl(inference)
+    information = mi(inference)
     return {
         "elbo": elbo(inference),
         "rec": rec(inference),
         "kl": kl(inference),
-        "mi": kl(inference) - aggregated,
+        "mi": information,
         "au": au(inference),
-        "agg_kl": aggregated,
+        "agg_kl": kl(inference) - information,
     }

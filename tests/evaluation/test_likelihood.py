@@ -1,0 +1,123 @@
+"""The importance-weighted bound: exact where the truth is known, and the same however it is cut up."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import make_batch
+
+from hf_bnvae.evaluation import elbo, infer, likelihood, nll
+from hf_bnvae.models.posteriors import DiagonalGaussian
+
+
+class LinearGaussian:
+    """z ~ N(0, I), x ~ N(w·z, noise²), so that x ~ N(0, |w|² + noise²); sentence i stands for the number x_i."""
+
+    def __init__(self, numbers, widen=1.0):
+        self.numbers = numbers
+        self.weights = torch.tensor([0.8, -0.5], dtype=torch.float64)
+        self.noise = 0.6
+        self.widen = widen
+        self.training = False
+        self.device = torch.device("cpu")
+        self.config = SimpleNamespace(embedding_size=1, hidden_size=1, latent_size=2, vocab_size=1)
+        prior = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
+        self.model = SimpleNamespace(
+            infer=self.infer, posterior=SimpleNamespace(log_prior=lambda latents: prior.log_prob(latents).sum(-1))
+        )
+
+    def eval(self):
+        return self
+
+    def train(self, mode=True):
+        return self
+
+    def true_nll(self):
+        variance = self.weights.square().sum() + self.noise**2
+        return 0.5 * (self.numbers**2 / variance + variance.log() + math.log(2 * math.pi))
+
+    def infer(self, input_ids, attention_mask):
+        x = self.numbers[input_ids[:, 0]].unsqueeze(1)
+        mean = x * self.weights / (self.weights.square().sum() + self.noise**2)
+        return DiagonalGaussian(mean, torch.full_like(mean, 2 * math.log(self.widen)))
+
+    def losses(self, labels, latents):
+        x = self.numbers[labels[:, 0]].unsqueeze(1)
+        return -torch.distributions.Normal(latents @ self.weights, self.noise).log_prob(x)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    model = LinearGaussian(torch.linspace(-3, 3, 25, dtype=torch.float64))
+    monkeypatch.setattr(likelihood, "sampled_losses", lambda model, labels, latents: model.losses(labels, latents))
+    ids = torch.arange(25).unsqueeze(1)
+    return model, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+
+
+def test_the_bound_reaches_the_true_likelihood_of_a_linear_gaussian_model(toy):
+    model, batch = toy
+    truth = float(model.true_nll().mean())
+    judged = nll(model, [batch], num_samples=5000)
+    assert judged["nll"] == pytest.approx(truth, abs=5e-3)
+    assert judged["ppl"] == pytest.approx(math.exp(judged["nll"]))
+    few = [sum(nll(model, [batch], samples, seed)["nll"] for seed in range(60)) / 60 for samples in (1, 10)]
+    assert few[0] > few[1] > truth
+
+
+def test_one_sample_is_enough_where_the_posterior_is_exact(toy):
+    model, batch = toy
+    model.weights = torch.tensor([0.8, 0.0], dtype=torch.float64)
+    variance = model.weights.square().sum() + model.noise**2
+
+    def exact(input_ids, attention_mask):
+        x = model.numbers[input_ids[:, 0]].unsqueeze(1)
+        logvar = torch.stack([(model.noise**2 / variance).log(), torch.zeros_like(variance)]).expand(len(x), 2)
+        return DiagonalGaussian(x * model.weights / variance, logvar)
+
+    model.model.infer = exact
+    assert nll(model, [batch], num_samples=1)["nll"] == pytest.approx(float(model.true_nll().mean()), abs=1e-9)
+
+
+@pytest.fixture
+def trained(make_model):
+    model = make_model(vocab_size=30)
+    model.recompute_statistics([make_batch([5, 9, 7], vocab_size=30)])
+    return model, make_batch([5, 9, 7, 4, 8, 6], vocab_size=30)
+
+
+def test_sampled_losses_equal_the_loss_of_each_sample_alone(trained):
+    model, batch = trained
+    latents = torch.randn(6, 3, 4)
+    found = likelihood.sampled_losses(model, batch["labels"], latents)
+    for sentence in range(6):
+        for sample in range(3):
+            alone = model(labels=batch["labels"][[sentence]], latents=latents[[sentence], sample])
+            torch.testing.assert_close(found[sentence, sample], alone.reconstruction_loss.detach())
+
+
+def test_the_bound_ignores_order_batches_and_the_memory_that_it_gets(trained):
+    model, batch = trained
+    expected = nll(model, [batch], num_samples=40)
+    order = torch.tensor([3, 1, 5, 0, 4, 2])
+    pieces = [{name: value[rows] for name, value in batch.items()} for rows in order.split(2)]
+    for batches, memory in ((pieces, likelihood.DEFAULT_MEMORY_BYTES), ([batch], likelihood.LOGIT_BYTES_AT_ONCE + 9999)):
+        found = nll(model, batches, num_samples=40, memory_bytes=memory)
+        assert found["nll"] == pytest.approx(expected["nll"], rel=1e-5)
+        assert found["ppl"] == pytest.approx(expected["ppl"], rel=1e-4)
+
+
+def test_it_lies_under_the_elbo_and_perplexity_counts_the_end_symbol(trained):
+    model, batch = trained
+    judged = nll(model, [batch], num_samples=200)
+    assert judged["nll"] < elbo(infer(model, [batch]))
+    words = sum(length - 1 for length in (5, 9, 7, 4, 8, 6))
+    assert judged["ppl"] == pytest.approx(math.exp(judged["nll"] * 6 / words))
+
+
+def test_the_mode_of_the_model_is_left_as_it_was(trained):
+    model, batch = trained
+    nll(model.train(), [batch], num_samples=2)
+    assert model.training
+    with pytest.raises(ValueError, match="no batches"):
+        nll(model, [])

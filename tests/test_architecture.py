@@ -40,4 +40,4 @@ def test_models_import_only_torch_transformers_and_siblings_by_one_dot(path):
         if isinstance(node, ast.Import):
             assert all(alias.name.split(".")[0] in MODELS_MAY_IMPORT for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 1 and "." not in node.module or node.module.split(".")[0] in MODELS_MAY_IMPORT
+            assert (node.level == 1 and "." not in node.module) or node.module.split(".")[0] in MODELS_MAY_IMPORT

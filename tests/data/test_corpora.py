@@ -124,7 +124,9 @@ def test_encoding_cuts_over_long_sentences_and_counts_them(tmp_path):
     tokenizer = build_tokenizer(corpus.splits["train"]["text"])
     encoded = encode_corpus(corpus, tokenizer, max_length=5)["train"]
     assert [len(ids) for ids in encoded["input_ids"]] == encoded["length"][:] == [5, 4]
-    assert encoded["input_ids"][0][0] == tokenizer.bos_token_id and encoded["input_ids"][0][-1] == tokenizer.eos_token_id
+    assert (
+        encoded["input_ids"][0][0] == tokenizer.bos_token_id and encoded["input_ids"][0][-1] == tokenizer.eos_token_id
+    )
     report = corpus.reports["train"]
     assert (report.truncated, report.tokens) == (1, 4 + 3)
     assert "1 over-long and cut" in str(report)

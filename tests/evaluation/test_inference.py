@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from conftest import make_batch
 
 from hf_bnvae.evaluation import Inference, agg_kl, au, elbo, elbo_metrics, infer, kl, mi, rec
 from hf_bnvae.evaluation.inference import aggregate_log_prob
 from hf_bnvae.evaluation.noise import keyed_noise, sentence_keys
 from hf_bnvae.models.posteriors import DiagonalGaussian
+from tests.helpers import make_batch
 
 
 def inference_of(mean, logvar):
@@ -30,9 +30,7 @@ def test_aggregate_log_prob_equals_the_mixture_of_torch_distributions():
     mean, logvar, latents = torch.randn(7, 3) + 5, torch.randn(7, 3), torch.randn(11, 3)
     mixture = torch.distributions.MixtureSameFamily(
         torch.distributions.Categorical(torch.ones(7, dtype=torch.float64)),
-        torch.distributions.Independent(
-            torch.distributions.Normal(mean.double(), (logvar.double() / 2).exp()), 1
-        ),
+        torch.distributions.Independent(torch.distributions.Normal(mean.double(), (logvar.double() / 2).exp()), 1),
     )
     computed = aggregate_log_prob(DiagonalGaussian(mean, logvar), latents)
     torch.testing.assert_close(computed, mixture.log_prob(latents.double()))

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import make_batch
 
 from hf_bnvae.evaluation import elbo, infer, likelihood, nll
 from hf_bnvae.models.posteriors import DiagonalGaussian
+from tests.helpers import make_batch
 
 
 class LinearGaussian:
@@ -101,7 +101,10 @@ def test_the_bound_ignores_order_batches_and_the_memory_that_it_gets(trained):
     expected = nll(model, [batch], num_samples=40)
     order = torch.tensor([3, 1, 5, 0, 4, 2])
     pieces = [{name: value[rows] for name, value in batch.items()} for rows in order.split(2)]
-    for batches, memory in ((pieces, likelihood.DEFAULT_MEMORY_BYTES), ([batch], likelihood.LOGIT_BYTES_AT_ONCE + 9999)):
+    for batches, memory in (
+        (pieces, likelihood.DEFAULT_MEMORY_BYTES),
+        ([batch], likelihood.LOGIT_BYTES_AT_ONCE + 9999),
+    ):
         found = nll(model, batches, num_samples=40, memory_bytes=memory)
         assert found["nll"] == pytest.approx(expected["nll"], rel=1e-5)
         assert found["ppl"] == pytest.approx(expected["ppl"], rel=1e-4)

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from conftest import make_batch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, StoppingCriteria, StoppingCriteriaList
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, BnVaeModel
 from hf_bnvae.models.modeling_bnvae import interpolate_latents
 from hf_bnvae.models.objectives import token_nll
+from tests.helpers import make_batch
 
 POSTERIORS = ["gaussian", "batch_norm"]
 

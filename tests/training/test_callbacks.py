@@ -1,0 +1,100 @@
+"""The plateau rule and the warning of a collapse."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback, TrainerControl, TrainerState, set_seed
+
+from hf_bnvae.training import CollapseCallback, PlateauCallback, callbacks
+
+
+class Script(TrainerCallback):
+    """Makes the ELBO of each evaluation a number of ours, before the other callbacks see it."""
+
+    def __init__(self, elbos):
+        self.elbos = elbos
+        self.rates = []
+
+    def on_evaluate(self, args, state, control, metrics, **kwargs):
+        metrics["eval_elbo"] = self.elbos[round(state.epoch) - 1]
+
+    def on_step_end(self, args, state, control, lr_scheduler=None, **kwargs):
+        self.rates.append(lr_scheduler.optimizer.param_groups[0]["lr"])
+
+
+def run(make_trainer, elbos, **settings):
+    script = Script(elbos)
+    trainer = make_trainer(num_train_epochs=len(elbos), kl_annealing_epochs=0, save_total_limit=None, **settings)
+    handler = trainer.callback_handler.callbacks
+    handler.insert(next(i for i, item in enumerate(handler) if isinstance(item, PlateauCallback)), script)
+    set_seed(5)
+    trainer.train()
+    return trainer, script.rates
+
+
+def test_a_plateau_goes_back_to_the_best_and_halves_the_rate(make_trainer):
+    trainer, rates = run(make_trainer, [5, 4, 6, 7, 8], plateau_patience=2)
+    assert rates[:32] == [0.05] * 32 and rates[32:] == [0.025] * 8
+    folder = Path(trainer.args.output_dir)
+    best, after = (load_file(folder / f"checkpoint-{step}" / "model.safetensors") for step in (16, 32))
+    for name in best:
+        assert torch.equal(best[name], after[name]) or name.endswith("num_batches_tracked"), name
+
+
+def test_training_ends_after_the_last_halving_and_never_halves_early(make_trainer):
+    trainer, rates = run(
+        make_trainer, [4, 5, 5, 5, 5, 5, 5], plateau_patience=1, plateau_start_epoch=3, plateau_max_halvings=2
+    )
+    assert trainer.state.epoch == 4
+    assert rates == [0.05] * 24 + [0.025] * 8
+
+
+def test_evaluations_with_a_rising_kl_weight_do_not_count():
+    callback = PlateauCallback(patience=1)
+    callback.on_train_begin(None, None, None)
+    control = TrainerControl()
+    rising = {"eval_elbo": 1.0, "eval_kl_weight": 0.5}
+    for _ in range(3):
+        callback.on_evaluate(None, TrainerState(), control, rising)
+    assert callback.halvings == 0 and callback.best_elbo > 1e9
+
+
+def test_its_state_survives_a_checkpoint():
+    callback = PlateauCallback(3, 2.0, 4)
+    callback.best_elbo, callback.evaluations_without_improvement, callback.halvings = 1.5, 2, 1
+    copy = PlateauCallback.from_state(callback.state())
+    assert copy.state() == callback.state()
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    said = []
+    monkeypatch.setattr(callbacks.logger, "warning", said.append)
+    return said
+
+
+def evaluate(callback, au, mi, kl, posterior="gaussian"):
+    model = SimpleNamespace(config=SimpleNamespace(latent_size=32, posterior=posterior))
+    metrics = {"eval_au": au, "eval_mi": mi, "eval_kl": kl}
+    callback.on_evaluate(None, None, None, metrics=metrics, model=model)
+
+
+def test_a_collapse_is_said_once_in_one_sentence_with_what_to_try(warnings):
+    callback = CollapseCallback()
+    evaluate(callback, au=32, mi=5.0, kl=8.0)
+    assert warnings == []
+    evaluate(callback, au=0, mi=0.01, kl=0.02)
+    evaluate(callback, au=0, mi=0.01, kl=0.02)
+    (sentence,) = warnings
+    assert "0 of 32 units are active, MI 0.01 and KL 0.02 nats" in sentence and "--method bn_vae" in sentence
+    evaluate(callback, au=20, mi=3.0, kl=4.0)
+    evaluate(callback, au=1, mi=3.0, kl=4.0, posterior="batch_norm")
+    assert len(warnings) == 2 and "--gamma" in warnings[1]
+
+
+def test_low_information_alone_is_a_collapse(warnings):
+    evaluate(CollapseCallback(), au=32, mi=0.1, kl=0.3)
+    assert len(warnings) == 1

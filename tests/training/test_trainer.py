@@ -1,0 +1,245 @@
+"""Training: the loss, the KL weight, the choice of the best model, resuming, statistics, and a loss that breaks."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback, set_seed
+
+from hf_bnvae import BnVaeForConditionalGeneration
+from hf_bnvae.data import VaeCollator
+from hf_bnvae.evaluation import elbo_metrics, infer
+from hf_bnvae.training import NonFiniteLossError, VaeTrainingArguments
+from hf_bnvae.training.schedules import constant, linear
+from tests.helpers import StopAt
+
+
+def train_seeded(trainer, **options):
+    set_seed(5)
+    return trainer.train(**options)
+
+
+def test_schedules():
+    assert [linear(4)(step) for step in (0, 1, 2, 4, 9)] == [0, 0.25, 0.5, 1, 1]
+    assert linear(0)(0) == constant(7)(0) == 1
+
+
+def test_the_log_holds_the_weighted_loss_and_its_parts(make_trainer):
+    trainer = make_trainer(max_steps=12, kl_annealing_steps=8, eval_strategy="no", load_best_model_at_end=False)
+    trainer.model.config.kl_weight = 0.5
+    train_seeded(trainer)
+    logs = [line for line in trainer.state.log_history if "loss" in line]
+    assert len(logs) == 12
+    for line in logs:
+        share = min(1.0, (line["step"] - 1) / 8)
+        assert line["loss"] == pytest.approx(line["rec"] + 0.5 * share * line["kl"], rel=1e-5)
+
+
+def test_evaluation_reports_every_metric_at_weight_one(make_trainer, sentences):
+    trainer = make_trainer(num_train_epochs=1, kl_annealing_epochs=2)
+    train_seeded(trainer)
+    line = next(line for line in trainer.state.log_history if "eval_elbo" in line)
+    assert {f"eval_{name}" for name in ("loss", "elbo", "rec", "kl", "mi", "au", "agg_kl")} <= line.keys()
+    assert line["eval_kl_weight"] == 0.5
+    assert line["eval_elbo"] == pytest.approx(line["eval_rec"] + line["eval_kl"])
+    assert line["eval_loss"] == pytest.approx(line["eval_rec"] + 0.5 * line["eval_kl"])
+    again = trainer.evaluate()
+    direct = elbo_metrics(infer(trainer.model, trainer.get_eval_dataloader(), seed=1))
+    assert again["eval_elbo"] == direct["elbo"] and again["eval_mi"] == direct["mi"]
+
+
+def test_the_best_model_is_chosen_on_the_elbo_and_not_before_the_weight_is_full(make_trainer):
+    class Script(TrainerCallback):
+        """Makes the ELBO of each evaluation a number of ours: best while the KL weight is still rising."""
+
+        elbos = [1.0, 9.0, 5.0, 7.0]
+
+        def on_evaluate(self, args, state, control, metrics, **kwargs):
+            metrics["eval_elbo"] = self.elbos[round(state.epoch) - 1]
+
+    trainer = make_trainer(num_train_epochs=4, kl_annealing_epochs=2, callbacks=[Script()], save_total_limit=4)
+    train_seeded(trainer)
+    assert trainer.state.best_metric == 5.0
+    assert trainer.state.best_global_step == 3 * 8
+    best = load_file(Path(trainer.args.output_dir) / "checkpoint-24" / "model.safetensors")
+    for name, parameter in trainer.model.named_parameters():
+        assert torch.equal(parameter, best[name]), name
+
+
+@pytest.mark.parametrize("stop", [3, 8, 13])
+@pytest.mark.parametrize("posterior", ["batch_norm", "gaussian"])
+def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(make_trainer, make_model, tmp_path, stop, posterior):
+    def trainer(folder, callbacks=()):
+        torch.manual_seed(3)
+        return make_trainer(
+            make_model(posterior=posterior),
+            callbacks,
+            output_dir=str(tmp_path / folder),
+            num_train_epochs=3,
+            save_strategy="steps",
+            save_steps=stop,
+            eval_strategy="steps",
+            eval_steps=stop,
+            save_total_limit=None,
+            load_best_model_at_end=False,
+            optim="adamw_torch",
+            lr_scheduler_type="linear",
+            learning_rate=0.01,
+            plateau_patience=1,
+        )
+
+    whole = trainer("whole")
+    train_seeded(whole)
+    train_seeded(trainer("stopped", [StopAt(stop)]))
+    resumed = trainer("stopped")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / f"checkpoint-{stop}"))
+    assert resumed.state.global_step == whole.state.global_step == 24
+    for name, value in whole.model.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    losses = [
+        {line["step"]: line["loss"] for line in run.state.log_history if "loss" in line} for run in (whole, resumed)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_evaluation_leaves_training_untouched(make_trainer, make_model, tmp_path):
+    weights = []
+    for strategy in ("no", "epoch"):
+        torch.manual_seed(3)
+        run = make_trainer(
+            make_model(),
+            output_dir=str(tmp_path / strategy),
+            eval_strategy=strategy,
+            save_strategy=strategy,
+            load_best_model_at_end=False,
+        )
+        train_seeded(run)
+        weights.append({name: parameter.clone() for name, parameter in run.model.named_parameters()})
+    for name, parameter in weights[0].items():
+        assert torch.equal(parameter, weights[1][name]), name
+
+
+def exact_statistics(model, sentences):
+    batch = make_batch(sentences["length"])
+    batch["input_ids"] = torch.tensor(
+        [ids + [0] * (max(sentences["length"]) - len(ids)) for ids in sentences["input_ids"]]
+    )
+    states = model.model._last_state(batch["input_ids"], batch["attention_mask"])
+    raw = model.model.posterior.mean(states)
+    return raw.mean(0), raw.var(0, correction=0)
+
+
+def test_every_saved_model_carries_the_statistics_of_the_corpus(make_trainer, sentences):
+    trainer = make_trainer(save_total_limit=None)
+    train_seeded(trainer)
+    saved = [
+        BnVaeForConditionalGeneration.from_pretrained(folder)
+        for folder in Path(trainer.args.output_dir).glob("checkpoint-*")
+    ]
+    assert len(saved) == 2
+    for model in [*saved, trainer.model]:
+        mean, variance = exact_statistics(model.eval(), sentences)
+        norm = model.model.posterior.mean_norm
+        torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(norm.running_var, variance, rtol=1e-4, atol=1e-6)
+
+
+def test_during_training_a_sample_stands_for_the_corpus_and_at_the_end_all_of_it(make_trainer, sentences):
+    seen = []
+
+    class Look(TrainerCallback):
+        def on_evaluate(self, args, state, control, model=None, **kwargs):
+            seen.append(model.model.posterior.mean_norm.running_var.clone())
+
+    trainer = make_trainer(statistics_samples=30, num_train_epochs=1, callbacks=[Look()])
+    train_seeded(trainer)
+    _, variance = exact_statistics(trainer.model.eval(), sentences)
+    assert not torch.allclose(seen[0], variance, rtol=1e-3)
+    torch.testing.assert_close(seen[0], variance, rtol=1.0, atol=0)
+    torch.testing.assert_close(trainer.model.model.posterior.mean_norm.running_var, variance, rtol=1e-4, atol=0)
+
+
+def test_a_loaded_model_is_judged_with_its_own_statistics(make_trainer):
+    trainer = make_trainer()
+    before = trainer.model.model.posterior.mean_norm.running_var.clone()
+    trainer.evaluate()
+    assert torch.equal(trainer.model.model.posterior.mean_norm.running_var, before)
+
+
+def test_gradient_accumulation_averages_the_gradients_of_its_micro_batches(make_trainer, make_model):
+    torch.manual_seed(2)
+    model = make_model(embedding_dropout=0.0, output_dropout=0.0)
+    start = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    trainer = make_trainer(
+        model,
+        max_steps=1,
+        gradient_accumulation_steps=2,
+        kl_annealing_steps=0,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+        max_grad_norm=0.0,
+    )
+    batches = [batch for batch, _ in zip(trainer.get_train_dataloader(), range(2), strict=False)]
+    train_seeded(trainer)
+    stepped = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    model.load_state_dict(start, strict=False)
+    model.zero_grad()
+    set_seed(5)
+    model.train()
+    for batch in batches:
+        (model(**batch).loss / 2).backward()
+    for name, parameter in model.named_parameters():
+        expected = start[name] if parameter.grad is None else start[name] - 0.05 * parameter.grad
+        torch.testing.assert_close(stepped[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_breaks_stops_the_run_and_keeps_the_last_good_checkpoint(make_trainer):
+    class Poison(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 10:
+                with torch.no_grad():
+                    model.decoder.output.weight[0, 0] = math.nan
+
+    trainer = make_trainer(num_train_epochs=3, callbacks=[Poison()], logging_steps=4)
+    with pytest.raises(NonFiniteLossError, match=r"since step 11; the last good checkpoint is .*checkpoint-8") as error:
+        train_seeded(trainer)
+    assert "\n" not in str(error.value)
+    kept = list(Path(trainer.args.output_dir).glob("checkpoint-*"))
+    assert [folder.name for folder in kept] == ["checkpoint-8"]
+    weights = load_file(kept[0] / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point())
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(make_trainer, monkeypatch):
+    trainer = make_trainer(num_train_epochs=1)
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        train_seeded(trainer)
+    assert list(Path(trainer.args.output_dir).glob("checkpoint-*")) == []
+
+
+def test_nothing_is_pickled_beside_the_model(make_trainer, tmp_path):
+    trainer = make_trainer(num_train_epochs=1)
+    train_seeded(trainer)
+    trainer.save_model(str(tmp_path / "saved"))
+    assert not list((tmp_path / "saved").glob("*.bin"))
+    assert (tmp_path / "saved" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [{"kl_annealing_epochs": -1.0}, {"kl_annealing_steps": -1}, {"plateau_patience": 0}, {"statistics_samples": 1}],
+)
+def test_bad_arguments_are_named(tmp_path, flag):
+    (name,) = flag
+    with pytest.raises(ValueError, match=f"--{name} must be at least"):
+        VaeTrainingArguments(output_dir=str(tmp_path), **flag)

@@ -102,7 +102,7 @@ class ModelArguments:
         values["decoder"] = self.decoder or method.decoder
         return BnVaeConfig(
             **values,
-            vocab_size=len(tokenizer),
+            vocab_size=max(tokenizer.get_vocab().values()) + 1,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,

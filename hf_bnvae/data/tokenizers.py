@@ -38,7 +38,11 @@ def build_tokenizer(
             splitters.append(pre_tokenizers.Punctuation())
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
         trainer: trainers.Trainer = trainers.WordLevelTrainer(
-            vocab_size=vocab_size, min_frequency=min_count, special_tokens=SPECIALS, show_progress=False
+            # Where the text spells out a special symbol, the trainer counts it as a word besides.
+            vocab_size=vocab_size + len(SPECIALS),
+            min_frequency=min_count,
+            special_tokens=SPECIALS,
+            show_progress=False,
         )
     elif kind == "bpe":
         tokenizer = Tokenizer(models.BPE(unk_token=UNK))
@@ -55,6 +59,10 @@ def build_tokenizer(
         raise ValueError(f"kind must be 'word' or 'bpe', got {kind!r}")
     if vocab_size > len(SPECIALS):
         tokenizer.train_from_iterator(sentences, trainer)
+    if kind == "word":
+        by_id = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        vocabulary = {word: number for number, (word, _) in enumerate(by_id[:vocab_size])}
+        tokenizer.model = models.WordLevel(vocabulary, unk_token=UNK)
     if tokenizer.get_vocab_size() <= len(SPECIALS):
         raise CorpusError(
             f"the vocabulary holds nothing but its {len(SPECIALS)} special symbols: lower --min_count (now "

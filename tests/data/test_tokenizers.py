@@ -33,6 +33,13 @@ def test_unknown_words_become_unk_and_the_texts_own_unk_is_the_same_symbol():
     assert unknown == known == tokenizer.unk_token_id
 
 
+def test_ids_have_no_gap_where_the_text_spells_out_special_symbols():
+    sentences = ["<unk> a b", "<s> <unk> c </s> <pad>"]
+    for limit in (20, 6):
+        vocabulary = build_tokenizer(sentences, vocab_size=limit).get_vocab()
+        assert sorted(vocabulary.values()) == list(range(min(limit, 7)))
+
+
 def test_punctuation_can_be_split():
     ids = build_tokenizer(["well, yes."], split_punctuation=True)("well, yes.")["input_ids"]
     assert len(ids) == 6

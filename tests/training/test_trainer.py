@@ -124,10 +124,7 @@ def test_evaluation_leaves_training_untouched(make_trainer, make_model, tmp_path
 
 
 def exact_statistics(model, sentences):
-    batch = make_batch(sentences["length"])
-    batch["input_ids"] = torch.tensor(
-        [ids + [0] * (max(sentences["length"]) - len(ids)) for ids in sentences["input_ids"]]
-    )
+    batch = VaeCollator(0)(sentences.to_list())
     states = model.model._last_state(batch["input_ids"], batch["attention_mask"])
     raw = model.model.posterior.mean(states)
     return raw.mean(0), raw.var(0, correction=0)

@@ -59,9 +59,10 @@ def build_tokenizer(
         raise ValueError(f"kind must be 'word' or 'bpe', got {kind!r}")
     if vocab_size > len(SPECIALS):
         tokenizer.train_from_iterator(sentences, trainer)
-    if kind == "word":
+    if vocab_size > len(SPECIALS) and kind == "word":
         by_id = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-        vocabulary = {word: number for number, (word, _) in enumerate(by_id[:vocab_size])}
+        words = [word for word, _ in by_id if word not in SPECIALS][: vocab_size - len(SPECIALS)]
+        vocabulary = {word: number for number, word in enumerate(SPECIALS + words)}
         tokenizer.model = models.WordLevel(vocabulary, unk_token=UNK)
     if tokenizer.get_vocab_size() <= len(SPECIALS):
         raise CorpusError(

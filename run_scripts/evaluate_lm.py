@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.split}: {corpus.reports[args.split]}")
 
     def batches(part):
-        sampler = LengthBucketSampler(part["length"], args.batch_size, shuffle=False)
+        sampler = LengthBucketSampler(part["length"][:], args.batch_size, shuffle=False)
         return DataLoader(part, batch_sampler=sampler, collate_fn=VaeCollator(tokenizer.pad_token_id))
 
     results = elbo_metrics(infer(model, batches(dataset), seed=args.seed))

@@ -69,23 +69,37 @@ class VaeCollator:
 class LengthBucketSampler(Sampler[list[int]]):
     """Batches of sentences of equal or near-equal length, in a new order every epoch; each sentence comes once.
 
-    A remainder of one sentence joins a neighbouring batch, because one sentence has no batch statistics. The order of
+    A remainder of one sentence (or of fewer than there are processes) joins a neighbouring batch, because one sentence
+    has no batch statistics. The order of
     an epoch depends on `seed` and the epoch alone, so that a resumed run sees the batches that it would have seen.
 
     Args:
         lengths: the length of each sentence.
-        batch_size: sentences in a batch (one more where a lone sentence joined).
+        batch_size: sentences in a batch (one or two more where lone ones joined).
         equal: only sentences of one length together. Else windows of 20 batches are shuffled together and sorted by
             length within.
         seed: of the shuffling; without `shuffle` it is not used.
         shuffle: False keeps one fixed order, sorted by length (evaluation).
+        num_processes, process_index: with several processes, each batch is the share of this one in a batch of all
+            of them, so that N processes with batches of b take the steps of one with batches of N·b.
     """
 
-    def __init__(self, lengths: list[int], batch_size: int, equal: bool = False, seed: int = 0, shuffle: bool = True):
+    def __init__(
+        self,
+        lengths: list[int],
+        batch_size: int,
+        equal: bool = False,
+        seed: int = 0,
+        shuffle: bool = True,
+        num_processes: int = 1,
+        process_index: int = 0,
+    ):
         if not lengths:
             raise ValueError("no sentences to make batches of")
         self.lengths = lengths
         self.batch_size = batch_size
+        self.num_processes = num_processes
+        self.process_index = process_index
         self.equal = equal
         self.seed = seed
         self.shuffle = shuffle
@@ -104,7 +118,17 @@ class LengthBucketSampler(Sampler[list[int]]):
         batches = self._batches(generator)
         if self.shuffle:
             generator.shuffle(batches)
-        yield from batches
+        for batch in batches:
+            yield batch[self.process_index :: self.num_processes]
+
+    @property
+    def _whole_batch_size(self) -> int:
+        return self.batch_size * self.num_processes
+
+    @property
+    def _least(self) -> int:
+        """Sentences that a batch must have: two for a variance, and one for every process."""
+        return min(self._whole_batch_size, max(2, self.num_processes))
 
     def _batches(self, generator: random.Random) -> list[list[int]]:
         order = list(range(len(self.lengths)))
@@ -112,7 +136,7 @@ class LengthBucketSampler(Sampler[list[int]]):
             generator.shuffle(order)
         if self.equal:
             return self._equal_batches(order)
-        window = BUCKET_WINDOW * self.batch_size if self.shuffle else len(order)
+        window = BUCKET_WINDOW * self._whole_batch_size if self.shuffle else len(order)
         in_order: list[int] = []
         for start in range(0, len(order), window):
             in_order += sorted(order[start : start + window], key=self.lengths.__getitem__)
@@ -123,23 +147,24 @@ class LengthBucketSampler(Sampler[list[int]]):
         for index in order:
             by_length[self.lengths[index]].append(index)
         batches: list[list[int]] = []
-        lone: list[int] = []
+        few: list[int] = []
         for length in sorted(by_length):
-            group = lone + by_length[length]
-            lone = []
-            if len(group) == 1:
-                lone = group
+            group = few + by_length[length]
+            few = []
+            if len(group) < self._least:
+                few = group
             else:
                 batches += self._cut(group)
-        if lone and batches:
-            batches[-1] += lone
-        elif lone:
-            batches.append(lone)
+        if few and batches:
+            batches[-1] += few
+        elif few:
+            batches.append(few)
         return batches
 
     def _cut(self, indices: list[int]) -> list[list[int]]:
-        batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
-        if len(batches) > 1 and len(batches[-1]) == 1 and self.batch_size > 1:
-            lone = batches.pop()
-            batches[-1] += lone
+        size = self._whole_batch_size
+        batches = [indices[start : start + size] for start in range(0, len(indices), size)]
+        if len(batches) > 1 and len(batches[-1]) < self._least:
+            few = batches.pop()
+            batches[-1] += few
         return batches

@@ -29,7 +29,7 @@ class VaeTrainingArguments(TrainingArguments):
         metadata={"help": "batches of one sentence length only; by default lengths are near-equal (bucketed)"},
     )
     statistics_samples: int = field(
-        default=8192,
+        default=4096,
         metadata={
             "help": "training sentences from which the batch-norm statistics are re-estimated before every "
             "evaluation and save; after training they are exact over the whole training set"

@@ -5,10 +5,11 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -49,6 +50,7 @@ class VaeTrainer(Trainer):
         self._parts = torch.zeros(3, device=self.args.device)
         self._first_bad_step = torch.full((), -1.0, device=self.args.device)
         self._statistics_step: int | None = None
+        self._statistics_sample: list[dict[str, torch.Tensor]] | None = None
         self.seconds = {"evaluation": 0.0, "statistics": 0.0}
         self.add_callback(CollapseCallback())
         if self.args.plateau_patience is not None:
@@ -62,19 +64,28 @@ class VaeTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         sampler = LengthBucketSampler(
-            self.train_dataset["length"],
+            self.train_dataset["length"][:],
             self._train_batch_size,
             equal=self.args.equal_length,
             seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+            num_processes=self.args.world_size,
+            process_index=self.args.process_index,
         )
-        self._steps_per_epoch = math.ceil(len(sampler) / self.args.world_size / self.args.gradient_accumulation_steps)
-        return self.accelerator.prepare(self._data_loader(self.train_dataset, sampler))
+        self._steps_per_epoch = math.ceil(len(sampler) / self.args.gradient_accumulation_steps)
+        # Not `accelerator.prepare`, which would share out the sampler's batches once more.
+        return prepare_data_loader(
+            self._data_loader(self.train_dataset, sampler),
+            device=self.args.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+        )
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("evaluation needs a data set")
-        sampler = LengthBucketSampler(dataset["length"], self.args.per_device_eval_batch_size, shuffle=False)
+        sampler = LengthBucketSampler(dataset["length"][:], self.args.per_device_eval_batch_size, shuffle=False)
         return self._data_loader(dataset, sampler)
 
     get_test_dataloader = get_eval_dataloader
@@ -179,19 +190,22 @@ class VaeTrainer(Trainer):
         if self.train_dataset is None or self.model.config.posterior != "batch_norm":
             return
         started = time.perf_counter()
-        self.model.recompute_statistics(self._statistics_batches(None if exact else self.args.statistics_samples))
+        if exact:
+            self.model.recompute_statistics(self._statistics_batches(range(len(self.train_dataset))))
+        else:
+            if self._statistics_sample is None:
+                rows = range(len(self.train_dataset))
+                sample = random.Random(self.args.seed).sample(rows, min(self.args.statistics_samples, len(rows)))
+                self._statistics_sample = list(self._statistics_batches(sample))
+            self.model.recompute_statistics(self._statistics_sample)
         self._statistics_step = self.state.global_step
         self.seconds["statistics"] += time.perf_counter() - started
 
-    def _statistics_batches(self, num_samples: int | None) -> Iterator[dict[str, torch.Tensor]]:
-        chosen = list(range(len(self.train_dataset)))
-        if num_samples is not None and num_samples < len(chosen):
-            chosen = sorted(random.Random(self.args.seed).sample(chosen, num_samples))
-        chosen = chosen[self.args.process_index :: self.args.world_size]
-        lengths = self.train_dataset["length"]
-        sampler = LengthBucketSampler([lengths[row] for row in chosen], STATISTICS_BATCH_SIZE, shuffle=False)
-        for batch in sampler:
-            yield self.data_collator(self.train_dataset.__getitems__([chosen[row] for row in batch]))
+    def _statistics_batches(self, rows: Sequence[int]) -> Iterator[dict[str, torch.Tensor]]:
+        rows = rows[self.args.process_index :: self.args.world_size]
+        lengths = self.train_dataset["length"][:]
+        for batch in LengthBucketSampler([lengths[row] for row in rows], STATISTICS_BATCH_SIZE, shuffle=False):
+            yield self.data_collator(self.train_dataset.__getitems__([rows[row] for row in batch]))
 
     def train(self, *args, **kwargs):
         output = super().train(*args, **kwargs)

@@ -161,10 +161,17 @@ def run_main(main: Callable[[], None]) -> None:
         main()
     except (CorpusError, UsageError, NonFiniteLossError) as error:
         fail(str(error))
-    except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "No space left" in str(error):
-            fail(f"the disk is full, what was being saved is not there: free some space and resume ({error})")
-        raise
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if not is_full_disk(error):
+            raise
+        fail(f"the disk is full, what was being saved is not there: free some space and resume ({error_line(error)})")
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error of Python, safetensors or torch means that a file could not grow."""
+    numbers = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+    said = [f"os error {number}" for number in numbers] + ["PytorchStreamWriter failed", "file write failed"]
+    return getattr(error, "errno", None) in numbers or any(words in str(error) for words in said)
 
 
 def fail(message: str) -> None:

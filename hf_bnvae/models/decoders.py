@@ -62,12 +62,14 @@ class LstmDecoder(nn.Module):
         outputs, (hidden, cell) = self.lstm(torch.cat([embedded, repeated], -1), (state.hidden, state.cell))
         return outputs, LstmState(hidden, cell, state.length + input_ids.size(1))
 
+    def features(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What the output layer reads, from LSTM outputs `(..., hidden_size)`."""
+        outputs = self.output_dropout(outputs)
+        return outputs if self.bottleneck is None else self.bottleneck(outputs)
+
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
         """From LSTM outputs `(..., hidden_size)` to `(..., vocab_size)`."""
-        outputs = self.output_dropout(outputs)
-        if self.bottleneck is not None:
-            outputs = self.bottleneck(outputs)
-        return self.output(outputs)
+        return self.output(self.features(outputs))
 
 
 DECODERS = {"lstm": LstmDecoder}

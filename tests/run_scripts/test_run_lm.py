@@ -1,0 +1,190 @@
+"""The scripts as a user runs them: what they write, what wins over what, and how they refuse."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import run_lm
+from evaluate_lm import main as evaluate
+from script_utils import ModelArguments, UsageError, parse_arguments
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from hf_bnvae.data import CorpusError
+from hf_bnvae.training import VaeTrainingArguments
+
+ROOT = Path(__file__).parents[2]
+WORDS = [*"abcdefghijklmno"]
+METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for name, count in (("train", 80), ("valid", 20), ("test", 20)):
+        lines = [
+            " ".join(WORDS[(row * 7 + place * (row % 5 + 1)) % len(WORDS)] for place in range(3 + row % 6))
+            for row in range(count)
+        ]
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n\n")
+    return folder
+
+
+def flags(corpus, output_dir, **changes):
+    settings = {
+        "dataset_name": corpus,
+        "output_dir": output_dir,
+        "embedding_size": 8,
+        "hidden_size": 12,
+        "latent_size": 3,
+        "per_device_train_batch_size": 8,
+        "num_train_epochs": 2,
+        "kl_annealing_epochs": 1,
+        "nll_samples": 5,
+        "disable_tqdm": True,
+        "use_cpu": True,
+    } | changes
+    return [text for name, value in settings.items() if value is not None for text in (f"--{name}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "out"
+    run_lm.main(flags(corpus, folder))
+    return folder
+
+
+def results_of(folder):
+    return json.loads((folder / "all_results.json").read_text())
+
+
+def test_a_run_writes_what_it_promises(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "trainer_state.json"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pkl", ".partial"))]
+    results = results_of(finished)
+    assert {f"{split}_{name}" for split in ("eval", "test") for name in METRICS} <= results.keys()
+    assert {"test_nll", "test_ppl", "train_runtime", "train_tokens_per_second", "train_steps"} <= results.keys()
+    assert results["world_size"] == 1 and results["train_steps"] == 20 and results["train_sentences"] == 80
+
+
+def test_the_saved_model_and_tokenizer_load_by_their_auto_classes(finished):
+    tokenizer = AutoTokenizer.from_pretrained(finished)
+    model = AutoModelForSeq2SeqLM.from_pretrained(finished)
+    batch = tokenizer(["a b c", "d e"], padding=True, return_tensors="pt")
+    assert model.reconstruct(batch["input_ids"], batch["attention_mask"]).size(0) == 2
+
+
+def test_evaluate_lm_gives_the_numbers_of_the_run(finished, corpus, tmp_path):
+    output = tmp_path / "judged.json"
+    argv = ["--model_name_or_path", str(finished), "--test_file", str(corpus / "test.txt"), "--nll_samples", "5"]
+    evaluate([*argv, "--output_file", str(output)])
+    judged, results = json.loads(output.read_text()), results_of(finished)
+    for name in (*METRICS, "nll", "ppl"):
+        assert judged[f"test_{name}"] == pytest.approx(results[f"test_{name}"], rel=1e-5), name
+
+
+def test_flags_win_over_yaml_and_yaml_over_recipe_and_size(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("size: ptb\nrecipe: paper\nlearning_rate: 0.5\nhidden_size: 64\nequal_length: false\n")
+    model, args = parse_arguments(
+        ModelArguments,
+        VaeTrainingArguments,
+        description="",
+        argv=[str(path), "--hidden_size", "32", "--output_dir", str(tmp_path)],
+    )
+    assert model.hidden_size == 32 and args.learning_rate == 0.5 and args.equal_length is False
+    assert model.embedding_size == 256 and args.optim == "sgd" and args.plateau_patience == 5
+
+
+def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus):
+    with pytest.raises(UsageError, match="already holds a model"):
+        run_lm.main(flags(corpus, finished))
+    before = (finished / "model.safetensors").read_bytes()
+    run_lm.main(flags(corpus, finished, resume_from_checkpoint="last"))
+    assert (finished / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gamma": 0}, "--gamma must be a finite number above 0"),
+        ({"gamma": "inf"}, "--gamma must be a finite number above 0"),
+        ({"latent_size": 0}, "--latent_size must be at least 1"),
+        ({"per_device_train_batch_size": 1}, "--per_device_train_batch_size 1 leaves nothing to normalise over"),
+        ({"min_count": 10_000}, "vocabulary holds nothing but"),
+        ({"resume_from_checkpoint": "last"}, "there is no checkpoint in"),
+        ({"resume_from_checkpoint": "nowhere"}, "no checkpoint there"),
+        ({"dataset_name": None}, "no data: pass --dataset_name"),
+        ({"dataset_name": None, "test_file": "{corpus}/test.txt"}, "has no training split"),
+        ({"dataset_name": None, "train_file": "{corpus}/train.txt"}, "has no validation split"),
+        ({"train_file": "missing.txt"}, "missing.txt does not exist"),
+        ({"tokenizer": "no/such-tokenizer"}, "could not be loaded"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_writes_nothing(corpus, tmp_path, changes, message):
+    changes = {
+        name: value.format(corpus=corpus) if isinstance(value, str) else value for name, value in changes.items()
+    }
+    with pytest.raises((UsageError, CorpusError), match=message) as error:
+        run_lm.main(flags(corpus, tmp_path / "out", **changes))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def run_script(name, *argv, **options):
+    return subprocess.run(
+        [sys.executable, ROOT / "run_scripts" / name, *map(str, argv)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+def test_errors_reach_the_shell_as_one_line_and_a_status(corpus, tmp_path):
+    done = run_script("run_lm.py", *flags(corpus, tmp_path / "out", train_file="missing.txt"))
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == "run_lm.py: error: missing.txt does not exist"
+    assert "Traceback" not in done.stderr
+    unknown = run_script("run_lm.py", *flags(corpus, tmp_path / "out", method="magic_vae"))
+    assert unknown.returncode == 2 and "invalid choice: 'magic_vae'" in unknown.stderr
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_checkpoint(corpus, tmp_path):
+    def small_files_only():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    argv = flags(corpus, tmp_path / "out", hidden_size=64, logging_steps=1000)
+    done = run_script("run_lm.py", *argv, preexec_fn=small_files_only)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the disk is full" in done.stderr
+    assert not list((tmp_path / "out").rglob("*.safetensors"))
+
+
+def test_a_checkpoint_of_another_architecture_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    done = run_script("evaluate_lm.py", "--model_name_or_path", tmp_path, "--dataset_name", "pydocs")
+    assert done.returncode == 1 and "is a bert model, not a text VAE" in done.stderr
+    done = run_script("evaluate_lm.py", "--model_name_or_path", tmp_path / "none", "--dataset_name", "pydocs")
+    assert done.returncode == 1 and "no model there" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_accelerate_launches_two_processes_that_train_one_model(corpus, tmp_path):
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    config = ROOT / "run_scripts" / "accelerate_configs" / "cpu_2_processes.yaml"
+    script = flags(corpus, tmp_path / "out", per_device_train_batch_size=4)
+    done = subprocess.run(
+        [*launch, "--config_file", config, ROOT / "run_scripts" / "run_lm.py", *script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = results_of(tmp_path / "out")
+    assert results["world_size"] == 2 and results["train_steps"] == 20

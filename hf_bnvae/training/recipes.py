@@ -1,5 +1,16 @@
 """Recipes: named sets of defaults. A flag given on the command line or in the YAML file wins over them."""
 
+import torch
+
+
+def bf16_pays() -> bool:
+    """Whether this machine multiplies in bf16 faster than in fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
 SIZES: dict[str, dict] = {
     "yahoo": {"embedding_size": 512, "hidden_size": 1024, "latent_size": 32, "vocab_size": 20_001},
     "yelp": {"embedding_size": 512, "hidden_size": 1024, "latent_size": 32, "vocab_size": 19_997},
@@ -28,6 +39,7 @@ RECIPES: dict[str, dict] = {
         "embedding_initializer_range": 0.1,
         "tie_word_embeddings": False,
     },
+    # Reaches the NLL of the paper's recipe in a fraction of its time; the README has the figures.
     "fast": {
         "optim": "adamw_torch_fused",
         "learning_rate": 4e-3,
@@ -36,13 +48,14 @@ RECIPES: dict[str, dict] = {
         "weight_decay": 0.0,
         "per_device_train_batch_size": 64,
         "max_grad_norm": 5.0,
-        "num_train_epochs": 6.0,
-        "kl_annealing_epochs": 2.0,
+        "num_train_epochs": 14.0,
+        "kl_annealing_epochs": 5.0,
         "equal_length": False,
-        "embedding_dropout": 0.3,
-        "output_dropout": 0.3,
+        "embedding_dropout": 0.4,
+        "output_dropout": 0.4,
         "initializer_range": 0.05,
         "embedding_initializer_range": 0.1,
         "tie_word_embeddings": True,
+        "bf16": bf16_pays(),
     },
 }

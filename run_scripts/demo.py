@@ -68,8 +68,8 @@ def show_bound(folder: Path) -> None:
             batch = tokenizer(sentences[start : start + 256], padding=True, return_tensors="pt")
             total += float(model.model.infer(batch["input_ids"], batch["attention_mask"]).kl().sum())
     print(
-        f"The bound n·γ²/2 on BN-VAE's KL is {model.config.kl_lower_bound:.2f}: the training sentences, whose statistics "
-        f"it holds for, have {total / len(sentences):.2f}."
+        f"The bound n·γ²/2 on BN-VAE's KL is {model.config.kl_lower_bound:.2f}; the training sentences, on whose "
+        f"statistics it holds, have {total / len(sentences):.2f}."
     )
 
 

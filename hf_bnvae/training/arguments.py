@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from .schedules import KL_SCHEDULES
@@ -67,6 +68,8 @@ class VaeTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        # Without this, `bf16` on a machine with no accelerator is refused.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         for name in ("kl_annealing_epochs", "plateau_start_epoch"):
             if not getattr(self, name) >= 0:

@@ -232,6 +232,10 @@ def test_nothing_is_pickled_beside_the_model(make_trainer, tmp_path):
     assert (tmp_path / "saved" / "model.safetensors").exists()
 
 
+def test_bf16_needs_no_other_flag_on_a_machine_without_an_accelerator(tmp_path):
+    assert VaeTrainingArguments(output_dir=str(tmp_path), bf16=True).use_cpu != torch.accelerator.is_available()
+
+
 @pytest.mark.parametrize(
     "flag",
     [{"kl_annealing_epochs": -1.0}, {"kl_annealing_steps": -1}, {"plateau_patience": 0}, {"statistics_samples": 1}],

@@ -69,7 +69,12 @@ class LstmDecoder(nn.Module):
 
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
         """From LSTM outputs `(..., hidden_size)` to `(..., vocab_size)`."""
-        return self.output(self.features(outputs))
+        features = self.features(outputs)
+        on_cpu = features.device.type == "cpu" and features.dtype == torch.float32
+        if on_cpu and features.dim() == 2 and not torch.is_autocast_enabled("cpu"):
+            # The same product the other way round: with a copy to turn it back it is still the faster one in fp32.
+            return (self.output.weight @ features.T).T.contiguous()
+        return self.output(features)
 
 
 DECODERS = {"lstm": LstmDecoder}

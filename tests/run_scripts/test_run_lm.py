@@ -45,7 +45,6 @@ def flags(corpus, output_dir, **changes):
         "kl_annealing_epochs": 1,
         "nll_samples": 5,
         "disable_tqdm": True,
-        "use_cpu": True,
     } | changes
     return [text for name, value in settings.items() if value is not None for text in (f"--{name}", str(value))]
 

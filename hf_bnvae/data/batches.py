@@ -45,12 +45,10 @@ def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length
 class VaeCollator:
     """Pads a list of encoded sentences on the right: `input_ids`, `attention_mask`, and `labels` behind the start.
 
-    `labels` are the words to predict with the end symbol, −100 on padding. Class labels come along as
-    `class_labels` for `keep_class_labels`.
+    `labels` are the words to predict with the end symbol, −100 on padding.
     """
 
     pad_token_id: int
-    keep_class_labels: bool = False
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         lengths = torch.tensor([len(row["input_ids"]) for row in rows])
@@ -60,10 +58,7 @@ class VaeCollator:
         )
         attention_mask = (torch.arange(longest) < lengths.unsqueeze(1)).long()
         labels = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, IGNORED)
-        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
-        if self.keep_class_labels:
-            batch["class_labels"] = torch.tensor([row["label"] for row in rows])
-        return batch
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
 class LengthBucketSampler(Sampler[list[int]]):

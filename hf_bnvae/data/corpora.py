@@ -103,7 +103,10 @@ def load_corpus(
         report.empty = len(dataset) - len(kept)
         if not kept:
             raise CorpusError(f"{source} holds no sentence: all of its {len(dataset):,} lines are empty")
-        corpus.splits[split] = dataset if not report.empty else dataset.select(kept)
+        dataset = dataset if not report.empty else dataset.select(kept)
+        if "label" in dataset.column_names:
+            dataset = Dataset.from_dict({"text": dataset["text"][:], "label": _as_labels(dataset["label"])})
+        corpus.splits[split] = dataset
         corpus.reports[split] = report
     return corpus
 
@@ -127,9 +130,12 @@ def _load_named(name: str) -> dict[str, Dataset]:
             f"--dataset_name {name!r} is no built-in corpus ({', '.join(BUILT_IN)}), no local folder, and no dataset "
             "that the Hub knows or lets you read"
         ) from error
-    except (OSError, ConnectionError, ValueError) as error:
-        raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {str(error).splitlines()[0]}") from error
-    return {split: hub_splits[stem] for split, stems in SPLIT_NAMES.items() for stem in stems if stem in hub_splits}
+    except Exception as error:  # many kinds, of several libraries
+        raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {_first_line(error)}") from error
+    found = {split: next((stem for stem in stems if stem in hub_splits), None) for split, stems in SPLIT_NAMES.items()}
+    if found["train"] is None and found["test"] is None:
+        raise CorpusError(f"the Hub dataset {name!r} has neither train nor test, only {', '.join(hub_splits)}")
+    return {split: hub_splits[stem] for split, stem in found.items() if stem is not None}
 
 
 def _find_split(folder: Path, stems: tuple[str, ...]) -> Path | None:
@@ -148,16 +154,18 @@ def _load_file(path: Path) -> Dataset:
     if builder != "parquet":
         _check_utf8(path)
     if builder == "text":
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             return Dataset.from_dict({"text": [line.rstrip("\n") for line in lines]})
     options = _table_options(path) if builder == "csv" else {}
     try:
         return load_dataset(builder, data_files=str(path.resolve()), split="train", **options)
     except Exception as error:  # the builders raise many kinds, and wrap them in one another
         cause = error.__cause__ or error
-        raise CorpusError(
-            f"{path} could not be read as {path.suffix[1:]}: {str(cause).strip().splitlines()[0]}"
-        ) from error
+        raise CorpusError(f"{path} could not be read as {path.suffix[1:]}: {_first_line(cause)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _check_utf8(path: Path) -> None:
@@ -172,24 +180,32 @@ def _check_utf8(path: Path) -> None:
 def _table_options(path: Path) -> dict:
     """Options for the csv builder: every column a string, and nothing (`NA`, `null`, quotes) read as anything else."""
     tabs = path.suffix.lower() == ".tsv"
-    separator = "\t" if tabs else ","
-    with path.open(encoding="utf-8", newline="") as file:
-        first_row = file.readline().rstrip("\r\n").split("\t") if tabs else next(csv.reader(file))
-        has_header = not (tabs and len(first_row) == 2 and first_row[0].isdigit() and _first_column_is_whole(file))
-    columns = first_row if has_header else ["label", "text"]
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = (line.rstrip("\r\n").split("\t") for line in file) if tabs else csv.reader(file)
+        first = next(rows)
+        numbered = tabs and len(first) == 2 and first[0].strip().isdigit()
+        for number, row in enumerate(rows, start=2):
+            if row in ([], [""]):
+                continue
+            if len(row) != len(first):
+                raise CorpusError(
+                    f"{path}, row {number}: {len(row)} fields where the first row has {len(first)}; "
+                    + ("take stray tabs out" if tabs else "put text that holds commas between double quotes")
+                )
+            numbered = numbered and row[0].strip().isdigit()
+    alone = len(first) == 1 and first[0] not in USUAL_TEXT_COLUMNS
+    columns = ["label", "text"] if numbered else ["text"] if alone else first
     return {
-        "sep": separator,
+        "sep": "\t" if tabs else ",",
         "quoting": csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
-        "header": 0 if has_header else None,
+        "header": None if numbered or alone else 0,
         "names": columns,
+        "index_col": False,
+        "encoding": "utf-8-sig",
         "features": Features({column: Value("string") for column in columns}),
         "keep_default_na": False,
         "skip_blank_lines": False,
     }
-
-
-def _first_column_is_whole(rows) -> bool:
-    return all(row.split("\t", 1)[0].strip().isdigit() for row in rows if row.strip())
 
 
 def _with_standard_columns(dataset: Dataset, source: str, text_column: str | None, label_column: str | None) -> Dataset:
@@ -203,7 +219,7 @@ def _with_standard_columns(dataset: Dataset, source: str, text_column: str | Non
         text = others[0]
     columns = {"text": [("" if value is None else str(value)) for value in dataset[text]]}
     if label is not None:
-        columns["label"] = _as_labels(dataset[label])
+        columns["label"] = dataset[label][:]
     return Dataset.from_dict(columns)
 
 

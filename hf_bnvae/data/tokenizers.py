@@ -45,6 +45,9 @@ def build_tokenizer(
             show_progress=False,
         )
     elif kind == "bpe":
+        alphabet = len(pre_tokenizers.ByteLevel.alphabet())
+        if vocab_size < alphabet + len(SPECIALS):
+            raise CorpusError(f"--vocab_size {vocab_size} is too small for bpe, which needs {alphabet + len(SPECIALS)}")
         tokenizer = Tokenizer(models.BPE(unk_token=UNK))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()

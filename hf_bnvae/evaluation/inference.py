@@ -24,7 +24,6 @@ class Inference:
         kl: KL(q(z|x) ‖ p(z)), `(sentences,)`.
         log_posterior: log q(z|x) at `latents`, `(sentences,)`.
         reconstruction: −log p(x|z) at `latents`, `(sentences,)`.
-        tokens: number of tokens predicted, the end symbol counted, `(sentences,)`.
     """
 
     mean: torch.Tensor
@@ -33,7 +32,6 @@ class Inference:
     kl: torch.Tensor
     log_posterior: torch.Tensor
     reconstruction: torch.Tensor
-    tokens: torch.Tensor
 
 
 @torch.no_grad()
@@ -60,7 +58,6 @@ def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -
             kl=posterior.kl().sum(-1),
             log_posterior=posterior.log_prob(latents).squeeze(1),
             reconstruction=losses,
-            tokens=(batch["labels"] != IGNORED).sum(1),
         )
         rows.append(Inference(**{field.name: getattr(row, field.name).cpu() for field in fields(row)}))
     model.train(was_training)

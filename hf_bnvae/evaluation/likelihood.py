@@ -1,16 +1,19 @@
 """The importance-weighted likelihood: how probable a sentence is, whatever z it came from."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 
 import torch
 from tqdm.auto import tqdm
 
 from ..models.objectives import IGNORED
+from ..models.posteriors import DiagonalGaussian
 from .noise import keyed_noise, sentence_keys
 
 DEFAULT_NUM_SAMPLES = 500
-DEFAULT_MEMORY_BYTES = 512 << 20
+MEMORY_SHARE = 8
+MOST_MEMORY_ON_A_CPU = 512 << 20
 LOGIT_BYTES_AT_ONCE = 10 << 20
 
 
@@ -20,7 +23,7 @@ def nll(
     batches: Iterable[Mapping[str, torch.Tensor]],
     num_samples: int = DEFAULT_NUM_SAMPLES,
     seed: int = 0,
-    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    memory_bytes: int | None = None,
     progress: bool = False,
 ) -> dict[str, float]:
     """The importance-weighted bound −log (1/K) Σ_k p(x, z_k)/q(z_k|x) (Burda et al. 2016).
@@ -33,12 +36,15 @@ def nll(
         batches: `input_ids`, `attention_mask` and `labels`; sentences of like length together save time.
         num_samples: K.
         seed: of the noise, which is keyed by sentence.
-        memory_bytes: what activations may take, weights and input not counted.
+        memory_bytes: what activations may take, weights and input not counted; by default an eighth of the memory
+            that is free, and on a CPU, where more does not make it faster, 512 MiB at most.
         progress: show a progress bar over batches.
 
     Returns:
         `nll` in nats per sentence and `ppl` = exp(total nll / total tokens), the end symbol counted.
     """
+    if memory_bytes is None:
+        memory_bytes = _memory_budget(model.device)
     was_training = model.training
     model.eval()
     total, tokens, sentences = 0.0, 0, 0
@@ -60,20 +66,25 @@ def sentence_nll(
     attention_mask: torch.Tensor,
     labels: torch.Tensor,
     num_samples: int,
-    seed: int = 0,
-    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    seed: int,
+    memory_bytes: int,
 ) -> torch.Tensor:
     """The bound of each sentence of one batch, `(batch,)` nats."""
     posterior = model.model.infer(input_ids, attention_mask)
     keys = sentence_keys(input_ids, attention_mask)
-    samples_at_once = max(1, min(num_samples, _rows_within(memory_bytes, model, labels.size(1)) // len(labels)))
-    log_weights = []
-    for start in range(0, num_samples, samples_at_once):
-        samples = range(start, min(num_samples, start + samples_at_once))
-        latents = posterior.rsample(noise=keyed_noise(keys, samples, posterior.mean.size(1), seed))
-        losses = sampled_losses(model, labels, latents)
-        log_weights.append(model.model.posterior.log_prior(latents) - posterior.log_prob(latents) - losses)
-    return math.log(num_samples) - torch.cat(log_weights, 1).logsumexp(1)
+    rows = _rows_within(memory_bytes, model, labels.size(1))
+    bounds = []
+    for part in torch.arange(len(labels), device=labels.device).split(max(1, rows // num_samples)):
+        chosen = DiagonalGaussian(posterior.mean[part], posterior.logvar[part])
+        samples_at_once = max(1, min(num_samples, rows // len(part)))
+        log_weights = []
+        for start in range(0, num_samples, samples_at_once):
+            samples = range(start, min(num_samples, start + samples_at_once))
+            latents = chosen.rsample(noise=keyed_noise(keys[part], samples, chosen.mean.size(1), seed))
+            losses = sampled_losses(model, labels[part], latents)
+            log_weights.append(model.model.posterior.log_prior(latents) - chosen.log_prob(latents) - losses)
+        bounds.append(math.log(num_samples) - torch.cat(log_weights, 1).logsumexp(1))
+    return torch.cat(bounds)
 
 
 def sampled_losses(model, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
@@ -107,6 +118,16 @@ def _token_losses(weight: torch.Tensor, features: torch.Tensor, targets: torch.T
     wanted = logits.gather(0, targets.unsqueeze(0)).squeeze(0)
     largest = logits.amax(0)
     return logits.sub_(largest).exp_().sum(0).log_() + largest - wanted
+
+
+def _memory_budget(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // MEMORY_SHARE
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not said on this system
+        return MOST_MEMORY_ON_A_CPU
+    return min(MOST_MEMORY_ON_A_CPU, free // MEMORY_SHARE)
 
 
 def _rows_within(memory_bytes: int, model, length: int) -> int:

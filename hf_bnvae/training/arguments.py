@@ -62,6 +62,9 @@ class VaeTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "hide a loss that is not a number; off, so that training stops there"}
     )
     logging_steps: float = field(default=100, metadata={"help": "optimiser steps between two lines of the log"})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "go on with the plateau rule where the checkpoint left it"}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "kept off: the collator reads what it needs"})
     report_to: None | str | list[str] = field(  # noqa: RUF036 (HfArgumentParser reads the order)
         default="none", metadata={"help": "trackers to report to: tensorboard, wandb, ...; none by default"}
@@ -71,6 +74,8 @@ class VaeTrainingArguments(TrainingArguments):
         # Without this, `bf16` on a machine with no accelerator is refused.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
+        # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
+        self._n_gpu = min(1, self.n_gpu)
         for name in ("kl_annealing_epochs", "plateau_start_epoch"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"--{name} must be at least 0, got {getattr(self, name)}")

@@ -68,12 +68,11 @@ def test_bucketing_leaves_little_padding():
 
 
 def test_collation_pads_on_the_right_and_hides_padding_from_the_loss():
-    rows = [{"input_ids": [1, 5, 2], "label": 3}, {"input_ids": [1, 6, 7, 8, 2], "label": 0}]
-    batch = VaeCollator(0, keep_class_labels=True)(rows)
+    rows = [{"input_ids": [1, 5, 2]}, {"input_ids": [1, 6, 7, 8, 2]}]
+    batch = VaeCollator(0)(rows)
     assert batch["input_ids"].tolist() == [[1, 5, 2, 0, 0], [1, 6, 7, 8, 2]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
     assert batch["labels"].tolist() == [[5, 2, -100, -100], [6, 7, 8, 2]]
-    assert batch["class_labels"].tolist() == [3, 0]
 
 
 def test_no_sentences_no_sampler():

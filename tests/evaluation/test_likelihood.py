@@ -102,7 +102,7 @@ def test_the_bound_ignores_order_batches_and_the_memory_that_it_gets(trained):
     order = torch.tensor([3, 1, 5, 0, 4, 2])
     pieces = [{name: value[rows] for name, value in batch.items()} for rows in order.split(2)]
     for batches, memory in (
-        (pieces, likelihood.DEFAULT_MEMORY_BYTES),
+        (pieces, None),
         ([batch], likelihood.LOGIT_BYTES_AT_ONCE + 9999),
     ):
         found = nll(model, batches, num_samples=40, memory_bytes=memory)

@@ -12,6 +12,7 @@ from script_utils import (
     DataArguments,
     JudgeArguments,
     UsageError,
+    check_least,
     judge_nll,
     load_model,
     parse_arguments,
@@ -36,6 +37,9 @@ class EvaluationArguments:
     batch_size: int = field(default=128, metadata={"help": "sentences in a batch"})
     seed: int = field(default=42, metadata={"help": "of the latent noise, which is keyed by sentence"})
     output_file: str | None = field(default=None, metadata={"help": "write the results here as JSON"})
+
+    def __post_init__(self):
+        check_least(self, batch_size=1)
 
 
 def main(argv: list[str] | None = None) -> None:

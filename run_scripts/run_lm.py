@@ -4,23 +4,22 @@ On the built-in corpus, on your own file, and on two processes:
 
     python run_scripts/run_lm.py --dataset_name pydocs --output_dir out
     accelerate launch run_scripts/run_lm.py --train_file my.txt --validation_file dev.txt --output_dir out
-    accelerate launch --config_file run_scripts/accelerate_configs/cpu_2.yaml run_scripts/run_lm.py run.yaml --seed 2
+    accelerate launch --config_file run_scripts/accelerate_configs/cpu_2_processes.yaml run_scripts/run_lm.py run.yaml
 
 Flags may stand in a YAML file, named first; flags on the command line win.
 """
 
 from pathlib import Path
 
-from huggingface_hub.errors import StrictDataclassError
 from script_utils import (
     DataArguments,
     JudgeArguments,
     ModelArguments,
     UsageError,
     check_output_dir,
+    check_same_model,
     find_checkpoint,
     judge_nll,
-    one_sentence,
     parse_arguments,
     print_results,
     run_main,
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         argv=argv,
     )
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
-    check_output_dir(args.output_dir, resuming=checkpoint is not None)
+    check_output_dir(args.output_dir, checkpoint)
     set_seed(args.seed)
 
     corpus = data.load()
@@ -56,15 +55,17 @@ def main(argv: list[str] | None = None) -> None:
     encoded = encode_corpus(corpus, tokenizer, data.max_length)
     for split, report in corpus.reports.items():
         logger.warning(f"{split}: {report}")
-    try:
-        config = model_args.config(tokenizer)
-    except StrictDataclassError as error:
-        raise UsageError(f"--{one_sentence(error)}") from error
-    if config.posterior == "batch_norm" and args.per_device_train_batch_size < 2:
-        raise UsageError(
-            "--per_device_train_batch_size 1 leaves nothing to normalise over: use at least 2 with the posterior "
-            "batch_norm"
-        )
+    config = model_args.config(tokenizer)
+    if checkpoint is not None:
+        check_same_model(config, checkpoint)
+    if config.posterior == "batch_norm":
+        if args.train_batch_size * args.world_size < 2:
+            raise UsageError(
+                f"--per_device_train_batch_size {args.per_device_train_batch_size} leaves nothing to normalise over: "
+                "use at least 2 with the posterior batch_norm"
+            )
+        if len(encoded["train"]) < 2:
+            raise CorpusError(f"{corpus.name} has one training sentence: the posterior batch_norm needs at least 2")
     if "validation" not in encoded and args.eval_strategy != "no":
         raise CorpusError(
             f"{corpus.name} has no validation split: pass --validation_file, or --eval_strategy no together with "
@@ -82,11 +83,11 @@ def main(argv: list[str] | None = None) -> None:
         processing_class=tokenizer,
     )
     trained = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
     results = training_results(trainer, trained, corpus)
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split in encoded:
             results |= judge_split(trainer, encoded[split], prefix, judge, last="test" not in encoded)
-    trainer.save_model()
     if trainer.is_world_process_zero():
         trainer.save_state()
         write_json(Path(args.output_dir) / "all_results.json", results)
@@ -114,17 +115,19 @@ def make_tokenizer(model_args: ModelArguments, corpus: Corpus, checkpoint: str |
 def training_results(trainer: VaeTrainer, trained, corpus: Corpus) -> dict:
     """Speed and size of the training, with the seconds that evaluations and statistics took of it."""
     metrics = trained.metrics
-    training_seconds = metrics["train_runtime"] - sum(trainer.seconds.values())
-    epochs = metrics["epoch"]
+    training_seconds = metrics["train_runtime"] - trainer.seconds["evaluation"] - trainer.seconds["statistics"]
+    steps_done = trained.global_step - trainer.initial_step
+    epochs_done = metrics["epoch"] * steps_done / max(1, trained.global_step)
     return {
         "train_loss": metrics["train_loss"],
         "train_runtime": metrics["train_runtime"],
         "train_seconds_without_evaluation": training_seconds,
         "train_evaluation_seconds": trainer.seconds["evaluation"],
         "train_statistics_seconds": trainer.seconds["statistics"],
-        "train_tokens_per_second": epochs * corpus.reports["train"].tokens / training_seconds,
+        "train_last_statistics_seconds": trainer.seconds["last_statistics"],
+        "train_tokens_per_second": epochs_done * corpus.reports["train"].tokens / training_seconds,
         "train_steps": trained.global_step,
-        "train_epochs": epochs,
+        "train_epochs": metrics["epoch"],
         "train_sentences": len(trainer.train_dataset),
         "train_tokens": corpus.reports["train"].tokens,
         "world_size": trainer.args.world_size,

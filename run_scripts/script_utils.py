@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, HfArgumentParser
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.data import Corpus, CorpusError, load_corpus
@@ -23,6 +24,14 @@ from hf_bnvae.training import RECIPES, SIZES, NonFiniteLossError
 
 class UsageError(ValueError):
     """A flag or a file that cannot be used: one sentence with the remedy."""
+
+
+def check_least(arguments, **least: float) -> None:
+    """Refuse a number below what its flag can mean."""
+    for name, smallest in least.items():
+        value = getattr(arguments, name)
+        if value is not None and not value >= smallest:
+            raise UsageError(f"--{name} must be at least {smallest}, got {value}")
 
 
 @dataclass
@@ -43,6 +52,9 @@ class DataArguments:
         default=None, metadata={"help": "use only the first so many examples of each of validation and test"}
     )
     max_length: int = field(default=256, metadata={"help": "cut sentences at so many tokens, both ends counted"})
+
+    def __post_init__(self):
+        check_least(self, max_length=3, max_train_samples=1, max_eval_samples=1)
 
     def load(self) -> Corpus:
         """Read the corpus that the flags name."""
@@ -93,6 +105,9 @@ class ModelArguments:
         default=False, metadata={"help": "for 'word': make punctuation marks words of their own"}
     )
 
+    def __post_init__(self):
+        check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0)
+
     def config(self, tokenizer) -> BnVaeConfig:
         """The model's configuration for a tokenizer."""
         method = METHODS[self.method]
@@ -100,13 +115,16 @@ class ModelArguments:
         values = {name: getattr(self, name) for name in shared - {"vocab_size"}}
         values["posterior"] = self.posterior or method.posterior
         values["decoder"] = self.decoder or method.decoder
-        return BnVaeConfig(
-            **values,
-            vocab_size=max(tokenizer.get_vocab().values()) + 1,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+        try:
+            return BnVaeConfig(
+                **values,
+                vocab_size=max(tokenizer.get_vocab().values()) + 1,
+                pad_token_id=tokenizer.pad_token_id,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+            )
+        except StrictDataclassError as error:
+            raise UsageError(f"--{one_sentence(error)}") from error
 
 
 @dataclass
@@ -117,6 +135,9 @@ class JudgeArguments:
     max_nll_samples: int | None = field(
         default=None, metadata={"help": "judge the NLL on the first so many sentences of the split"}
     )
+
+    def __post_init__(self):
+        check_least(self, nll_samples=0, max_nll_samples=1)
 
 
 def parse_arguments(*dataclass_types, description: str, argv: list[str] | None = None) -> tuple:
@@ -134,7 +155,15 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
         defaults |= SIZES.get(chosen.size, {}) | RECIPES[chosen.recipe]
         known = {item.name for kind in dataclass_types for item in fields(kind)}
         parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
-    return parser.parse_args_into_dataclasses(argv)
+        if any(flag.replace("-", "_").startswith("__fp16") for flag in argv) and "bf16" in known:
+            parser.set_defaults(bf16=False)
+    try:
+        *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    except (ValueError, ImportError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
+    if unknown:
+        raise UsageError(f"unknown flags: {' '.join(unknown)}; --help lists all")
+    return tuple(parsed)
 
 
 def _yaml_flags(path: Path) -> list[str]:
@@ -188,13 +217,14 @@ def one_sentence(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
 
 
-def check_output_dir(output_dir: str, resuming: bool) -> None:
-    """Refuse a folder that holds another run."""
+def check_output_dir(output_dir: str, checkpoint: str | None) -> None:
+    """Refuse a folder that holds another run than the one that `checkpoint` goes on with."""
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output_dir {folder} is a file: name a folder")
-    occupied = (folder / "config.json").exists() or (folder.is_dir() and get_last_checkpoint(str(folder)) is not None)
-    if occupied and not resuming:
+    resumed = checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve()
+    occupied = (folder / "config.json").exists() or any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))
+    if occupied and not resumed:
         raise UsageError(
             f"--output_dir {folder} already holds a model: name another folder, or go on with that run by "
             "--resume_from_checkpoint last"
@@ -202,28 +232,52 @@ def check_output_dir(output_dir: str, resuming: bool) -> None:
 
 
 def find_checkpoint(output_dir: str, wanted: str | None) -> str | None:
-    """The checkpoint folder behind --resume_from_checkpoint: a path, or `last` (also `true`)."""
+    """The checkpoint folder behind --resume_from_checkpoint: a path, or `last` (also `true`), the last whole one."""
     if wanted is None or wanted.lower() == "false":
         return None
     if wanted.lower() in ("last", "true"):
-        found = get_last_checkpoint(output_dir) if os.path.isdir(output_dir) else None
-        if found is None:
+        # Trainer writes its state last: a folder without one is what a killed process left.
+        whole = [path.parent for path in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")]
+        if not whole:
             raise UsageError(f"--resume_from_checkpoint {wanted}: there is no checkpoint in {output_dir}")
-        return found
+        return str(max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1])))
     if not (Path(wanted) / "trainer_state.json").is_file():
         raise UsageError(f"--resume_from_checkpoint {wanted}: no checkpoint there (trainer_state.json is missing)")
     return wanted
 
 
+def check_same_model(config: BnVaeConfig, checkpoint: str) -> None:
+    """Refuse to resume a checkpoint under flags that would make another model of it."""
+    saved = BnVaeConfig.from_pretrained(checkpoint)
+    for name in (item.name for item in fields(ModelArguments) if hasattr(config, item.name)):
+        if getattr(saved, name) != getattr(config, name):
+            raise UsageError(
+                f"--resume_from_checkpoint {checkpoint}: the checkpoint has {name} {getattr(saved, name)} and the "
+                f"flags say {getattr(config, name)}; repeat the flags of the run"
+            )
+
+
 def load_model(name: str) -> BnVaeForConditionalGeneration:
     """A whole text VAE from a folder or the Hub, in evaluation mode."""
+    flag = f"--model_name_or_path {name}"
     try:
         config = AutoConfig.from_pretrained(name)
+    except StrictDataclassError as error:
+        raise UsageError(f"{flag}: its config.json is not valid: {one_sentence(error)}") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"--model_name_or_path {name}: no model there ({error_line(error)})") from error
+        raise UsageError(f"{flag}: no model there ({error_line(error)})") from error
     if not isinstance(config, BnVaeConfig):
-        raise UsageError(f"--model_name_or_path {name} is a {config.model_type} model, not a text VAE (bnvae)")
-    return BnVaeForConditionalGeneration.from_pretrained(name).eval()
+        raise UsageError(f"{flag} is a {config.model_type} model, not a text VAE (bnvae)")
+    try:
+        model, loaded = BnVaeForConditionalGeneration.from_pretrained(name, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UsageError(f"{flag}: its weights cannot be read ({error_line(error)})") from error
+    if loaded["missing_keys"]:
+        raise UsageError(
+            f"{flag} lacks weights of a whole text VAE, {min(loaded['missing_keys'])} for one: was it saved from the "
+            "encoder alone?"
+        )
+    return model.eval()
 
 
 def judge_nll(model, dataset, make_batches, judge: JudgeArguments, seed: int, progress: bool) -> dict:
@@ -243,6 +297,10 @@ def print_results(results: dict) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -67,15 +67,17 @@ class PlateauCallback(TrainerCallback, ExportableState):
         if self.halvings >= self.max_halvings:
             logger.warning(f"The ELBO has not improved after {self.halvings} halvings: training ends here.")
             control.should_training_stop = True
-        if state.best_model_checkpoint is not None:
+        went_back = state.best_model_checkpoint is not None
+        if went_back:
             best = load_file(Path(state.best_model_checkpoint) / SAFE_WEIGHTS_NAME)
             model.load_state_dict(best, strict=False)
         for group in optimizer.param_groups:
             group["lr"] /= 2
         lr_scheduler.base_lrs = [rate / 2 for rate in lr_scheduler.base_lrs]
         logger.warning(
-            f"No better ELBO than {self.best_elbo:.2f} in {self.patience} evaluations: back to the best checkpoint, "
-            f"learning rate halved to {lr_scheduler.base_lrs[0]:g}."
+            f"No better ELBO than {self.best_elbo:.2f} in {self.patience} evaluations: "
+            + ("back to the best checkpoint, " if went_back else "no checkpoint to go back to (--save_strategy), ")
+            + f"learning rate halved to {lr_scheduler.base_lrs[0]:g}."
         )
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+from transformers.utils import logging
 
 from ..data import LengthBucketSampler
 from ..evaluation import elbo_metrics, infer
@@ -22,6 +23,8 @@ from .callbacks import CollapseCallback, PlateauCallback
 from .schedules import KL_SCHEDULES
 
 STATISTICS_BATCH_SIZE = 256
+
+logger = logging.get_logger(__name__)
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -110,11 +113,12 @@ class VaeTrainer(Trainer):
             return self.args.kl_annealing_steps
         return round(self.args.kl_annealing_epochs * self._steps_per_epoch)
 
-    def kl_share(self) -> float:
-        """The share of the full KL weight at the current step, by the schedule."""
+    def kl_share(self, step: int | None = None) -> float:
+        """The share of the full KL weight at a step of training (by default the current one), by the schedule."""
         if not self.is_in_train:
             return 1.0
-        return KL_SCHEDULES[self.args.kl_schedule](self.annealing_steps)(self.state.global_step)
+        step = self.state.global_step if step is None else step
+        return KL_SCHEDULES[self.args.kl_schedule](self.annealing_steps)(step)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         weight = self.model.config.kl_weight * self.kl_share()
@@ -126,6 +130,19 @@ class VaeTrainer(Trainer):
             self._first_bad_step.masked_fill_(bad, self.state.global_step + 1)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    @property
+    def initial_step(self) -> int:
+        """The step that the last call of `train` started from."""
+        return self._initial_global_step
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        if self.kl_share(num_training_steps) < 1:
+            logger.warning(
+                f"The KL weight is not full before step {self.annealing_steps}, and training ends at step "
+                f"{num_training_steps}: no best model can be chosen. Shorten --kl_annealing_epochs."
+            )
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         if self.control.should_log or self.control.should_evaluate or self.control.should_save:
             self._raise_if_not_finite()
@@ -134,11 +151,11 @@ class VaeTrainer(Trainer):
     def _raise_if_not_finite(self) -> None:
         step = int(self._first_bad_step)
         if step >= 0:
-            kept = self.state.best_model_checkpoint or self._last_checkpoint()
+            kept = self._last_checkpoint()
             raise NonFiniteLossError(
                 f"the loss is not a finite number since step {step}; "
                 + (f"the last good checkpoint is {kept}" if kept else "there is no checkpoint yet")
-                + ": resume from there with a smaller --learning_rate or --max_grad_norm"
+                + ": resume with a smaller --max_grad_norm, or start again with a smaller --learning_rate"
             )
 
     def _last_checkpoint(self) -> str | None:
@@ -208,8 +225,12 @@ class VaeTrainer(Trainer):
             yield self.data_collator(self.train_dataset.__getitems__([rows[row] for row in batch]))
 
     def train(self, *args, **kwargs):
+        """`Trainer.train`, and then the exact statistics of the training set for the model that it ends with."""
         output = super().train(*args, **kwargs)
+        self._raise_if_not_finite()
+        during_training = dict(self.seconds)
         self.refresh_statistics(exact=True)
+        self.seconds = during_training | {"last_statistics": self.seconds["statistics"] - during_training["statistics"]}
         return output
 
     # Saving
@@ -219,9 +240,18 @@ class VaeTrainer(Trainer):
         super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        # Trainer pickles its arguments; the run's `all_results.json` and model card hold what is worth keeping.
-        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        if not self.args.should_save:
+            return super()._save(output_dir, state_dict)
+        folder = Path(output_dir or self.args.output_dir)
+        partial = folder / ".partial"
+        try:
+            super()._save(str(partial), state_dict)
+            # Trainer pickles its arguments; the run's `all_results.json` and model card hold what is worth keeping.
+            (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            for path in partial.iterdir():
+                os.replace(path, folder / path.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _save_checkpoint(self, model, trial) -> None:
         folder = os.path.join(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")

@@ -52,6 +52,15 @@ def test_csv_quotes_and_odd_words_survive(tmp_path):
     assert split["label"][:] == ["pos", "neg", "pos", "neg", "pos"]
 
 
+def test_a_column_of_sentences_needs_no_header_and_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a.tsv").write_text("first one\nsecond one\n", encoding="utf-8-sig")
+    (tmp_path / "b.tsv").write_text("1\tfirst one\n\n0\tsecond one\n", encoding="utf-8-sig")
+    (tmp_path / "c.txt").write_text("first one\nsecond one\n", encoding="utf-8-sig")
+    for name in ("a.tsv", "b.tsv", "c.txt"):
+        assert read(tmp_path / name).splits["train"]["text"][:] == ["first one", "second one"], name
+    assert read(tmp_path / "b.tsv").splits["train"]["label"][:] == [1, 0]
+
+
 def test_jsonl_and_parquet(tmp_path):
     rows = [{"sentence": text, "label": row} for row, text in enumerate(TEXTS)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -89,6 +98,8 @@ def test_max_samples_takes_the_first(tmp_path):
         ("latin.txt", b"fine\ncaf\xe9\n", "line 2: not UTF-8"),
         ("latin.csv", b"text\ncaf\xe9\n", "line 2: not UTF-8"),
         ("a.doc", b"text", "unknown ending '.doc'"),
+        ("wide.csv", b"text,label\ngood food, really,1\n", "row 2: 3 fields where the first row has 2"),
+        ("wide.tsv", b"label\ttext\n1\ta\n0\ta\tb\n", "row 3: 3 fields where the first row has 2"),
         ("broken.jsonl", b'{"text": "a"}\n{"text": \n', "could not be read as jsonl"),
         ("broken.parquet", b"not parquet", "could not be read as parquet"),
     ],

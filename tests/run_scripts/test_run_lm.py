@@ -11,7 +11,7 @@ import pytest
 import run_lm
 from evaluate_lm import main as evaluate
 from script_utils import ModelArguments, UsageError, parse_arguments
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_bnvae.data import CorpusError
 from hf_bnvae.training import VaeTrainingArguments
@@ -105,6 +105,8 @@ def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus
     before = (finished / "model.safetensors").read_bytes()
     run_lm.main(flags(corpus, finished, resume_from_checkpoint="last"))
     assert (finished / "model.safetensors").read_bytes() == before
+    with pytest.raises(UsageError, match=r"the checkpoint has gamma 0\.7 and the flags say 0\.5"):
+        run_lm.main(flags(corpus, finished, resume_from_checkpoint="last", gamma=0.5))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,13 @@ def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus
         ({"dataset_name": None, "test_file": "{corpus}/test.txt"}, "has no training split"),
         ({"dataset_name": None, "train_file": "{corpus}/train.txt"}, "has no validation split"),
         ({"train_file": "missing.txt"}, "missing.txt does not exist"),
+        ({"gama": 0.5}, "unknown flags: --gama 0.5"),
+        ({"eval_strategy": "steps", "eval_steps": 10}, "save and eval strategy to match"),
+        ({"kl_annealing_epochs": -1}, "--kl_annealing_epochs must be at least 0"),
+        ({"max_length": 1}, "--max_length must be at least 3"),
+        ({"max_nll_samples": 0}, "--max_nll_samples must be at least 1"),
+        ({"vocab_size": -10}, "--vocab_size must be at least 1"),
+        ({"max_train_samples": 1}, "one training sentence"),
         ({"tokenizer": "no/such-tokenizer"}, "could not be loaded"),
     ],
 )
@@ -165,10 +174,16 @@ def test_a_full_disk_is_said_and_leaves_no_half_checkpoint(corpus, tmp_path):
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 
 
-def test_a_checkpoint_of_another_architecture_is_named(tmp_path):
+def test_a_checkpoint_that_is_no_whole_text_vae_is_named(finished, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     done = run_script("evaluate_lm.py", "--model_name_or_path", tmp_path, "--dataset_name", "pydocs")
     assert done.returncode == 1 and "is a bert model, not a text VAE" in done.stderr
+    with pytest.raises(UsageError, match="was it saved from the encoder alone"):
+        AutoModel.from_pretrained(finished).save_pretrained(tmp_path / "encoder")
+        evaluate(["--model_name_or_path", str(tmp_path / "encoder"), "--dataset_name", "pydocs"])
+    (tmp_path / "encoder" / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(UsageError, match="its weights cannot be read"):
+        evaluate(["--model_name_or_path", str(tmp_path / "encoder"), "--dataset_name", "pydocs"])
     done = run_script("evaluate_lm.py", "--model_name_or_path", tmp_path / "none", "--dataset_name", "pydocs")
     assert done.returncode == 1 and "no model there" in done.stderr and "Traceback" not in done.stderr
 

@@ -11,7 +11,7 @@ from transformers import TrainerCallback, set_seed
 from hf_bnvae import BnVaeForConditionalGeneration
 from hf_bnvae.data import VaeCollator
 from hf_bnvae.evaluation import elbo_metrics, infer
-from hf_bnvae.training import NonFiniteLossError, VaeTrainingArguments
+from hf_bnvae.training import NonFiniteLossError, PlateauCallback, VaeTrainingArguments
 from hf_bnvae.training.schedules import constant, linear
 from tests.helpers import StopAt
 
@@ -86,8 +86,10 @@ def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(make_trainer, 
             load_best_model_at_end=False,
             optim="adamw_torch",
             lr_scheduler_type="linear",
-            learning_rate=0.01,
+            learning_rate=0.3,
+            kl_annealing_epochs=0,
             plateau_patience=1,
+            plateau_max_halvings=99,
         )
 
     whole = trainer("whole")
@@ -100,6 +102,11 @@ def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(make_trainer, 
         if name.endswith("num_batches_tracked"):
             continue
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+    plateaus = [
+        next(item for item in run.callback_handler.callbacks if isinstance(item, PlateauCallback)).state()
+        for run in (whole, resumed)
+    ]
+    assert plateaus[0] == plateaus[1] and (stop != 3 or plateaus[0]["attributes"]["halvings"] > 0)
     losses = [
         {line["step"]: line["loss"] for line in run.state.log_history if "loss" in line} for run in (whole, resumed)
     ]
@@ -210,6 +217,18 @@ def test_a_loss_that_breaks_stops_the_run_and_keeps_the_last_good_checkpoint(mak
     assert [folder.name for folder in kept] == ["checkpoint-8"]
     weights = load_file(kept[0] / "model.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point())
+
+
+def test_a_loss_that_breaks_in_the_last_steps_is_not_saved_either(make_trainer):
+    class Poison(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 10:
+                with torch.no_grad():
+                    model.decoder.output.weight[0, 0] = math.nan
+
+    quiet = {"logging_steps": 1000, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    with pytest.raises(NonFiniteLossError, match="since step 11; there is no checkpoint yet"):
+        train_seeded(make_trainer(max_steps=12, callbacks=[Poison()], **quiet))
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(make_trainer, monkeypatch):

@@ -3,7 +3,7 @@
 import torch
 
 MASK_63 = (1 << 63) - 1
-UNIFORM_BITS = 24
+UNIFORM_BITS = 23  # fp32 holds every (n + ½) / 2²³ exactly; with one bit more the largest rounds to 1, and ndtri to ∞
 
 
 def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -20,8 +20,13 @@ def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int 
     numbers = torch.arange(samples.start * latent_size, samples.stop * latent_size, device=keys.device)
     seeded = _scrambled(keys + _scrambled(torch.tensor(seed, device=keys.device)))
     bits = _scrambled(seeded.unsqueeze(1) + numbers)
+    return _normal(bits).unflatten(1, (len(samples), latent_size))
+
+
+def _normal(bits: torch.Tensor) -> torch.Tensor:
+    """The highest bits of int64 numbers as a uniform in (0, 1), and that as a standard normal."""
     uniform = (((bits >> (64 - UNIFORM_BITS)) & ((1 << UNIFORM_BITS) - 1)).float() + 0.5) / (1 << UNIFORM_BITS)
-    return torch.special.ndtri(uniform).unflatten(1, (len(samples), latent_size))
+    return torch.special.ndtri(uniform)
 
 
 def _scrambled(values: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from hf_bnvae.evaluation import Inference, agg_kl, au, elbo, elbo_metrics, infer, kl, mi, rec
 from hf_bnvae.evaluation.inference import aggregate_log_prob
-from hf_bnvae.evaluation.noise import keyed_noise, sentence_keys
+from hf_bnvae.evaluation.noise import _normal, keyed_noise, sentence_keys
 from hf_bnvae.models.posteriors import DiagonalGaussian
 from tests.helpers import make_batch
 
@@ -107,6 +107,11 @@ def test_keyed_noise_is_normal_and_belongs_to_sentence_sample_and_seed():
     assert (correlations - torch.eye(40)).abs().max() < 0.25
     assert torch.equal(keyed_noise(keys[7:9], range(10, 20), 8), noise[7:9, 10:20])
     assert not torch.equal(keyed_noise(keys, range(50), 8, seed=1), noise)
+
+
+def test_noise_is_finite_and_symmetric_at_its_extremes():
+    extremes = _normal(torch.tensor([0, -1]))  # all bits 0, all bits 1
+    assert torch.isfinite(extremes).all() and extremes[0] == -extremes[1] and 5 < extremes[1] < 6
 
 
 def test_padding_does_not_change_a_key():

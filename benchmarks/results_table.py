@@ -4,7 +4,7 @@
     python benchmarks/results_table.py --check    (fails when README.md is not what the results say)
 
 A run is a folder docs/results/CORPUS/NAME with `all_results.json`, and `run.json` that says in words what it was:
-`title`, `command`, `hardware`, `notes`.
+`title`, `command`, `training` (its seconds), `hardware`, `notes`; the corpus has its heading in README.md.
 """
 
 import argparse
@@ -50,9 +50,10 @@ def main() -> None:
     readme = ROOT / "README.md"
     before = readme.read_text(encoding="utf-8")
     after = re.sub(f"{START}.*{END}|{START}", lambda _: rendered(), before, flags=re.DOTALL)
-    if args.check:
-        sys.exit("README.md does not say what docs/results says: run benchmarks/results_table.py" * (before != after))
-    readme.write_text(after, encoding="utf-8")
+    if not args.check:
+        readme.write_text(after, encoding="utf-8")
+    elif before != after:
+        sys.exit("README.md does not say what docs/results says: run benchmarks/results_table.py")
 
 
 if __name__ == "__main__":

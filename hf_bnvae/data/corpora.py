@@ -132,10 +132,12 @@ def _load_named(name: str) -> dict[str, Dataset]:
         ) from error
     except Exception as error:  # many kinds, of several libraries
         raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {_first_line(error)}") from error
-    found = {split: next((stem for stem in stems if stem in hub_splits), None) for split, stems in SPLIT_NAMES.items()}
-    if found["train"] is None and found["test"] is None:
+    present = {
+        split: next((stem for stem in stems if stem in hub_splits), None) for split, stems in SPLIT_NAMES.items()
+    }
+    if present["train"] is None and present["test"] is None:
         raise CorpusError(f"the Hub dataset {name!r} has neither train nor test, only {', '.join(hub_splits)}")
-    return {split: hub_splits[stem] for split, stem in found.items() if stem is not None}
+    return {split: hub_splits[stem] for split, stem in present.items() if stem is not None}
 
 
 def _find_split(folder: Path, stems: tuple[str, ...]) -> Path | None:

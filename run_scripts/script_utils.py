@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.data import Corpus, CorpusError, load_corpus
+from hf_bnvae.data.corpora import first_line
 from hf_bnvae.evaluation import nll
 from hf_bnvae.methods import METHODS
 from hf_bnvae.models.configuration_bnvae import DECODER_NAMES, POSTERIOR_NAMES
@@ -193,7 +194,7 @@ def run_main(main: Callable[[], None]) -> None:
     except (OSError, SafetensorError, RuntimeError) as error:
         if not is_full_disk(error):
             raise
-        fail(f"the disk is full, what was being saved is not there: free some space and resume ({error_line(error)})")
+        fail(f"the disk is full, what was being saved is not there: free some space and resume ({first_line(error)})")
 
 
 def is_full_disk(error: Exception) -> bool:
@@ -205,11 +206,6 @@ def is_full_disk(error: Exception) -> bool:
 
 def fail(message: str) -> None:
     sys.exit(f"{Path(sys.argv[0]).name}: error: {message}")
-
-
-def error_line(error: Exception) -> str:
-    """The first line of an error."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def one_sentence(error: Exception) -> str:
@@ -265,13 +261,13 @@ def load_model(name: str) -> BnVaeForConditionalGeneration:
     except StrictDataclassError as error:
         raise UsageError(f"{flag}: its config.json is not valid: {one_sentence(error)}") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"{flag}: no model there ({error_line(error)})") from error
+        raise UsageError(f"{flag}: no model there ({first_line(error)})") from error
     if not isinstance(config, BnVaeConfig):
         raise UsageError(f"{flag} is a {config.model_type} model, not a text VAE (bnvae)")
     try:
         model, loaded = BnVaeForConditionalGeneration.from_pretrained(name, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"{flag}: its weights cannot be read ({error_line(error)})") from error
+        raise UsageError(f"{flag}: its weights cannot be read ({first_line(error)})") from error
     if loaded["missing_keys"]:
         raise UsageError(
             f"{flag} lacks weights of a whole text VAE, {min(loaded['missing_keys'])} for one: was it saved from the "

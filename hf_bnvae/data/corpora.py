@@ -131,7 +131,7 @@ def _load_named(name: str) -> dict[str, Dataset]:
             "that the Hub knows or lets you read"
         ) from error
     except Exception as error:  # many kinds, of several libraries
-        raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {_first_line(error)}") from error
+        raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {first_line(error)}") from error
     present = {
         split: next((stem for stem in stems if stem in hub_splits), None) for split, stems in SPLIT_NAMES.items()
     }
@@ -163,10 +163,11 @@ def _load_file(path: Path) -> Dataset:
         return load_dataset(builder, data_files=str(path.resolve()), split="train", **options)
     except Exception as error:  # the builders raise many kinds, and wrap them in one another
         cause = error.__cause__ or error
-        raise CorpusError(f"{path} could not be read as {path.suffix[1:]}: {_first_line(cause)}") from error
+        raise CorpusError(f"{path} could not be read as {path.suffix[1:]}: {first_line(cause)}") from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error, or its kind where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -195,7 +196,7 @@ def _table_options(path: Path) -> dict:
                     + ("take stray tabs out" if tabs else "put text that holds commas between double quotes")
                 )
             numbered = numbered and row[0].strip().isdigit()
-    alone = len(first) == 1 and first[0] not in USUAL_TEXT_COLUMNS
+    alone = tabs and len(first) == 1 and first[0] not in USUAL_TEXT_COLUMNS
     columns = ["label", "text"] if numbered else ["text"] if alone else first
     return {
         "sep": "\t" if tabs else ",",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .corpora import CorpusError
+from .corpora import CorpusError, first_line
 
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 SPECIALS = [PAD, BOS, EOS, UNK]
@@ -97,7 +97,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
-        raise CorpusError(f"--tokenizer {name!r} could not be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise CorpusError(f"--tokenizer {name!r} could not be loaded: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise CorpusError(f"--tokenizer {name!r} is a slow tokenizer: use one with a tokenizer.json")
     if tokenizer.bos_token is None:

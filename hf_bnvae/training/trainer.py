@@ -13,7 +13,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, get_last_checkpoint
 from transformers.utils import logging
 
 from ..data import LengthBucketSampler
@@ -151,16 +151,12 @@ class VaeTrainer(Trainer):
     def _raise_if_not_finite(self) -> None:
         step = int(self._first_bad_step)
         if step >= 0:
-            kept = self._last_checkpoint()
+            kept = get_last_checkpoint(self.args.output_dir)
             raise NonFiniteLossError(
                 f"the loss is not a finite number since step {step}; "
                 + (f"the last good checkpoint is {kept}" if kept else "there is no checkpoint yet")
                 + ": resume with a smaller --max_grad_norm, or start again with a smaller --learning_rate"
             )
-
-    def _last_checkpoint(self) -> str | None:
-        folders = Path(self.args.output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-        return max(map(str, folders), key=lambda name: int(name.rsplit("-", 1)[1]), default=None)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._parts[2] > 0:

@@ -61,6 +61,12 @@ def test_a_column_of_sentences_needs_no_header_and_a_byte_order_mark_is_no_text(
     assert read(tmp_path / "b.tsv").splits["train"]["label"][:] == [1, 0]
 
 
+def test_a_csv_of_one_column_has_its_header(tmp_path):
+    (tmp_path / "a.csv").write_text("review\ngood food\nbad food\n", encoding="utf-8")
+    for options in ({}, {"text_column": "review"}):
+        assert read(tmp_path / "a.csv", **options).splits["train"]["text"][:] == ["good food", "bad food"]
+
+
 def test_jsonl_and_parquet(tmp_path):
     rows = [{"sentence": text, "label": row} for row, text in enumerate(TEXTS)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

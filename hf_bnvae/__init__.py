@@ -1,12 +1,21 @@
 """Text VAEs whose posterior does not collapse, for Transformers."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from ._version import __version__
-from .models import BnVaeConfig, BnVaeForConditionalGeneration, BnVaeModel
+from .models import BnVaeConfig, BnVaeForConditionalGeneration, BnVaeModel, LstmLMConfig, LstmLMForCausalLM
 
 AutoConfig.register("bnvae", BnVaeConfig)
 AutoModel.register(BnVaeConfig, BnVaeModel)
 AutoModelForSeq2SeqLM.register(BnVaeConfig, BnVaeForConditionalGeneration)
+AutoConfig.register("lstm_lm", LstmLMConfig)
+AutoModelForCausalLM.register(LstmLMConfig, LstmLMForCausalLM)
 
-__all__ = ["BnVaeConfig", "BnVaeForConditionalGeneration", "BnVaeModel", "__version__"]
+__all__ = [
+    "BnVaeConfig",
+    "BnVaeForConditionalGeneration",
+    "BnVaeModel",
+    "LstmLMConfig",
+    "LstmLMForCausalLM",
+    "__version__",
+]

@@ -1,26 +1,69 @@
 """The table of methods: what each one changes in the model and in its training."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Method:
-    """A system of the paper, as data.
+    """A system of the paper, or one after it, as data. Every choice is also a flag of its own.
 
     Args:
         summary: what makes it different, in a few words.
-        posterior: family of q(z|x), a key of `models.posteriors.POSTERIORS`.
+        posterior: family of q(z|x), a key of `models.posteriors.POSTERIORS`; `"none"` for a language model.
         decoder: a key of `models.decoders.DECODERS`.
         kl_schedule: how the KL weight moves over training, a key of `training.schedules.KL_SCHEDULES`.
+        strategy: whom a step of training updates, one of `training.strategies.STRATEGIES`.
+        settings: defaults of other flags: the KL objective, and what the method needs beside.
     """
 
     summary: str
     posterior: str = "gaussian"
     decoder: str = "lstm"
     kl_schedule: str = "linear"
+    strategy: str = "standard"
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def has_latent(self) -> bool:
+        return self.posterior != "none"
 
 
 METHODS = {
+    "lstm_lm": Method("LSTM language model: the decoder alone", posterior="none", kl_schedule="constant"),
     "vae": Method("linear KL annealing (Bowman et al. 2016)"),
+    "beta_vae": Method(
+        "constant KL weight β (Higgins et al. 2017)", kl_schedule="constant", settings={"kl_weight": 0.4}
+    ),
+    "cyclic_vae": Method(
+        "KL annealing again and again (Fu et al. 2019)", kl_schedule="cyclic", settings={"kl_annealing_epochs": 5.0}
+    ),
+    "skip_vae": Method("z also joins every output of the decoder (Dieng et al. 2019)", decoder="skip_lstm"),
+    "cnn_vae": Method("decoder of dilated causal convolutions (Yang et al. 2017)", decoder="cnn"),
+    "sa_vae": Method("posterior refined by gradient steps (Kim et al. 2018)", settings={"refinement_steps": 20}),
+    "agg_vae": Method("encoder trained ahead of the decoder (He et al. 2019)", strategy="aggressive"),
+    "fb_vae": Method("free bits (Kingma et al. 2016)", settings={"free_bits": 4.0}),
+    "delta_vae": Method("KL of at least δ in every dimension (Razavi et al. 2019)", posterior="delta"),
+    "vmf_vae": Method("von Mises-Fisher posterior with fixed κ (Xu & Durrett 2018)", posterior="vmf"),
     "bn_vae": Method("batch-normalised posterior mean with a frozen scale (Zhu et al. 2020)", posterior="batch_norm"),
+    "bn_vae_learned": Method("batch-normalised μ and σ with tied, learnt scales (Su)", posterior="tied_scales"),
+    "du_vae": Method("batch-normalised μ, dropout on σ² above a floor (Shen et al. 2021)", posterior="du"),
+    "ae": Method(
+        "no KL: the autoencoder that pretrains an encoder (Li et al. 2019)",
+        kl_schedule="constant",
+        settings={"kl_weight": 0.0, "metric_for_best_model": "rec"},
+    ),
 }
+
+
+def method_table() -> str:
+    """The table as text, a row a method."""
+    header = ("method", "posterior", "decoder", "KL schedule", "strategy", "settings", "what it is")
+    rows = [header]
+    for name, method in METHODS.items():
+        settings = ", ".join(f"{key}={value}" for key, value in method.settings.items())
+        row = (name, method.posterior, method.decoder, method.kl_schedule, method.strategy, settings, method.summary)
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)

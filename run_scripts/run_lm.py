@@ -23,13 +23,15 @@ from script_utils import (
     parse_arguments,
     print_results,
     run_main,
+    start_from,
     write_json,
 )
 from transformers import set_seed
 from transformers.utils import logging
 
-from hf_bnvae import BnVaeForConditionalGeneration
+from hf_bnvae import BnVaeForConditionalGeneration, LstmLMForCausalLM
 from hf_bnvae.data import Corpus, CorpusError, VaeCollator, build_tokenizer, encode_corpus, load_tokenizer
+from hf_bnvae.methods import method_table
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 logger = logging.get_logger("hf_bnvae.run_lm")
@@ -44,6 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__.splitlines()[0],
         argv=argv,
     )
+    if model_args.list_methods:
+        print(method_table())
+        return
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, checkpoint)
     set_seed(args.seed)
@@ -58,20 +63,24 @@ def main(argv: list[str] | None = None) -> None:
     config = model_args.config(tokenizer)
     if checkpoint is not None:
         check_same_model(config, checkpoint)
-    if config.posterior == "batch_norm":
+    if config.normalises_batches:
         if args.train_batch_size * args.world_size < 2:
             raise UsageError(
                 f"--per_device_train_batch_size {args.per_device_train_batch_size} leaves nothing to normalise over: "
-                "use at least 2 with the posterior batch_norm"
+                f"use at least 2 with the posterior {config.posterior}"
             )
         if len(encoded["train"]) < 2:
-            raise CorpusError(f"{corpus.name} has one training sentence: the posterior batch_norm needs at least 2")
+            raise CorpusError(
+                f"{corpus.name} has one training sentence: the posterior {config.posterior} needs at least 2"
+            )
     if "validation" not in encoded and args.eval_strategy != "no":
         raise CorpusError(
             f"{corpus.name} has no validation split: pass --validation_file, or --eval_strategy no together with "
             "--load_best_model_at_end false"
         )
-    model = BnVaeForConditionalGeneration(config)
+    model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
+    if model_args.pretrained_encoder is not None and checkpoint is None:
+        logger.warning("Starting from " + start_from(model, model_args.pretrained_encoder, model_args.reset_decoder))
     model.generation_config.max_new_tokens = max(encoded["train"]["length"])
 
     trainer = VaeTrainer(
@@ -98,9 +107,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def make_tokenizer(model_args: ModelArguments, corpus: Corpus, checkpoint: str | None):
-    """The checkpoint's tokenizer when resuming, an existing one by name, or one built from the training split."""
-    if checkpoint is not None:
-        return load_tokenizer(checkpoint)
+    """The tokenizer of what the run goes on from, an existing one by name, or one built from the training split."""
+    started_from = checkpoint or model_args.pretrained_encoder
+    if started_from is not None:
+        return load_tokenizer(started_from)
     if model_args.tokenizer not in ("word", "bpe"):
         return load_tokenizer(model_args.tokenizer)
     return build_tokenizer(

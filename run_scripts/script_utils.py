@@ -14,12 +14,17 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, HfArgumentParser
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
+from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.data import Corpus, CorpusError, load_corpus
 from hf_bnvae.data.corpora import first_line
 from hf_bnvae.evaluation import nll
 from hf_bnvae.methods import METHODS
-from hf_bnvae.models.configuration_bnvae import DECODER_NAMES, POSTERIOR_NAMES
+from hf_bnvae.models.configuration_bnvae import (
+    DECODER_NAMES,
+    DEFAULT_CNN_DILATIONS,
+    FREE_BITS_MODES,
+    POSTERIOR_NAMES,
+)
 from hf_bnvae.training import RECIPES, SIZES, NonFiniteLossError
 
 
@@ -86,7 +91,30 @@ class ModelArguments:
         default=None, metadata={"help": "by default the method's", "choices": list(DECODER_NAMES)}
     )
     gamma: float = field(default=0.7, metadata={"help": "the frozen scale of the batch-normalised posterior mean"})
+    tau: float = field(default=0.5, metadata={"help": "tied_scales: least share of the variance that the means take"})
+    variance_dropout: float = field(default=0.5, metadata={"help": "du: dropout on the posterior variance"})
+    delta: float = field(default=0.1, metadata={"help": "delta: the least KL of each latent dimension"})
+    kappa: float = field(default=13.0, metadata={"help": "vmf: the concentration around the mean"})
     kl_weight: float = field(default=1.0, metadata={"help": "the full weight of the KL in the loss (beta-VAE's beta)"})
+    free_bits: float = field(default=0.0, metadata={"help": "nats of KL that cost nothing in training"})
+    free_bits_mode: str = field(
+        default="dim",
+        metadata={"help": "share them out to the dimensions, or grant them to their sum", "choices": FREE_BITS_MODES},
+    )
+    refinement_steps: int = field(
+        default=0, metadata={"help": "gradient steps that refine each sentence's posterior (semi-amortised)"}
+    )
+    cnn_dilations: list[int] = field(
+        default_factory=lambda: list(DEFAULT_CNN_DILATIONS), metadata={"help": "cnn: one residual block each"}
+    )
+    cnn_kernel_size: int = field(default=3, metadata={"help": "cnn: tokens under a kernel"})
+    pretrained_encoder: str | None = field(
+        default=None, metadata={"help": "start from the weights of this model, such as an autoencoder's"}
+    )
+    reset_decoder: bool = field(
+        default=False, metadata={"help": "take the encoder alone of --pretrained_encoder, and a new decoder"}
+    )
+    list_methods: bool = field(default=False, metadata={"help": "print the table of methods and exit"})
     latent_size: int = field(default=32, metadata={"help": "latent dimensions"})
     embedding_size: int = field(default=256, metadata={"help": "width of the word vectors"})
     hidden_size: int = field(default=512, metadata={"help": "width of the LSTMs"})
@@ -108,16 +136,22 @@ class ModelArguments:
 
     def __post_init__(self):
         check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0)
+        if self.reset_decoder and self.pretrained_encoder is None:
+            raise UsageError("--reset_decoder takes the encoder of another model: name it by --pretrained_encoder")
 
-    def config(self, tokenizer) -> BnVaeConfig:
+    def config(self, tokenizer) -> BnVaeConfig | LstmLMConfig:
         """The model's configuration for a tokenizer."""
         method = METHODS[self.method]
-        shared = {item.name for item in fields(self)} & {item.name for item in fields(BnVaeConfig)}
+        if not method.has_latent:
+            self._refuse_latent_flags()
+        kind = BnVaeConfig if method.has_latent else LstmLMConfig
+        shared = {item.name for item in fields(self)} & {item.name for item in fields(kind)}
         values = {name: getattr(self, name) for name in shared - {"vocab_size"}}
-        values["posterior"] = self.posterior or method.posterior
-        values["decoder"] = self.decoder or method.decoder
+        if method.has_latent:
+            values["posterior"] = self.posterior or method.posterior
+            values["decoder"] = self.decoder or method.decoder
         try:
-            return BnVaeConfig(
+            return kind(
                 **values,
                 vocab_size=max(tokenizer.get_vocab().values()) + 1,
                 pad_token_id=tokenizer.pad_token_id,
@@ -126,6 +160,12 @@ class ModelArguments:
             )
         except StrictDataclassError as error:
             raise UsageError(f"--{one_sentence(error)}") from error
+
+    def _refuse_latent_flags(self) -> None:
+        """A language model has no posterior that these flags could shape."""
+        for name in ("posterior", "decoder", "free_bits", "refinement_steps", "pretrained_encoder"):
+            if getattr(self, name):
+                raise UsageError(f"--{name} means nothing with --method {self.method}, which has no latent: drop it")
 
 
 @dataclass
@@ -142,7 +182,7 @@ class JudgeArguments:
 
 
 def parse_arguments(*dataclass_types, description: str, argv: list[str] | None = None) -> tuple:
-    """Flags into dataclasses. What is set where wins in this order: flags, YAML file, --recipe, --size, --method.
+    """Flags into dataclasses. What is set where wins in this order: flags, YAML file, --method, --recipe, --size.
 
     The first argument may be a YAML file of flags.
     """
@@ -152,8 +192,9 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     parser = HfArgumentParser(dataclass_types, description=description, allow_abbrev=False)
     if ModelArguments in dataclass_types:
         chosen, _ = HfArgumentParser(ModelArguments, allow_abbrev=False, add_help=False).parse_known_args(argv)
-        defaults = {"kl_schedule": METHODS[chosen.method].kl_schedule}
-        defaults |= SIZES.get(chosen.size, {}) | RECIPES[chosen.recipe]
+        method = METHODS[chosen.method]
+        defaults = SIZES.get(chosen.size, {}) | RECIPES[chosen.recipe]
+        defaults |= {"kl_schedule": method.kl_schedule, "strategy": method.strategy, **method.settings}
         known = {item.name for kind in dataclass_types for item in fields(kind)}
         parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
         if any(flag.replace("-", "_").startswith("__fp16") for flag in argv) and "bf16" in known:
@@ -242,38 +283,73 @@ def find_checkpoint(output_dir: str, wanted: str | None) -> str | None:
     return wanted
 
 
-def check_same_model(config: BnVaeConfig, checkpoint: str) -> None:
+def check_same_model(config: BnVaeConfig | LstmLMConfig, checkpoint: str) -> None:
     """Refuse to resume a checkpoint under flags that would make another model of it."""
-    saved = BnVaeConfig.from_pretrained(checkpoint)
+    saved = load_config(checkpoint, f"--resume_from_checkpoint {checkpoint}")
+    flag = f"--resume_from_checkpoint {checkpoint}"
+    if type(saved) is not type(config):
+        raise UsageError(f"{flag}: the checkpoint is a {saved.model_type}, and --method makes a {config.model_type}")
     for name in (item.name for item in fields(ModelArguments) if hasattr(config, item.name)):
         if getattr(saved, name) != getattr(config, name):
             raise UsageError(
-                f"--resume_from_checkpoint {checkpoint}: the checkpoint has {name} {getattr(saved, name)} and the "
-                f"flags say {getattr(config, name)}; repeat the flags of the run"
+                f"{flag}: the checkpoint has {name} {getattr(saved, name)} and the flags say {getattr(config, name)}; "
+                "repeat the flags of the run"
             )
 
 
-def load_model(name: str) -> BnVaeForConditionalGeneration:
-    """A whole text VAE from a folder or the Hub, in evaluation mode."""
-    flag = f"--model_name_or_path {name}"
+def load_config(name: str, flag: str) -> BnVaeConfig | LstmLMConfig:
+    """The configuration of one of our models; `flag` is what the user named it by."""
     try:
         config = AutoConfig.from_pretrained(name)
     except StrictDataclassError as error:
         raise UsageError(f"{flag}: its config.json is not valid: {one_sentence(error)}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{flag}: no model there ({first_line(error)})") from error
-    if not isinstance(config, BnVaeConfig):
-        raise UsageError(f"{flag} is a {config.model_type} model, not a text VAE (bnvae)")
+    if not isinstance(config, (BnVaeConfig, LstmLMConfig)):
+        raise UsageError(f"{flag} is a {config.model_type} model, not a text VAE (bnvae) or its baseline (lstm_lm)")
+    return config
+
+
+def load_model(name: str, flag: str = "--model_name_or_path") -> BnVaeForConditionalGeneration | LstmLMForCausalLM:
+    """A whole text VAE, or the language model beside it, from a folder or the Hub, in evaluation mode."""
+    flag = f"{flag} {name}"
+    kind = BnVaeForConditionalGeneration if isinstance(load_config(name, flag), BnVaeConfig) else LstmLMForCausalLM
     try:
-        model, loaded = BnVaeForConditionalGeneration.from_pretrained(name, output_loading_info=True)
+        model, loaded = kind.from_pretrained(name, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"{flag}: its weights cannot be read ({first_line(error)})") from error
     if loaded["missing_keys"]:
         raise UsageError(
-            f"{flag} lacks weights of a whole text VAE, {min(loaded['missing_keys'])} for one: was it saved from the "
+            f"{flag} lacks weights of a whole model, {min(loaded['missing_keys'])} for one: was it saved from the "
             "encoder alone?"
         )
     return model.eval()
+
+
+def start_from(model: BnVaeForConditionalGeneration, folder: str, reset_decoder: bool) -> str:
+    """Give a new model the weights of a trained one: the encoder with its heads, and the decoder unless it is reset.
+
+    Returns:
+        What was taken, in one sentence.
+    """
+    flag = f"--pretrained_encoder {folder}"
+    source = load_model(folder, "--pretrained_encoder")
+    if not isinstance(source, BnVaeForConditionalGeneration):
+        raise UsageError(f"{flag} is a language model, which has no encoder")
+    for name in ("vocab_size", "embedding_size", "hidden_size", "latent_size"):
+        theirs, ours = getattr(source.config, name), getattr(model.config, name)
+        if theirs != ours:
+            raise UsageError(f"{flag} has {name} {theirs} and the flags say {ours}: give both models the same sizes")
+    if not reset_decoder:
+        for name in ("decoder", "tie_word_embeddings", "cnn_dilations", "cnn_kernel_size"):
+            theirs, ours = getattr(source.config, name), getattr(model.config, name)
+            if theirs != ours:
+                raise UsageError(f"{flag} has {name} {theirs} and the flags say {ours}: add --reset_decoder")
+        model.decoder.load_state_dict(source.decoder.state_dict())
+    left = model.model.load_state_dict(source.model.state_dict(), strict=False).missing_keys
+    taken = "the encoder" if reset_decoder else "the encoder and the decoder"
+    new = f"; new are {', '.join(left)}" if left else ""
+    return f"{taken} of {folder}{new}"
 
 
 def judge_nll(model, dataset, make_batches, judge: JudgeArguments, seed: int, progress: bool) -> dict:

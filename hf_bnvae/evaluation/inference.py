@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
-from ..models.objectives import IGNORED, token_nll
-from ..models.posteriors import DiagonalGaussian
-from .noise import keyed_noise, sentence_keys
+from ..models.distributions import LatentDistribution
+from ..models.noise import keyed_noise, sentence_keys
 
 ACTIVE_UNIT_THRESHOLD = 0.01
 PAIRS_AT_ONCE = 1 << 24
@@ -19,15 +18,14 @@ class Inference:
     """What a model says of every sentence of a split, on the CPU. Rows are sentences, losses are in nats.
 
     Args:
-        mean, logvar: parameters of q(z|x), `(sentences, latent_size)`.
+        posterior: q(z|x) of every sentence.
         latents: one sample of q(z|x) each, `(sentences, latent_size)`.
         kl: KL(q(z|x) ‖ p(z)), `(sentences,)`.
         log_posterior: log q(z|x) at `latents`, `(sentences,)`.
         reconstruction: −log p(x|z) at `latents`, `(sentences,)`.
     """
 
-    mean: torch.Tensor
-    logvar: torch.Tensor
+    posterior: LatentDistribution
     latents: torch.Tensor
     kl: torch.Tensor
     log_posterior: torch.Tensor
@@ -43,39 +41,21 @@ def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -
     """
     was_training = model.training
     model.eval()
-    rows: list[Inference] = []
+    posteriors: list[LatentDistribution] = []
+    columns: list[tuple[torch.Tensor, ...]] = []
     for batch in batches:
         batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask", "labels")}
-        posterior = model.model.infer(batch["input_ids"], batch["attention_mask"])
+        posterior = model.infer(batch["input_ids"], batch["attention_mask"])
         keys = sentence_keys(batch["input_ids"], batch["attention_mask"])
-        noise = keyed_noise(keys, range(1), posterior.mean.size(1), seed)
-        latents = posterior.rsample(noise=noise)
-        losses = sentence_losses(model, batch["labels"], latents.squeeze(1))
-        row = Inference(
-            mean=posterior.mean,
-            logvar=posterior.logvar,
-            latents=latents.squeeze(1),
-            kl=posterior.kl().sum(-1),
-            log_posterior=posterior.log_prob(latents).squeeze(1),
-            reconstruction=losses,
-        )
-        rows.append(Inference(**{field.name: getattr(row, field.name).cpu() for field in fields(row)}))
+        latents = posterior.rsample(noise=keyed_noise(keys, range(1), posterior.mean.size(1), seed))
+        losses = model.sentence_losses(batch["labels"], latents.squeeze(1))
+        row = (latents.squeeze(1), posterior.kl().sum(-1), posterior.log_prob(latents).squeeze(1), losses)
+        posteriors.append(posterior.map(torch.Tensor.cpu))
+        columns.append(tuple(column.cpu() for column in row))
     model.train(was_training)
-    if not rows:
+    if not posteriors:
         raise ValueError("no batches to evaluate")
-    return Inference(
-        **{field.name: torch.cat([getattr(row, field.name) for row in rows]) for field in fields(Inference)}
-    )
-
-
-def sentence_losses(model, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    """−log p(x|z) of `(batch, length)` labels at `(batch, latent_size)` latents: `(batch,)` nats."""
-    decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)
-    outputs, _ = model.decoder(decoder_input_ids, latents)
-    words = labels != IGNORED
-    losses = torch.zeros(labels.shape, device=labels.device)
-    losses[words] = token_nll(model.decoder.logits(outputs[words]), labels[words])
-    return losses.sum(1)
+    return Inference(posteriors[0].together(posteriors[1:]), *map(torch.cat, zip(*columns, strict=True)))
 
 
 def rec(inference: Inference) -> float:
@@ -94,8 +74,12 @@ def elbo(inference: Inference) -> float:
 
 
 def au(inference: Inference) -> int:
-    """Active units (Burda et al. 2016): latent dimensions with Cov_x(E_q[z_i]) above 0.01."""
-    return int((inference.mean.double().var(0, correction=0) > ACTIVE_UNIT_THRESHOLD).sum())
+    """Active units (Burda et al. 2016): latent dimensions with Cov_x(E_q[z_i]) above 0.01.
+
+    z_i is taken in units of the prior's standard deviation, which is 1 but on the sphere.
+    """
+    expectation = inference.posterior.standardised_expectation.double()
+    return int((expectation.var(0, correction=0) > ACTIVE_UNIT_THRESHOLD).sum())
 
 
 def mi(inference: Inference) -> float:
@@ -104,7 +88,7 @@ def mi(inference: Inference) -> float:
     By Monte Carlo, with one z per sentence, as the mean of log q(z|x) − log q(z): the prior cancels from Eq. 13, and
     both logarithms are taken at the same z, so that their noise cancels too. A collapsed posterior has exactly 0.
     """
-    log_aggregate = aggregate_log_prob(DiagonalGaussian(inference.mean, inference.logvar), inference.latents)
+    log_aggregate = aggregate_log_prob(inference.posterior, inference.latents)
     return float((inference.log_posterior.double() - log_aggregate).mean())
 
 
@@ -113,21 +97,12 @@ def agg_kl(inference: Inference) -> float:
     return kl(inference) - mi(inference)
 
 
-def aggregate_log_prob(posteriors: DiagonalGaussian, latents: torch.Tensor) -> torch.Tensor:
-    """log (1/N) Σ_j q(z_i | x_j) in nats for every row of `latents`: `(rows,)`, float64.
-
-    The quadratic form is opened up, so that all pairs cost one matrix product.
-    """
-    mean, logvar, latents = posteriors.mean.double(), posteriors.logvar.double(), latents.double()
-    centre = mean.mean(0)
-    mean, latents = mean - centre, latents - centre
-    precision = (-logvar).exp()
-    weights = torch.cat([-0.5 * precision, mean * precision], 1).T
-    constants = -0.5 * (mean**2 * precision + logvar + math.log(2 * math.pi)).sum(1) - math.log(len(mean))
-    rows_at_once = max(1, PAIRS_AT_ONCE // len(mean))
-    return torch.cat(
-        [(torch.cat([chunk**2, chunk], 1) @ weights + constants).logsumexp(1) for chunk in latents.split(rows_at_once)]
-    )
+def aggregate_log_prob(posterior: LatentDistribution, latents: torch.Tensor) -> torch.Tensor:
+    """log (1/N) Σ_j q(z_i | x_j) in nats for every row of `latents`: `(rows,)`, float64."""
+    sentences = len(posterior.mean)
+    chunks = latents.split(max(1, PAIRS_AT_ONCE // sentences))
+    sums = torch.cat([posterior.pairwise_log_prob(chunk).logsumexp(1) for chunk in chunks])
+    return sums - math.log(sentences)
 
 
 def elbo_metrics(inference: Inference) -> dict[str, float]:

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from tqdm.auto import tqdm
 
+from ..models.noise import keyed_noise, sentence_keys
 from ..models.objectives import IGNORED
-from ..models.posteriors import DiagonalGaussian
-from .noise import keyed_noise, sentence_keys
 
 DEFAULT_NUM_SAMPLES = 500
 MEMORY_SHARE = 8
@@ -44,6 +43,8 @@ def nll(
     Returns:
         `nll` in nats per sentence and `ppl` = exp(total nll / total tokens), the end symbol counted.
     """
+    if model.config.latent_size == 0:
+        num_samples = 1  # a language model: the bound is exact
     if memory_bytes is None:
         memory_bytes = _memory_budget(model.device)
     was_training = model.training
@@ -71,19 +72,19 @@ def sentence_nll(
     memory_bytes: int,
 ) -> torch.Tensor:
     """The bound of each sentence of one batch, `(batch,)` nats."""
-    posterior = model.model.infer(input_ids, attention_mask)
+    posterior = model.infer(input_ids, attention_mask)
     keys = sentence_keys(input_ids, attention_mask)
     rows = _rows_within(memory_bytes, model, labels.size(1))
     bounds = []
     for part in torch.arange(len(labels), device=labels.device).split(max(1, rows // num_samples)):
-        chosen = DiagonalGaussian(posterior.mean[part], posterior.logvar[part])
+        chosen = posterior.map(lambda tensor, part=part: tensor[part])
         samples_at_once = max(1, min(num_samples, rows // len(part)))
         log_weights = []
         for start in range(0, num_samples, samples_at_once):
             samples = range(start, min(num_samples, start + samples_at_once))
             latents = chosen.rsample(noise=keyed_noise(keys[part], samples, chosen.mean.size(1), seed))
             losses = sampled_losses(model, labels[part], latents)
-            log_weights.append(model.model.posterior.log_prior(latents) - chosen.log_prob(latents) - losses)
+            log_weights.append(model.log_prior(latents) - chosen.log_prob(latents) - losses)
         bounds.append(math.log(num_samples) - torch.cat(log_weights, 1).logsumexp(1))
     return torch.cat(bounds)
 

@@ -1,6 +1,8 @@
 """What travels with a checkpoint: configurations, models, posteriors, decoders, objectives."""
 
 from .configuration_bnvae import BnVaeConfig
+from .configuration_lstm_lm import LstmLMConfig
 from .modeling_bnvae import BnVaeForConditionalGeneration, BnVaeModel
+from .modeling_lstm_lm import LstmLMForCausalLM
 
-__all__ = ["BnVaeConfig", "BnVaeForConditionalGeneration", "BnVaeModel"]
+__all__ = ["BnVaeConfig", "BnVaeForConditionalGeneration", "BnVaeModel", "LstmLMConfig", "LstmLMForCausalLM"]

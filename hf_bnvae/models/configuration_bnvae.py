@@ -5,8 +5,19 @@ import math
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-POSTERIOR_NAMES = ("gaussian", "batch_norm")
-DECODER_NAMES = ("lstm",)
+POSTERIOR_NAMES = ("gaussian", "batch_norm", "tied_scales", "du", "delta", "vmf")
+DECODER_NAMES = ("lstm", "skip_lstm", "cnn")
+FREE_BITS_MODES = ("dim", "sum")
+DEFAULT_CNN_DILATIONS = (1, 2, 4)
+
+
+def check_range(config, least: float, below: float | None, *names: str) -> None:
+    """Refuse a field that is under `least`, or not below `below`."""
+    for name in names:
+        value = getattr(config, name)
+        if value < least or (below is not None and not value < below):
+            wanted = f"be at least {least}" if below is None else f"lie in [{least}, {below})"
+            raise ValueError(f"{name} must {wanted}, got {value}")
 
 
 @strict
@@ -20,10 +31,22 @@ class BnVaeConfig(PreTrainedConfig):
         embedding_size: width of the word vectors; encoder and decoder have separate ones.
         hidden_size: width of both LSTMs.
         latent_size: number n of latent dimensions.
-        posterior: `"gaussian"` (diagonal Gaussian) or `"batch_norm"` (the same with a batch-normalised mean, Eq. 5).
-        gamma: the frozen scale γ of the batch-normalised mean; the KL is then at least n·γ²/2 in expectation (Eq. 6).
-        decoder: `"lstm"`.
+        posterior: `"gaussian"` (diagonal Gaussian), `"batch_norm"` (the same with a batch-normalised mean, Eq. 5),
+            `"tied_scales"` (Su's extension), `"du"` (DU-VAE), `"delta"` (δ-VAE) or `"vmf"` (von Mises-Fisher).
+        gamma: the frozen scale γ of `"batch_norm"`, whose KL is then at least n·γ²/2 in expectation (Eq. 6); for `"du"`
+            the root mean square of the learnt scales.
+        tau: `"tied_scales"`: the least share of the prior's variance that the means take, in (0, 1).
+        variance_dropout: `"du"`: dropout on the variance above its floor.
+        delta: `"delta"`: the least KL of each dimension.
+        kappa: `"vmf"`: the concentration.
+        decoder: `"lstm"`, `"skip_lstm"` (z joins every output as well) or `"cnn"` (dilated causal convolutions).
+        cnn_dilations: `"cnn"`: one residual block each; by default 1, 2, 4.
+        cnn_kernel_size: `"cnn"`: tokens under a kernel.
         kl_weight: the weight of the KL in the training loss (the β of β-VAE); the evaluation never uses it.
+        free_bits: nats of KL that cost nothing in training (λ); 0 for none.
+        free_bits_mode: `"dim"` grants λ/n to each dimension, `"sum"` grants λ to their sum.
+        refinement_steps: gradient steps that refine the posterior of each sentence (SA-VAE); 0 for none.
+        refinement_step_size, refinement_momentum, refinement_clip: how these steps move.
         embedding_dropout: dropout on the decoder's input word vectors.
         output_dropout: dropout on the decoder's LSTM outputs.
         tie_word_embeddings: the output layer shares the decoder's word vectors; where `embedding_size` differs from
@@ -43,8 +66,20 @@ class BnVaeConfig(PreTrainedConfig):
     latent_size: int = 32
     posterior: str = "batch_norm"
     gamma: float | int = 0.7
+    tau: float | int = 0.5
+    variance_dropout: float | int = 0.5
+    delta: float | int = 0.1
+    kappa: float | int = 13.0
     decoder: str = "lstm"
+    cnn_dilations: list[int] | None = None
+    cnn_kernel_size: int = 3
     kl_weight: float | int = 1.0
+    free_bits: float | int = 0.0
+    free_bits_mode: str = "dim"
+    refinement_steps: int = 0
+    refinement_step_size: float | int = 1.0
+    refinement_momentum: float | int = 0.5
+    refinement_clip: float | int = 5.0
     embedding_dropout: float | int = 0.5
     output_dropout: float | int = 0.5
     initializer_range: float | int = 0.01
@@ -60,29 +95,46 @@ class BnVaeConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.decoder_start_token_id is None:
             self.decoder_start_token_id = self.bos_token_id
+        if self.cnn_dilations is None:
+            self.cnn_dilations = list(DEFAULT_CNN_DILATIONS)
         super().__post_init__(**kwargs)
 
     def validate_sizes(self):
-        for name in ("vocab_size", "embedding_size", "hidden_size", "latent_size"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_range(self, 1, None, "vocab_size", "embedding_size", "hidden_size", "latent_size", "cnn_kernel_size")
+        check_range(self, 0, None, "refinement_steps")
+        if not self.cnn_dilations or min(self.cnn_dilations) < 1:
+            raise ValueError(f"cnn_dilations must be numbers of at least 1, got {self.cnn_dilations}")
 
     def validate_choices(self):
-        for name, choices in (("posterior", POSTERIOR_NAMES), ("decoder", DECODER_NAMES)):
+        choices = {"posterior": POSTERIOR_NAMES, "decoder": DECODER_NAMES, "free_bits_mode": FREE_BITS_MODES}
+        for name, names in choices.items():
             value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            if value not in names:
+                raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}")
 
     def validate_numbers(self):
-        if not (math.isfinite(self.gamma) and self.gamma > 0):
-            raise ValueError(f"gamma must be a finite number above 0, got {self.gamma}")
-        if not (math.isfinite(self.kl_weight) and self.kl_weight >= 0):
-            raise ValueError(f"kl_weight must be a finite number of at least 0, got {self.kl_weight}")
-        for name in ("embedding_dropout", "output_dropout"):
+        for name in ("gamma", "delta", "kappa", "refinement_step_size", "refinement_clip"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {value}")
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a finite number above 0, got {value}")
+        for name in ("kl_weight", "free_bits"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+        check_range(self, 0, 1, "embedding_dropout", "output_dropout", "variance_dropout", "refinement_momentum")
+        if not 0 < self.tau < 1:
+            raise ValueError(f"tau must lie in (0, 1), got {self.tau}")
+
+    def validate_combinations(self):
+        if self.posterior == "vmf" and self.free_bits > 0:
+            raise ValueError("free_bits means nothing with the posterior vmf, whose KL is a constant: set it to 0")
+        if self.posterior == "vmf" and self.latent_size < 2:
+            raise ValueError("latent_size must be at least 2 with the posterior vmf, which lives on a sphere")
+        if self.refinement_steps > 0 and self.posterior != "gaussian":
+            raise ValueError(
+                f"refinement_steps must be 0 with the posterior {self.posterior}: the steps move a free mean and "
+                "variance, which only the posterior gaussian has"
+            )
 
     def get_text_config(self, decoder=None, encoder=None):
         # Transformers would take the string in `decoder` for a nested configuration.
@@ -90,8 +142,21 @@ class BnVaeConfig(PreTrainedConfig):
 
     @property
     def kl_lower_bound(self) -> float | None:
-        """The bound n·γ²/2 of Eq. 6 at β = 0, in nats per sentence; None where the posterior has none."""
-        return self.latent_size * self.gamma**2 / 2 if self.posterior == "batch_norm" else None
+        """The least KL in nats per sentence, averaged over the data that normalisation statistics come from.
+
+        n·γ²/2 for BN-VAE (Eq. 6 at β = 0), −n/2·log(1−τ) for tied scales, n·δ for δ-VAE; None without a bound.
+        """
+        bounds = {
+            "batch_norm": self.gamma**2 / 2,
+            "tied_scales": -math.log(1 - self.tau) / 2,
+            "delta": self.delta,
+        }
+        return self.latent_size * bounds[self.posterior] if self.posterior in bounds else None
+
+    @property
+    def normalises_batches(self) -> bool:
+        """Whether the posterior reads statistics of the training batch, which then needs two sentences or more."""
+        return self.posterior in ("batch_norm", "tied_scales", "du")
 
 
 __all__ = ["BnVaeConfig"]

@@ -1,6 +1,7 @@
 """Autoregressive decoders p(x|z): from latents and the words so far to hidden states, and on to logits."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -29,15 +30,17 @@ class LstmState:
         self.cell = self.cell.index_select(1, beam_idx.to(self.cell.device))
 
 
-class LstmDecoder(nn.Module):
-    """A single-layer LSTM that reads z at every step and starts from it: c₀ = W z, h₀ = tanh(c₀)."""
+class Decoder(nn.Module):
+    """What all decoders share: word vectors, and the way from hidden states to logits.
+
+    `forward` reads `(batch, length)` tokens given `(batch, latent_size)` latents and the state to go on from, and
+    returns hidden states `(batch, length, hidden_size)` with the new state.
+    """
 
     def __init__(self, config):
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
-        self.latent_to_cell = nn.Linear(config.latent_size, config.hidden_size, bias=False)
-        self.lstm = nn.LSTM(config.embedding_size + config.latent_size, config.hidden_size, batch_first=True)
         self.output_dropout = nn.Dropout(config.output_dropout)
         self.bottleneck = None
         output_size = config.hidden_size
@@ -46,29 +49,21 @@ class LstmDecoder(nn.Module):
             output_size = config.embedding_size
         self.output = nn.Linear(output_size, config.vocab_size, bias=False)
 
-    def initial_state(self, latents: torch.Tensor) -> LstmState:
-        """The state before the first token, from `(batch, latent_size)`."""
-        cell = self.latent_to_cell(latents.to(self.latent_to_cell.weight.dtype)).unsqueeze(0)
-        return LstmState(torch.tanh(cell), cell)
-
-    def forward(
-        self, input_ids: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
-    ) -> tuple[torch.Tensor, LstmState]:
-        """Read `(batch, length)` tokens given `(batch, latent_size)`: outputs `(batch, length, hidden_size)`, state."""
-        if state is None:
-            state = self.initial_state(latents)
+    def read(self, input_ids: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """Word vectors with z beside each: `(batch, length, embedding_size + latent_size)`."""
         embedded = self.embedding_dropout(self.embedding(input_ids))
+        if latents.size(1) == 0:
+            return embedded
         repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, input_ids.size(1), -1)
-        outputs, (hidden, cell) = self.lstm(torch.cat([embedded, repeated], -1), (state.hidden, state.cell))
-        return outputs, LstmState(hidden, cell, state.length + input_ids.size(1))
+        return torch.cat([embedded, repeated], -1)
 
     def features(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What the output layer reads, from LSTM outputs `(..., hidden_size)`."""
+        """What the output layer reads, from hidden states `(..., hidden_size)`."""
         outputs = self.output_dropout(outputs)
         return outputs if self.bottleneck is None else self.bottleneck(outputs)
 
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
-        """From LSTM outputs `(..., hidden_size)` to `(..., vocab_size)`."""
+        """From hidden states `(..., hidden_size)` to `(..., vocab_size)`."""
         features = self.features(outputs)
         on_cpu = features.device.type == "cpu" and features.dtype == torch.float32
         if on_cpu and features.dim() == 2 and not torch.is_autocast_enabled("cpu"):
@@ -77,4 +72,118 @@ class LstmDecoder(nn.Module):
         return self.output(features)
 
 
-DECODERS = {"lstm": LstmDecoder}
+class LstmDecoder(Decoder):
+    """A single-layer LSTM that reads z at every step and starts from it: c₀ = W z, h₀ = tanh(c₀).
+
+    With a `latent_size` of 0 it is a language model, which starts from zeros.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.latent_to_cell = None
+        if config.latent_size > 0:
+            self.latent_to_cell = nn.Linear(config.latent_size, config.hidden_size, bias=False)
+        self.lstm = nn.LSTM(config.embedding_size + config.latent_size, config.hidden_size, batch_first=True)
+
+    def initial_state(self, latents: torch.Tensor) -> LstmState:
+        """The state before the first token, from `(batch, latent_size)`."""
+        weight = self.lstm.weight_hh_l0
+        if self.latent_to_cell is None:
+            cell = weight.new_zeros(1, len(latents), weight.size(1))
+        else:
+            cell = self.latent_to_cell(latents.to(weight.dtype)).unsqueeze(0)
+        return LstmState(torch.tanh(cell), cell)
+
+    def forward(
+        self, input_ids: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
+    ) -> tuple[torch.Tensor, LstmState]:
+        if state is None:
+            state = self.initial_state(latents)
+        outputs, (hidden, cell) = self.lstm(self.read(input_ids, latents), (state.hidden, state.cell))
+        return outputs, LstmState(hidden, cell, state.length + input_ids.size(1))
+
+
+class SkipLstmDecoder(LstmDecoder):
+    """Skip-VAE (Dieng et al. 2019): z also joins the output of every step, by a linear map of its own."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.latent_to_output = nn.Linear(config.latent_size, config.hidden_size, bias=False)
+
+    def forward(self, input_ids, latents, state=None):
+        outputs, state = super().forward(input_ids, latents, state)
+        return outputs + self.latent_to_output(latents.to(outputs.dtype)).unsqueeze(1), state
+
+
+class CnnState:
+    """The last tokens that a step of the CNN decoder still sees, for `generate()`.
+
+    Args:
+        tokens: `(batch, up to receptive_field − 1)`.
+        length: number of tokens read so far.
+    """
+
+    is_compileable = False
+
+    def __init__(self, tokens: torch.Tensor, length: int = 0):
+        self.tokens = tokens
+        self.length = length
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.length
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let each beam go on from the tokens of the beam that it was chosen from."""
+        self.tokens = self.tokens.index_select(0, beam_idx.to(self.tokens.device))
+
+
+class CausalBlock(nn.Module):
+    """A residual block: down to half the width, a causal dilated convolution, up again; each after a ReLU."""
+
+    def __init__(self, width: int, kernel_size: int, dilation: int):
+        super().__init__()
+        inner = max(1, width // 2)
+        self.reach = (kernel_size - 1) * dilation
+        self.down = nn.Conv1d(width, inner, 1)
+        self.convolution = nn.Conv1d(inner, inner, kernel_size, dilation=dilation)
+        self.up = nn.Conv1d(inner, width, 1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """`(batch, width, length)` in and out; a position sees itself and earlier ones."""
+        hidden = self.down(inputs.relu()).relu()
+        hidden = self.convolution(F.pad(hidden, (self.reach, 0))).relu()
+        return inputs + self.up(hidden)
+
+
+class CnnDecoder(Decoder):
+    """Dilated causal convolutions (Yang et al. 2017) over word vectors with z beside each.
+
+    A position sees the `receptive_field` last tokens, 1 + (kernel size − 1) · Σ dilations, and of all that came before
+    them only what z says.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.input = nn.Conv1d(config.embedding_size + config.latent_size, config.hidden_size, 1)
+        self.blocks = nn.ModuleList(
+            CausalBlock(config.hidden_size, config.cnn_kernel_size, dilation) for dilation in config.cnn_dilations
+        )
+        self.receptive_field = 1 + sum(block.reach for block in self.blocks)
+
+    def initial_state(self, latents: torch.Tensor) -> CnnState:
+        """The state before the first token."""
+        return CnnState(torch.zeros(len(latents), 0, dtype=torch.long, device=latents.device))
+
+    def forward(self, input_ids, latents, state=None):
+        if state is None:
+            state = self.initial_state(latents)
+        tokens = torch.cat([state.tokens, input_ids], 1)
+        hidden = self.input(self.read(tokens, latents).transpose(1, 2))
+        for block in self.blocks:
+            hidden = block(hidden)
+        outputs = hidden[:, :, -input_ids.size(1) :].relu().transpose(1, 2)
+        kept = tokens[:, max(0, tokens.size(1) - self.receptive_field + 1) :]
+        return outputs, CnnState(kept, state.length + input_ids.size(1))
+
+
+DECODERS: dict[str, type[Decoder]] = {"lstm": LstmDecoder, "skip_lstm": SkipLstmDecoder, "cnn": CnnDecoder}

@@ -1,7 +1,8 @@
 """LSTM text VAEs: the encoder with its posterior, and the whole model with its decoder."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +14,16 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
 from .configuration_bnvae import BnVaeConfig
-from .decoders import DECODERS, LstmState
+from .decoders import DECODERS, CnnState, Decoder, LstmState
+from .distributions import DiagonalGaussian, LatentDistribution
+from .noise import keyed_noise, sentence_keys
+from .normalisation import BatchStandardisation
 from .objectives import IGNORED, kl_objective, negative_elbo, reconstruction_loss, token_nll
-from .posteriors import POSTERIORS, BatchNormPosterior, DiagonalGaussian
+from .posteriors import POSTERIORS, Posterior
+from .refinement import RefinementSteps, refine
 
 DEFAULT_MAX_NEW_TOKENS = 128
+REFINEMENT_SEED = 2018
 
 
 @dataclass
@@ -26,7 +32,7 @@ class BnVaeModelOutput(ModelOutput):
 
     Args:
         posterior_mean: μ of q(z|x), `(batch, latent_size)`.
-        posterior_logvar: log σ² of q(z|x), `(batch, latent_size)`.
+        posterior_logvar: log σ² of q(z|x), `(batch, latent_size)`; None where the family has none (vmf).
         latents: samples of q(z|x), `(batch, num_samples, latent_size)`.
         kl: KL(q(z|x) ‖ p(z)) of each sentence in nats, `(batch,)`.
     """
@@ -42,12 +48,12 @@ class BnVaeOutput(ModelOutput):
     """What the whole model makes of a batch. Losses are means over sentences, in nats per sentence.
 
     Args:
-        loss: reconstruction_loss + kl_weight · KL; given `labels`.
+        loss: reconstruction_loss + kl_weight · KL, the KL with its free bits; given `labels`.
         reconstruction_loss: −log p(x|z) at the sampled z; given `labels`.
-        kl: KL(q(z|x) ‖ p(z)), unweighted.
+        kl: KL(q(z|x) ‖ p(z)), unweighted and whole.
         logits: `(batch · num_samples, length, vocab_size)`; left out in training unless asked for, because the loss
             needs no logits of padding.
-        past_key_values: the decoder's `LstmState`.
+        past_key_values: the decoder's state.
         posterior_mean, posterior_logvar, latents: as in `BnVaeModelOutput`.
     """
 
@@ -55,7 +61,7 @@ class BnVaeOutput(ModelOutput):
     reconstruction_loss: torch.Tensor | None = None
     kl: torch.Tensor | None = None
     logits: torch.Tensor | None = None
-    past_key_values: LstmState | None = None
+    past_key_values: LstmState | CnnState | None = None
     posterior_mean: torch.Tensor | None = None
     posterior_logvar: torch.Tensor | None = None
     latents: torch.Tensor | None = None
@@ -69,18 +75,31 @@ class BnVaePreTrainedModel(PreTrainedModel):
     _keep_in_fp32_modules_strict = {"running_mean", "running_var"}
 
     def _init_weights(self, module):
-        scale = self.config.initializer_range
-        if isinstance(module, nn.Embedding):
-            scale = self.config.embedding_initializer_range
-            init.uniform_(module.weight, -scale, scale)
-        elif isinstance(module, (nn.Linear, nn.LSTM)):
-            for parameter in module.parameters(recurse=False):
-                init.uniform_(parameter, -scale, scale)
-        elif hasattr(module, "running_var"):
-            init.zeros_(module.shift)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+        initialise(module, self.config)
+
+
+def initialise(module: nn.Module, config) -> None:
+    """Start values of one module: uniform weights in the ranges of the configuration, as the paper's recipe has them.
+
+    Convolutions, whose ReLUs would die of such small ones, start as He et al. (2015) say.
+    """
+    scale = config.initializer_range
+    if isinstance(module, nn.Embedding):
+        scale = config.embedding_initializer_range
+        init.uniform_(module.weight, -scale, scale)
+    elif isinstance(module, (nn.Linear, nn.LSTM)):
+        for parameter in module.parameters(recurse=False):
+            init.uniform_(parameter, -scale, scale)
+    elif isinstance(module, nn.Conv1d) and module.bias is not None:
+        init.kaiming_uniform_(module.weight, nonlinearity="relu")
+        init.zeros_(module.bias)
+    elif isinstance(module, BatchStandardisation):
+        init.zeros_(module.running_mean)
+        init.ones_(module.running_var)
+        init.zeros_(module.num_batches_tracked)
+    if isinstance(module, (BatchStandardisation, Posterior)):
+        for name, parameter in module.named_parameters(recurse=False):
+            (init.ones_ if name == "scale" else init.zeros_)(parameter)
 
 
 class BnVaeModel(BnVaePreTrainedModel):
@@ -107,7 +126,7 @@ class BnVaeModel(BnVaePreTrainedModel):
     def set_input_embeddings(self, value):
         self.embedding = value
 
-    def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DiagonalGaussian:
+    def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> LatentDistribution:
         """The posterior q(z|x) of `(batch, length)` token ids, padded on the right."""
         return self.posterior(self._last_state(input_ids, attention_mask))
 
@@ -133,7 +152,7 @@ class BnVaeModel(BnVaePreTrainedModel):
             posterior = self.infer(input_ids, attention_mask)
             output = BnVaeModelOutput(
                 posterior_mean=posterior.mean,
-                posterior_logvar=posterior.logvar,
+                posterior_logvar=getattr(posterior, "logvar", None),
                 latents=posterior.rsample(num_samples),
                 kl=posterior.kl().sum(-1),
             )
@@ -144,8 +163,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **kwargs
     ) -> torch.Tensor:
         """Latents of sentences, `(batch, latent_size)`: the posterior mean, or one sample of the posterior."""
-        posterior = self.infer(input_ids, attention_mask)
-        return posterior.rsample(1).squeeze(1) if sample else posterior.mean
+        return _chosen_latents(self.infer(input_ids, attention_mask), sample)
 
     @torch.no_grad()
     def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
@@ -160,7 +178,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         Raises:
             ValueError: when the batches hold fewer than two sentences.
         """
-        if isinstance(self.posterior, BatchNormPosterior):
+        if self.posterior.normalisation is not None:
             self.posterior.recompute_statistics(
                 self._last_state(batch["input_ids"].to(self.device), _moved(batch.get("attention_mask"), self.device))
                 for batch in batches
@@ -217,7 +235,7 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         latents: torch.Tensor | None = None,
         encoder_outputs: BnVaeModelOutput | BaseModelOutput | None = None,
-        past_key_values: LstmState | None = None,
+        past_key_values: LstmState | CnnState | None = None,
         num_samples: int = 1,
         kl_weight: float | torch.Tensor | None = None,
         use_cache: bool | None = None,
@@ -240,17 +258,23 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
             kl_weight: weight of the KL in `loss`; `config.kl_weight` by default.
             return_logits: by default in evaluation only.
         """
-        posterior_mean = posterior_logvar = kl = None
+        posterior_mean = posterior_logvar = kl = divergence = None
+        if kl_weight is None:
+            kl_weight = self.config.kl_weight
         if latents is not None:
             latents = latents.unsqueeze(1)
         elif encoder_outputs is not None:
             mean = getattr(encoder_outputs, "posterior_mean", None)
             latents = encoder_outputs[0] if mean is None else mean.unsqueeze(1)
+        elif input_ids is None:
+            raise ValueError("the encoder needs input_ids")
         else:
-            posterior = self.model.infer(input_ids, attention_mask)
-            posterior_mean, posterior_logvar = posterior.mean, posterior.logvar
+            posterior = self.infer(input_ids, attention_mask, kl_weight)
+            posterior_mean, posterior_logvar = posterior.mean, getattr(posterior, "logvar", None)
             latents = posterior.rsample(num_samples)
-            kl = kl_objective(posterior.kl())
+            terms = posterior.kl()
+            kl = kl_objective(terms)
+            divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
 
         if decoder_input_ids is None:
             if labels is None:
@@ -271,8 +295,8 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
             word_logits = self.decoder.logits(outputs[words]) if logits is None else logits[words]
             reconstruction = reconstruction_loss(token_nll(word_logits, labels[words]), labels.size(0))
             loss = reconstruction
-            if kl is not None:
-                loss = negative_elbo(reconstruction, kl, self.config.kl_weight if kl_weight is None else kl_weight)
+            if divergence is not None:
+                loss = negative_elbo(reconstruction, divergence, kl_weight)
 
         output = BnVaeOutput(
             loss=loss,
@@ -288,13 +312,66 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """`labels` behind the start symbol, without their last column, padding restored."""
-        start = labels.new_full((labels.size(0), 1), self.config.decoder_start_token_id)
-        shifted = torch.cat([start, labels[:, :-1]], 1)
-        return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
+        return shifted_right(labels, self.config.decoder_start_token_id, self.config.pad_token_id)
 
-    def encode(self, *args, **kwargs) -> torch.Tensor:
-        """See `BnVaeModel.encode`."""
-        return self.model.encode(*args, **kwargs)
+    def infer(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        kl_weight: float | torch.Tensor = 1.0,
+    ) -> LatentDistribution:
+        """The posterior q(z|x) of `(batch, length)` token ids, padded on the right.
+
+        The encoder's, or what `config.refinement_steps` gradient steps on the ELBO with this KL weight make of it.
+        """
+        posterior = self.model.infer(input_ids, attention_mask)
+        if self.config.refinement_steps == 0 or not isinstance(posterior, DiagonalGaussian):
+            return posterior
+        return self._refined(posterior, input_ids, attention_mask, kl_weight)
+
+    def _refined(self, posterior, input_ids, attention_mask, kl_weight) -> DiagonalGaussian:
+        config = self.config
+        mask = input_ids != config.pad_token_id if attention_mask is None else attention_mask.bool()
+        labels = input_ids[:, 1:].masked_fill(~mask[:, 1:], IGNORED)
+        shape = (len(input_ids), config.refinement_steps, config.latent_size)
+        if self.training:
+            noise = torch.randn(shape, device=input_ids.device)
+        else:
+            noise = keyed_noise(sentence_keys(input_ids, mask), range(shape[1]), shape[2], REFINEMENT_SEED)
+
+        def losses(position: torch.Tensor, number: int) -> torch.Tensor:
+            candidate = DiagonalGaussian(*position.chunk(2, 1))
+            sides = len(position) // len(labels)
+            step_noise = noise[:, number : number + 1].repeat(sides, 1, 1)
+            # Differences of gradients leave nothing of bf16's eight bits.
+            with _without_dropout(self.decoder), torch.autocast(input_ids.device.type, enabled=False):
+                rec = self.sentence_losses(labels.repeat(sides, 1), candidate.rsample(noise=step_noise).squeeze(1))
+            return rec + kl_weight * candidate.kl().sum(1)
+
+        steps = RefinementSteps(
+            config.refinement_steps,
+            config.refinement_step_size,
+            config.refinement_momentum,
+            config.refinement_clip,
+        )
+        start = torch.cat([posterior.mean, posterior.logvar], 1)
+        refined = refine(start, losses, list(self.decoder.parameters()), steps)
+        return DiagonalGaussian(*refined.chunk(2, 1))
+
+    def sentence_losses(self, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """−log p(x|z) of `(batch, length)` labels at `(batch, latent_size)` latents: `(batch,)` nats."""
+        return decoder_losses(self.decoder, self.prepare_decoder_input_ids_from_labels(labels), labels, latents)
+
+    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats; the last dimension is summed out."""
+        return self.model.posterior.log_prior(latents)
+
+    @torch.no_grad()
+    def encode(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **kwargs
+    ) -> torch.Tensor:
+        """Latents of sentences, `(batch, latent_size)`: the posterior mean, or one sample of the posterior."""
+        return _chosen_latents(self.infer(input_ids, attention_mask), sample)
 
     def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
         """See `BnVaeModel.recompute_statistics`."""
@@ -348,6 +425,41 @@ def interpolate_latents(a: torch.Tensor, b: torch.Tensor, steps: int, mode: str 
     if mode == "linear" or math.isclose(float(torch.sin(angle)), 0.0, abs_tol=1e-4):
         return (1 - share) * a + share * b
     return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def shifted_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) -> torch.Tensor:
+    """`labels` behind the start symbol, without their last column, padding restored."""
+    start = labels.new_full((labels.size(0), 1), start_token_id)
+    shifted = torch.cat([start, labels[:, :-1]], 1)
+    return shifted.masked_fill(shifted == IGNORED, pad_token_id)
+
+
+def decoder_losses(
+    decoder: Decoder, decoder_input_ids: torch.Tensor, labels: torch.Tensor, latents: torch.Tensor
+) -> torch.Tensor:
+    """−log p(x|z) of every row of `(batch, length)` labels: `(batch,)` nats. No logits of padding are computed."""
+    outputs, _ = decoder(decoder_input_ids, latents)
+    words = labels != IGNORED
+    losses = torch.zeros(labels.shape, device=labels.device)
+    losses = losses.masked_scatter(words, token_nll(decoder.logits(outputs[words]), labels[words]))
+    return losses.sum(1)
+
+
+@contextmanager
+def _without_dropout(decoder: Decoder) -> Iterator[None]:
+    """The decoder without dropout, yet in training mode, without which some LSTM kernels have no gradient."""
+    modes = {module: module.training for module in decoder.modules()}
+    for module in modes:
+        module.training = not isinstance(module, nn.Dropout)
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _chosen_latents(posterior: LatentDistribution, sample: bool) -> torch.Tensor:
+    return posterior.rsample(1).squeeze(1) if sample else posterior.mean
 
 
 def _moved(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:

@@ -16,9 +16,18 @@ def reconstruction_loss(token_losses: torch.Tensor, num_sentences: int) -> torch
     return token_losses.sum() / num_sentences
 
 
-def kl_objective(kl: torch.Tensor) -> torch.Tensor:
-    """The KL term of the loss from `(batch, latent_size)`: summed over dimensions, averaged over sentences."""
-    return kl.sum(-1).mean()
+def kl_objective(kl: torch.Tensor, free_bits: float = 0.0, free_bits_mode: str = "dim") -> torch.Tensor:
+    """The KL term of the loss from terms `(batch, latent_size)`: summed over dimensions, averaged over sentences.
+
+    With free bits λ (Kingma et al. 2016) what lies under the threshold costs nothing more and has no gradient, in
+    every sentence for itself: Σ_i max(λ/n, KL_i) in the mode `"dim"`, max(λ, KL) in the mode `"sum"`.
+    """
+    if free_bits > 0 and free_bits_mode == "dim":
+        kl = kl.clamp(min=free_bits / kl.size(-1))
+    total = kl.sum(-1)
+    if free_bits > 0 and free_bits_mode == "sum":
+        total = total.clamp(min=free_bits)
+    return total.mean()
 
 
 def negative_elbo(reconstruction: torch.Tensor, kl: torch.Tensor, kl_weight: float | torch.Tensor) -> torch.Tensor:

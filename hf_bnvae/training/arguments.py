@@ -6,6 +6,7 @@ import torch
 from transformers import TrainingArguments
 
 from .schedules import KL_SCHEDULES
+from .strategies import STRATEGIES
 
 
 @dataclass
@@ -20,10 +21,19 @@ class VaeTrainingArguments(TrainingArguments):
         metadata={"help": "how the KL weight moves over training", "choices": sorted(KL_SCHEDULES)},
     )
     kl_annealing_epochs: float = field(
-        default=10.0, metadata={"help": "epochs until the KL weight is full (schedules that anneal)"}
+        default=10.0,
+        metadata={"help": "epochs until the KL weight is full; the cyclic schedule then holds it as long, and repeats"},
     )
     kl_annealing_steps: int | None = field(
         default=None, metadata={"help": "the same in optimiser steps; wins over --kl_annealing_epochs"}
+    )
+    strategy: str = field(
+        default="standard",
+        metadata={
+            "help": "whom a step updates: encoder and decoder together, or aggressively the encoder ahead of the "
+            "decoder until MI stops climbing",
+            "choices": list(STRATEGIES),
+        },
     )
     equal_length: bool = field(
         default=False,
@@ -76,6 +86,10 @@ class VaeTrainingArguments(TrainingArguments):
         super().__post_init__()
         # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
         self._n_gpu = min(1, self.n_gpu)
+        if self.strategy == "aggressive" and self.gradient_accumulation_steps > 1:
+            raise ValueError("--strategy aggressive updates at every batch: use --gradient_accumulation_steps 1")
+        if self.strategy == "aggressive" and self.eval_strategy == "no":
+            raise ValueError("--strategy aggressive ends by the MI of evaluations: use an --eval_strategy")
         for name in ("kl_annealing_epochs", "plateau_start_epoch"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"--{name} must be at least 0, got {getattr(self, name)}")

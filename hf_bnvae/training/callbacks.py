@@ -12,7 +12,7 @@ logger = logging.get_logger(__name__)
 
 
 class PlateauCallback(TrainerCallback, ExportableState):
-    """When the validation ELBO stops improving, go back to the best checkpoint and halve the learning rate.
+    """When the best model's metric stops improving, go back to the best checkpoint and halve the learning rate.
 
     The rule of He et al. (2019) that the paper's recipe follows. Evaluations in which the KL weight is not yet full
     do not count. Its state is saved with every checkpoint.
@@ -21,13 +21,15 @@ class PlateauCallback(TrainerCallback, ExportableState):
         patience: evaluations without improvement before a halving.
         start_epoch: no halving before this epoch.
         max_halvings: training stops at this many.
+        metric: what has to fall.
     """
 
-    def __init__(self, patience: int, start_epoch: float = 0.0, max_halvings: int = 5):
+    def __init__(self, patience: int, start_epoch: float = 0.0, max_halvings: int = 5, metric: str = "elbo"):
         self.patience = patience
         self.start_epoch = start_epoch
         self.max_halvings = max_halvings
-        self.best_elbo = math.inf
+        self.metric = metric
+        self.best = math.inf
         self.evaluations_without_improvement = 0
         self.halvings = 0
         self._in_training = False
@@ -38,9 +40,10 @@ class PlateauCallback(TrainerCallback, ExportableState):
                 "patience": self.patience,
                 "start_epoch": self.start_epoch,
                 "max_halvings": self.max_halvings,
+                "metric": self.metric,
             },
             "attributes": {
-                "best_elbo": self.best_elbo,
+                "best": self.best,
                 "evaluations_without_improvement": self.evaluations_without_improvement,
                 "halvings": self.halvings,
             },
@@ -53,10 +56,11 @@ class PlateauCallback(TrainerCallback, ExportableState):
         self._in_training = False
 
     def on_evaluate(self, args, state, control, metrics, model=None, optimizer=None, lr_scheduler=None, **kwargs):
-        if not self._in_training or "eval_elbo" not in metrics or metrics["eval_kl_weight"] < 1:
+        metric = f"eval_{self.metric}"
+        if not self._in_training or metric not in metrics or metrics["eval_kl_weight"] < 1:
             return
-        if metrics["eval_elbo"] < self.best_elbo:
-            self.best_elbo = metrics["eval_elbo"]
+        if metrics[metric] < self.best:
+            self.best = metrics[metric]
             self.evaluations_without_improvement = 0
             return
         self.evaluations_without_improvement += 1
@@ -65,7 +69,7 @@ class PlateauCallback(TrainerCallback, ExportableState):
         self.evaluations_without_improvement = 0
         self.halvings += 1
         if self.halvings >= self.max_halvings:
-            logger.warning(f"The ELBO has not improved after {self.halvings} halvings: training ends here.")
+            logger.warning(f"The {self.metric} has not improved after {self.halvings} halvings: training ends here.")
             control.should_training_stop = True
         went_back = state.best_model_checkpoint is not None
         if went_back:
@@ -75,7 +79,7 @@ class PlateauCallback(TrainerCallback, ExportableState):
             group["lr"] /= 2
         lr_scheduler.base_lrs = [rate / 2 for rate in lr_scheduler.base_lrs]
         logger.warning(
-            f"No better ELBO than {self.best_elbo:.2f} in {self.patience} evaluations: "
+            f"No better {self.metric} than {self.best:.2f} in {self.patience} evaluations: "
             + ("back to the best checkpoint, " if went_back else "no checkpoint to go back to (--save_strategy), ")
             + f"learning rate halved to {lr_scheduler.base_lrs[0]:g}."
         )
@@ -112,6 +116,6 @@ class CollapseCallback(TrainerCallback):
 
     @staticmethod
     def _advice(config) -> str:
-        if config.posterior == "batch_norm":
+        if config.posterior in ("batch_norm", "du"):
             return "Try a larger --gamma or a smaller --kl_weight."
         return "Try --method bn_vae, a smaller --kl_weight or longer --kl_annealing_epochs."

@@ -15,4 +15,13 @@ def linear(annealing_steps: int) -> KlSchedule:
     return lambda step: min(1.0, step / annealing_steps) if annealing_steps > 0 else 1.0
 
 
-KL_SCHEDULES = {"constant": constant, "linear": linear}
+def cyclic(annealing_steps: int) -> KlSchedule:
+    """The linear rise, as many steps at the full weight, and again (Fu et al. 2019).
+
+    A cycle is 2 · `annealing_steps` long, and its last step has the full weight.
+    """
+    rise = linear(annealing_steps)
+    return lambda step: rise((step - 1) % (2 * annealing_steps) + 1) if annealing_steps > 0 and step > 0 else rise(step)
+
+
+KL_SCHEDULES = {"constant": constant, "linear": linear, "cyclic": cyclic}

@@ -18,9 +18,11 @@ from transformers.utils import logging
 
 from ..data import LengthBucketSampler
 from ..evaluation import elbo_metrics, infer
+from ..models.objectives import IGNORED
 from .arguments import VaeTrainingArguments
 from .callbacks import CollapseCallback, PlateauCallback
 from .schedules import KL_SCHEDULES
+from .strategies import INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS, AggressiveCallback
 
 STATISTICS_BATCH_SIZE = 256
 
@@ -39,9 +41,10 @@ class VaeTrainer(Trainer):
     - the KL weight follows `args.kl_schedule`; `rec`, `kl` and `kl_weight` stand beside the loss in the log;
     - batches hold sentences of near-equal or equal length, never one sentence alone;
     - an evaluation gives `loss` (at the current KL weight), `elbo` (at weight 1), `rec`, `kl`, `mi`, `au`, `agg_kl`;
-    - the best model is the one with the best ELBO among those evaluated since the KL weight became full;
+    - the best model is the one with the best ELBO among those evaluated at the full KL weight;
     - before every evaluation and save, the batch-norm statistics of the posterior are re-estimated by an
       encoder-only pass over a fixed sample of the training set, and after training over all of it;
+    - under the aggressive strategy the encoder is trained ahead of the decoder, see `strategies.AggressiveCallback`;
     - a loss that is not finite stops the run: `NonFiniteLossError`.
 
     The data sets hold `input_ids` and `length`; `data_collator` is a `data.VaeCollator`.
@@ -55,18 +58,27 @@ class VaeTrainer(Trainer):
         self._statistics_step: int | None = None
         self._statistics_sample: list[dict[str, torch.Tensor]] | None = None
         self.seconds = {"evaluation": 0.0, "statistics": 0.0}
-        self.add_callback(CollapseCallback())
+        self._encoder_batches: list[list[int]] | None = None
+        if self.model.config.latent_size > 0:
+            self.add_callback(CollapseCallback())
+        if self.args.strategy == "aggressive":
+            if self.model.config.latent_size == 0:
+                raise ValueError("--strategy aggressive trains an encoder, and a language model has none")
+            self.add_callback(AggressiveCallback())
         if self.args.plateau_patience is not None:
             self.add_callback(
                 PlateauCallback(
-                    self.args.plateau_patience, self.args.plateau_start_epoch, self.args.plateau_max_halvings
+                    self.args.plateau_patience,
+                    self.args.plateau_start_epoch,
+                    self.args.plateau_max_halvings,
+                    self.args.metric_for_best_model or "elbo",
                 )
             )
 
     # Data
 
-    def get_train_dataloader(self) -> DataLoader:
-        sampler = LengthBucketSampler(
+    def _train_sampler(self) -> LengthBucketSampler:
+        return LengthBucketSampler(
             self.train_dataset["length"][:],
             self._train_batch_size,
             equal=self.args.equal_length,
@@ -74,6 +86,9 @@ class VaeTrainer(Trainer):
             num_processes=self.args.world_size,
             process_index=self.args.process_index,
         )
+
+    def get_train_dataloader(self) -> DataLoader:
+        sampler = self._train_sampler()
         self._steps_per_epoch = math.ceil(len(sampler) / self.args.gradient_accumulation_steps)
         # Not `accelerator.prepare`, which would share out the sampler's batches once more.
         return prepare_data_loader(
@@ -129,6 +144,49 @@ class VaeTrainer(Trainer):
             bad = (self._first_bad_step < 0) & ~torch.isfinite(outputs.loss)
             self._first_bad_step.masked_fill_(bad, self.state.global_step + 1)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    # The aggressive strategy
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        callbacks = self.callback_handler.callbacks
+        if not any(isinstance(callback, AggressiveCallback) and callback.active for callback in callbacks):
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        self._train_encoder_ahead(model)
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.model.model.zero_grad()
+        return loss
+
+    def _train_encoder_ahead(self, model) -> None:
+        """Update the encoder alone until its loss a word stops falling (He et al. 2019).
+
+        The batches are drawn by the seed and the step, so that a resumed run draws the same.
+        """
+        if self._encoder_batches is None:
+            self._encoder_batches = list(self._train_sampler())
+        draw = random.Random(f"{self.args.seed}-{self.state.global_step}")
+        weight = torch.tensor(self.model.config.kl_weight * self.kl_share(), device=self.args.device)
+        before = math.inf
+        for _ in range(0, INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS):
+            total = torch.zeros(2, device=self.args.device)
+            for _ in range(INNER_STEPS_BETWEEN_CHECKS):
+                batch = self.data_collator(self.train_dataset.__getitems__(draw.choice(self._encoder_batches)))
+                batch = self._prepare_inputs(batch)
+                with self.compute_loss_context_manager():
+                    loss = model(**batch, kl_weight=weight).loss
+                self.accelerator.backward(loss)
+                self.model.decoder.zero_grad()
+                if self.args.max_grad_norm:
+                    self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
+                self.optimizer.step()
+                model.zero_grad()
+                words = (batch["labels"] != IGNORED).sum()
+                total += torch.stack([loss.detach() * len(batch["labels"]), words])
+            summed = self.accelerator.reduce(total)
+            now = float(summed[0] / summed[1])
+            if not now < before:
+                break
+            before = now
 
     @property
     def initial_step(self) -> int:
@@ -200,7 +258,7 @@ class VaeTrainer(Trainer):
         """
         if not exact and (not self.is_in_train or self._statistics_step == self.state.global_step):
             return
-        if self.train_dataset is None or self.model.config.posterior != "batch_norm":
+        if self.train_dataset is None or not self.model.config.normalises_batches:
             return
         started = time.perf_counter()
         if exact:

@@ -7,8 +7,8 @@ import torch
 
 from hf_bnvae.evaluation import Inference, agg_kl, au, elbo, elbo_metrics, infer, kl, mi, rec
 from hf_bnvae.evaluation.inference import aggregate_log_prob
-from hf_bnvae.evaluation.noise import _normal, keyed_noise, sentence_keys
-from hf_bnvae.models.posteriors import DiagonalGaussian
+from hf_bnvae.models.distributions import DiagonalGaussian
+from hf_bnvae.models.noise import _normal, keyed_noise, sentence_keys
 from tests.helpers import make_batch
 
 
@@ -16,8 +16,7 @@ def inference_of(mean, logvar):
     posterior = DiagonalGaussian(mean, logvar)
     latents = posterior.rsample().squeeze(1)
     return Inference(
-        mean=mean,
-        logvar=logvar,
+        posterior=posterior,
         latents=latents,
         kl=posterior.kl().sum(1),
         log_posterior=posterior.log_prob(latents.unsqueeze(1)).squeeze(1),
@@ -86,7 +85,10 @@ def test_inference_agrees_with_the_model_and_ignores_order_and_batch_size(make_m
     shuffled = [{name: value[rows] for name, value in whole.items()} for rows in (order[:1], order[1:4], order[4:])]
     found = infer(model.train(), shuffled, seed=3)
     assert model.training
-    for name in ("mean", "logvar", "latents", "kl", "log_posterior", "reconstruction"):
+    for name in ("mean", "logvar"):
+        there, here = getattr(found.posterior, name), getattr(expected.posterior, name)
+        torch.testing.assert_close(there, here[order], rtol=1e-5, atol=1e-5)
+    for name in ("latents", "kl", "log_posterior", "reconstruction"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name)[order], rtol=1e-5, atol=1e-5)
     losses = [
         model.eval()(labels=whole["labels"][[row]], latents=expected.latents[[row]]).loss.item() for row in range(6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hf_bnvae.evaluation import elbo, infer, likelihood, nll
-from hf_bnvae.models.posteriors import DiagonalGaussian
+from hf_bnvae.models.distributions import DiagonalGaussian
 from tests.helpers import make_batch
 
 
@@ -23,9 +23,7 @@ class LinearGaussian:
         self.device = torch.device("cpu")
         self.config = SimpleNamespace(embedding_size=1, hidden_size=1, latent_size=2, vocab_size=1)
         prior = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
-        self.model = SimpleNamespace(
-            infer=self.infer, posterior=SimpleNamespace(log_prior=lambda latents: prior.log_prob(latents).sum(-1))
-        )
+        self.log_prior = lambda latents: prior.log_prob(latents).sum(-1)
 
     def eval(self):
         return self
@@ -75,7 +73,7 @@ def test_one_sample_is_enough_where_the_posterior_is_exact(toy):
         logvar = torch.stack([(model.noise**2 / variance).log(), torch.zeros_like(variance)]).expand(len(x), 2)
         return DiagonalGaussian(x * model.weights / variance, logvar)
 
-    model.model.infer = exact
+    model.infer = exact
     assert nll(model, [batch], num_samples=1)["nll"] == pytest.approx(float(model.true_nll().mean()), abs=1e-9)
 
 

@@ -7,7 +7,9 @@ import torch
 import torch.multiprocessing
 
 from hf_bnvae import BnVaeConfig
-from hf_bnvae.models.posteriors import BatchNormPosterior, DiagonalGaussian, FixedScaleBatchNorm, GaussianPosterior
+from hf_bnvae.models.distributions import DiagonalGaussian
+from hf_bnvae.models.normalisation import FixedScaleBatchNorm
+from hf_bnvae.models.posteriors import BatchNormPosterior, GaussianPosterior
 
 RAW_SCALES = [1e-8, 1e-5, 1e-2, 1.0, 1e3, 1e8]
 
@@ -95,7 +97,7 @@ def test_recomputed_statistics_are_exact_and_do_not_depend_on_the_batches():
 
 
 def test_running_average_follows_training_batches():
-    norm = FixedScaleBatchNorm(2, 0.7, momentum=0.1)
+    norm = FixedScaleBatchNorm(2, 0.7)
     for _ in range(300):
         norm(torch.randn(256, 2) * 2 + 5)
     torch.testing.assert_close(norm.running_mean, torch.full((2,), 5.0), rtol=0.05, atol=0)

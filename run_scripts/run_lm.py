@@ -20,6 +20,7 @@ from script_utils import (
     check_same_model,
     find_checkpoint,
     judge_nll,
+    load_config,
     parse_arguments,
     print_results,
     run_main,
@@ -51,6 +52,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, checkpoint)
+    if model_args.pretrained_encoder is not None:
+        load_config(model_args.pretrained_encoder, f"--pretrained_encoder {model_args.pretrained_encoder}")
     set_seed(args.seed)
 
     corpus = data.load()

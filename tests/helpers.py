@@ -17,6 +17,23 @@ def make_batch(lengths: list[int], vocab_size: int = 40, width: int | None = Non
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
+def flags(corpus, output_dir, **changes) -> list[str]:
+    """The command line of a small run of run_lm.py."""
+    settings = {
+        "dataset_name": corpus,
+        "output_dir": output_dir,
+        "embedding_size": 8,
+        "hidden_size": 12,
+        "latent_size": 3,
+        "per_device_train_batch_size": 8,
+        "num_train_epochs": 2,
+        "kl_annealing_epochs": 1,
+        "nll_samples": 5,
+        "disable_tqdm": True,
+    } | changes
+    return [text for name, value in settings.items() if value is not None for text in (f"--{name}", str(value))]
+
+
 class StopAt(TrainerCallback):
     """Ends a run after a step, as an interruption would."""
 

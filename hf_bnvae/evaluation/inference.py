@@ -79,7 +79,8 @@ def au(inference: Inference) -> int:
     z_i is taken in units of the prior's standard deviation, which is 1 but on the sphere.
     """
     expectation = inference.posterior.standardised_expectation.double()
-    return int((expectation.var(0, correction=0) > ACTIVE_UNIT_THRESHOLD).sum())
+    variance = (expectation - expectation.mean(0)).square().mean(0)
+    return int((variance > ACTIVE_UNIT_THRESHOLD).sum())
 
 
 def mi(inference: Inference) -> float:

@@ -160,42 +160,44 @@ def log_uniform_on_sphere(n: int) -> float:
 
 def log_normaliser(kappa: float, n: int) -> float:
     """log C_n(κ), where the density of von Mises-Fisher is C_n(κ) exp(κ μᵀz)."""
-    exponents, _ = _angles(kappa, n)
-    uniform, _ = _angles(0.0, n)
     # Both integrals over the angle share the area of the sphere around the mean, which cancels from their ratio.
-    return log_uniform_on_sphere(n) + float(uniform.logsumexp(0) - exponents.logsumexp(0)) - kappa
+    ratio = _integrand(0.0, n).logsumexp(0) - _integrand(kappa, n).logsumexp(0)
+    return log_uniform_on_sphere(n) + float(ratio) - kappa
 
 
 def mean_resultant_length(kappa: float, n: int) -> float:
     """A_n(κ) = |E[z]| = I_{n/2}(κ) / I_{n/2−1}(κ)."""
-    exponents, angles = _angles(kappa, n)
-    return float((exponents.softmax(0) * angles.cos()).sum())
+    return float((_integrand(kappa, n).softmax(0) * _angles().cos()).sum())
+
+
+def _angles() -> torch.Tensor:
+    return torch.linspace(0, math.pi, ANGLES + 1, dtype=torch.float64, device="cpu")
+
+
+def _log_density(kappa: float, n: int) -> torch.Tensor:
+    """log of sinⁿ⁻²θ exp(κ(cos θ − 1)), which the angle θ to the mean has for a density, but for a factor."""
+    angles = _angles()
+    density = -2 * kappa * (angles / 2).sin() ** 2  # κ(cos θ − 1) without its cancellation near 0
+    return density + (n - 2) * angles.sin().clamp(min=1e-300).log() if n > 2 else density
 
 
 @lru_cache(maxsize=64)
-def _angles(kappa: float, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """log of sinⁿ⁻²θ exp(κ(cos θ − 1)), the density of the angle to the mean, on a grid of θ; float64.
-
-    The trapezoid rule over it is as good as exact: this is a smooth periodic function.
-    """
-    with torch.device("cpu"):
-        angles = torch.linspace(0, math.pi, ANGLES + 1, dtype=torch.float64)
-        ends = torch.zeros_like(angles)
-        ends[[0, -1]] = math.log(0.5)
-        # cos θ − 1 without its cancellation near 0.
-        exponents = -2 * kappa * (angles / 2).sin() ** 2 + ends
-        return exponents + (n - 2) * angles.sin().clamp(min=1e-300).log() if n > 2 else exponents, angles
+def _integrand(kappa: float, n: int) -> torch.Tensor:
+    """The same with the logarithms of Simpson's weights: its logsumexp is the integral's, but for a factor."""
+    weights = torch.full((ANGLES + 1,), 2.0, dtype=torch.float64, device="cpu")
+    weights[1::2] = 4
+    weights[[0, -1]] = 1
+    return _log_density(kappa, n) + weights.log()
 
 
 @lru_cache(maxsize=16)
 def _angle_table(kappa: float, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The distribution function of the angle, and the angles where it takes its values."""
-    exponents, angles = _angles(kappa, n)
-    density = (exponents - exponents.max()).exp()
-    density[[0, -1]] *= 2
+    log_density = _log_density(kappa, n)
+    density = (log_density - log_density.max()).exp()
     steps = (density[1:] + density[:-1]) / 2
     cumulative = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
-    return (cumulative / cumulative[-1]).to(device), angles.to(device)
+    return (cumulative / cumulative[-1]).to(device), _angles().to(device)
 
 
 def _cosine_and_sine(uniform: torch.Tensor, kappa: float, n: int) -> tuple[torch.Tensor, torch.Tensor]:

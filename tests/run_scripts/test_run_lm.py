@@ -15,38 +15,10 @@ from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_bnvae.data import CorpusError
 from hf_bnvae.training import VaeTrainingArguments
+from tests.helpers import flags
 
 ROOT = Path(__file__).parents[2]
-WORDS = [*"abcdefghijklmno"]
 METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    for name, count in (("train", 80), ("valid", 20), ("test", 20)):
-        lines = [
-            " ".join(WORDS[(row * 7 + place * (row % 5 + 1)) % len(WORDS)] for place in range(3 + row % 6))
-            for row in range(count)
-        ]
-        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n\n")
-    return folder
-
-
-def flags(corpus, output_dir, **changes):
-    settings = {
-        "dataset_name": corpus,
-        "output_dir": output_dir,
-        "embedding_size": 8,
-        "hidden_size": 12,
-        "latent_size": 3,
-        "per_device_train_batch_size": 8,
-        "num_train_epochs": 2,
-        "kl_annealing_epochs": 1,
-        "nll_samples": 5,
-        "disable_tqdm": True,
-    } | changes
-    return [text for name, value in settings.items() if value is not None for text in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,104 @@
+"""KL schedules, and the aggressive strategy: whom its steps update, and when it ends."""
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from hf_bnvae.training import KL_SCHEDULES
+from hf_bnvae.training.strategies import INNER_STEPS_AT_MOST, AggressiveCallback
+
+
+@pytest.mark.parametrize("steps", [1, 7, 100])
+def test_the_cyclic_weight_rises_holds_and_starts_again(steps):
+    weight = KL_SCHEDULES["cyclic"](steps)
+    for cycle in range(4):
+        start = 2 * steps * cycle
+        rise = [weight(start + step) for step in range(1, steps + 1)]
+        assert rise == pytest.approx([step / steps for step in range(1, steps + 1)])
+        assert all(weight(start + step) == 1 for step in range(steps, 2 * steps + 1))
+    assert weight(0) == 0
+
+
+@pytest.mark.parametrize("name", KL_SCHEDULES)
+def test_no_annealing_is_the_full_weight_from_the_start(name):
+    assert [KL_SCHEDULES[name](0)(step) for step in (0, 1, 50)] == [1.0, 1.0, 1.0]
+
+
+class Watch(TrainerCallback):
+    """What of the model each optimiser step changed."""
+
+    def __init__(self):
+        self.inner = []
+        self.outer = []
+        self.previous = None
+
+    def attach(self, trainer):
+        model, step = trainer.model, None
+        self.previous = self.snapshot(model)
+        create = trainer.create_optimizer
+
+        def watched(*args, **kwargs):
+            optimizer = create(*args, **kwargs)
+            nonlocal step
+            step = optimizer.step
+
+            def stepped(*args, **kwargs):
+                result = step(*args, **kwargs)
+                now = self.snapshot(model)
+                self.inner.append(tuple(not torch.equal(a, b) for a, b in zip(self.previous, now, strict=True)))
+                self.previous = now
+                return result
+
+            optimizer.step = stepped
+            return optimizer
+
+        trainer.create_optimizer = watched
+
+    @staticmethod
+    def snapshot(model):
+        return [
+            torch.cat([parameter.detach().flatten().clone() for parameter in part.parameters()])
+            for part in (model.model, model.decoder)
+        ]
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.outer.append(len(self.inner))
+
+
+ENCODER, DECODER, BOTH = (True, False), (False, True), (True, True)
+
+
+def test_inner_steps_move_the_encoder_alone_and_the_outer_one_the_decoder_alone(make_trainer, make_model):
+    watch = Watch()
+    trainer = make_trainer(make_model(posterior="gaussian"), [watch], strategy="aggressive", max_steps=3)
+    watch.attach(trainer)
+    trainer.train()
+    starts = [0, *watch.outer[:-1]]
+    for start, end in zip(starts, watch.outer, strict=True):
+        *inner, outer = watch.inner[start:end]
+        assert outer == DECODER
+        assert set(inner) == {ENCODER} and 20 <= len(inner) <= INNER_STEPS_AT_MOST
+
+
+def test_it_ends_for_good_when_mi_stops_climbing_and_then_costs_nothing(make_trainer, make_model):
+    class FallingMi(TrainerCallback):
+        def on_evaluate(self, args, state, control, metrics, **kwargs):
+            metrics["eval_mi"] = -state.global_step
+
+    watch = Watch()
+    model = make_model(posterior="gaussian")
+    often = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = make_trainer(model, strategy="aggressive", max_steps=6, **often)
+    trainer.callback_handler.callbacks.insert(0, FallingMi())
+    trainer.add_callback(watch)
+    watch.attach(trainer)
+    trainer.train()
+    # The second evaluation is the first that can fall.
+    assert [after - before for before, after in zip(watch.outer[1:], watch.outer[2:], strict=False)] == [1] * 4
+    assert watch.inner[watch.outer[1] :] == [BOTH] * 4 and watch.outer[0] > 10
+
+
+def test_its_state_survives_a_checkpoint():
+    callback = AggressiveCallback()
+    callback.active, callback.last_mi = False, 1.25
+    assert AggressiveCallback.from_state(callback.state()).state() == callback.state()

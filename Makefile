@@ -3,7 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint format clean
+# Every method at the size of the demo, on fewer sentences.
+METHODS := lstm_lm,vae,beta_vae,cyclic_vae:kl_annealing_epochs=2,skip_vae,cnn_vae,sa_vae:refinement_steps=5,agg_vae,fb_vae,fb_vae:free_bits_mode=sum,delta_vae,vmf_vae,bn_vae,bn_vae_learned,du_vae,ae,ae+fb_vae,ae+bn_vae
+COMPARISON := --dataset_name pydocs --min_count 2 --embedding_size 128 --hidden_size 128 --latent_size 16 \
+	--max_train_samples 4000 --num_train_epochs 8 --kl_annealing_epochs 4 --nll_samples 50
+
+.PHONY: install demo compare test lint format clean
 
 install: $(INSTALLED)
 
@@ -15,6 +20,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	rm -rf runs/demo
 	$(BIN)/python run_scripts/demo.py --output_dir runs/demo
+
+compare: $(INSTALLED)
+	$(BIN)/python run_scripts/compare.py --methods $(METHODS) --output_dir runs/compare $(COMPARISON)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

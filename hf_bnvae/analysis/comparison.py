@@ -1,0 +1,193 @@
+"""Finished runs of several methods side by side: tables, a csv file, and the pictures of their training."""
+
+import csv
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+METRICS = ("nll", "ppl", "elbo", "kl", "mi", "au")
+BETTER: dict[str, Callable] = {"nll": min, "ppl": min, "elbo": min, "mi": max, "au": max}
+DYNAMICS = {"mi": "MI", "kl": "KL", "agg_kl": "KL(q(z) ‖ p(z))"}
+COLUMN_WIDTH = 3.3
+LINES = ("-", "--", "-.", ":")
+MARKERS = "osv^D*PX<>hd8"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished training.
+
+    Args:
+        method: what was trained, as the user wrote it.
+        seed: of the run.
+        results: the numbers of the split that was judged, by metric; nats per sentence on that split.
+        seconds: training time until the best model, evaluations left out.
+        history: the evaluations during training, each with its `step`.
+    """
+
+    method: str
+    seed: int
+    results: dict[str, float]
+    seconds: float
+    history: list[dict[str, float]]
+
+
+def read_run(folder: Path, method: str, seed: int, pretraining_seconds: float = 0.0) -> Run:
+    """Read `all_results.json` and `trainer_state.json` of a finished run.
+
+    Args:
+        pretraining_seconds: the time of the training that this one started from.
+    """
+    results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    split = "test" if "test_nll" in results or "test_elbo" in results else "eval"
+    best_step = state.get("best_global_step") or state["global_step"]
+    share = best_step / max(1, state["global_step"])
+    return Run(
+        method,
+        seed,
+        {metric: results[f"{split}_{metric}"] for metric in METRICS if f"{split}_{metric}" in results},
+        pretraining_seconds + share * results["train_seconds_without_evaluation"],
+        [line for line in state["log_history"] if "eval_elbo" in line],
+    )
+
+
+def results_table(runs: Sequence[Run]) -> str:
+    """Mean (and standard deviation, where there are several seeds) of every metric, the best mean in bold."""
+    methods = _by_method(runs)
+    metrics = [metric for metric in METRICS if any(metric in run.results for run in runs)]
+    means = {
+        method: {
+            metric: statistics.mean(run.results[metric] for run in group)
+            for metric in metrics
+            if all(metric in run.results for run in group)
+        }
+        for method, group in methods.items()
+    }
+    best = {
+        metric: choose(row[metric] for row in means.values() if metric in row)
+        for metric, choose in BETTER.items()
+        if metric in metrics
+    }
+    lines = [
+        "| method | " + " | ".join(metric.upper() for metric in metrics) + " |",
+        "|---|" + "---:|" * len(metrics),
+    ]
+    for method, group in methods.items():
+        cells = []
+        for metric in metrics:
+            if metric not in means[method]:
+                cells.append("–")
+                continue
+            mean = means[method][metric]
+            spread = statistics.stdev(run.results[metric] for run in group) if len(group) > 1 else None
+            text = f"{mean:.1f}" if metric == "au" else f"{mean:.2f}"
+            text = f"**{text}**" if mean == best.get(metric) else text
+            cells.append(text if spread is None else f"{text} ± {spread:.2f}")
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def time_table(runs: Sequence[Run]) -> str:
+    """Training time to the best model, and the ratio to that of the plain VAE (or of the first method)."""
+    seconds = {method: statistics.mean(run.seconds for run in group) for method, group in _by_method(runs).items()}
+    reference = "vae" if "vae" in seconds else next(iter(seconds))
+    lines = [f"| method | seconds to the best model | over {reference} |", "|---|---:|---:|"]
+    lines += [f"| {method} | {taken:.0f} | {taken / seconds[reference]:.2f} |" for method, taken in seconds.items()]
+    return "\n".join(lines)
+
+
+def write_comparison(runs: Sequence[Run], folder: Path, command: str, notes: Sequence[str] = ()) -> None:
+    """Write `comparison.md`, `comparison.csv`, and the pictures `dynamics.png` and `tradeoff.png` into a folder.
+
+    Args:
+        runs: at least one.
+        command: what made them, for the head of the table.
+        notes: sentences to stand under it.
+    """
+    seeds = sorted({run.seed for run in runs})
+    parts = [
+        "# Comparison",
+        f"`{command}`",
+        f"Nats per sentence; seed {', '.join(map(str, seeds))}"
+        + ("; mean ± standard deviation over seeds." if len(seeds) > 1 else "."),
+        results_table(runs),
+        "Training time until the model that was kept, evaluations left out:",
+        time_table(runs),
+        *notes,
+    ]
+    (folder / "comparison.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    with (folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["method", "seed", *METRICS, "seconds"], restval="")
+        writer.writeheader()
+        writer.writerows({"method": r.method, "seed": r.seed, "seconds": r.seconds, **r.results} for r in runs)
+    draw_dynamics(runs, folder / "dynamics.png")
+    draw_tradeoff(runs, folder / "tradeoff.png")
+
+
+def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
+    """MI, KL and KL(q(z) ‖ p(z)) on the validation split over the steps of training; the first seed of each method."""
+    figure, axes = _pyplot().subplots(len(DYNAMICS), 1, sharex=True, figsize=(COLUMN_WIDTH, 5.6))
+    for number, (method, group) in enumerate(_by_method(runs).items()):
+        history = group[0].history
+        for axis, (metric, label) in zip(axes, DYNAMICS.items(), strict=True):
+            points = [(line["step"], line[f"eval_{metric}"]) for line in history]
+            axis.plot(*zip(*points, strict=True), label=method, **_style(number), markevery=max(1, len(points) // 5))
+            axis.set_ylabel(f"{label} (nats)")
+    for axis in axes:
+        # An autoencoder's KL is in the hundreds, and would leave the others a line at the bottom.
+        axis.set_yscale("symlog", linthresh=10)
+        axis.set_ylim(bottom=0)
+    axes[-1].set_xlabel("steps")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.55, 0.0), ncol=2, fontsize=6, frameon=False)
+    _save(figure, path)
+
+
+def draw_tradeoff(runs: Sequence[Run], path: Path) -> None:
+    """NLL against MI, a point a method: what the latent knows, and what it costs."""
+    figure, axis = _pyplot().subplots(figsize=(COLUMN_WIDTH, 2.8))
+    for number, (method, group) in enumerate(_by_method(runs).items()):
+        if not all({"nll", "mi"} <= run.results.keys() for run in group):
+            continue
+        point = [statistics.mean(run.results[metric] for run in group) for metric in ("mi", "nll")]
+        axis.plot(*point, label=method, **_style(number) | {"linestyle": "none", "markersize": 5})
+    axis.set_xlabel("mutual information (nats)")
+    axis.set_ylabel("NLL (nats)")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=2, fontsize=6, frameon=False)
+    _save(figure, path)
+
+
+def _style(number: int) -> dict:
+    """Told apart in grey: by the shape of the marker and of the line, and by its darkness."""
+    return {
+        "linestyle": LINES[number % len(LINES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "color": _pyplot().get_cmap("viridis")(0.85 * (number * 5 % 13) / 12),
+        "markersize": 3,
+        "linewidth": 1,
+    }
+
+
+def _pyplot():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update({"font.size": 7, "axes.spines.top": False, "axes.spines.right": False})
+    return pyplot
+
+
+def _save(figure, path: Path) -> None:
+    figure.savefig(path, dpi=200, bbox_inches="tight")
+    _pyplot().close(figure)
+
+
+def _by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    methods: dict[str, list[Run]] = {}
+    for run in runs:
+        methods.setdefault(run.method, []).append(run)
+    return methods

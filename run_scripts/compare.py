@@ -1,0 +1,146 @@
+"""Train several methods on the same data, and put them side by side: tables, a csv file, pictures.
+
+    python run_scripts/compare.py --methods vae,bn_vae:gamma=0.6,ae+fb_vae:free_bits=4 --seeds 1,2,3 \
+        --dataset_name pydocs --num_train_epochs 8 --output_dir runs/comparison
+
+A method is NAME, NAME:FLAG=VALUE:FLAG=VALUE, or FIRST+THEN, where THEN starts from the encoder of FIRST and a new
+decoder. Every other flag is run_lm.py's, and the same for all. What is done is not done again: run the command once
+more after an interruption, or with more methods and seeds.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from script_utils import UsageError, run_main, write_json
+
+from hf_bnvae.analysis import Run, read_run, write_comparison
+from hf_bnvae.methods import METHODS
+
+RUN_LM = Path(__file__).with_name("run_lm.py")
+OURS = ("method", "seed", "output_dir", "pretrained_encoder", "reset_decoder", "resume_from_checkpoint")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method of the comparison: `text` as the user wrote it, its flags, and what it is pretrained on."""
+
+    text: str
+    flags: tuple[tuple[str, str], ...]
+    first: "Entry | None" = None
+
+    def folder(self, output_dir: Path, seed: int) -> Path:
+        return output_dir / "runs" / self.text.replace("/", "_") / f"seed_{seed}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--methods", required=True, help="separated by commas")
+    parser.add_argument("--seeds", default="1", help="separated by commas")
+    parser.add_argument("--output_dir", required=True, help="folder of the comparison; the runs are under runs/ in it")
+    args, shared = parser.parse_known_args(argv)
+    entries = [parse_method(text) for text in args.methods.split(",")]
+    seeds = parse_seeds(args.seeds)
+    output_dir = Path(args.output_dir)
+    check_shared(shared, output_dir)
+
+    runs, failures = [], []
+    wanted = [(entry, seed) for entry in entries for seed in seeds]
+    for number, (entry, seed) in enumerate(wanted, 1):
+        print(f"[{number}/{len(wanted)}] {entry.text}, seed {seed}: ", end="", flush=True)
+        try:
+            runs.append(train(entry, seed, output_dir, shared))
+        except RunFailed as failure:
+            failures.append(f"{entry.text}, seed {seed}, failed: {failure}")
+            print(f"failed: {failure}", flush=True)
+        else:
+            print(", ".join(f"{name} {value:.2f}" for name, value in runs[-1].results.items()), flush=True)
+    if not runs:
+        raise UsageError(f"no run of {args.methods} succeeded; their output is in run.log under {output_dir}/runs")
+    command = shlex.join(["compare.py", *(sys.argv[1:] if argv is None else argv)])
+    write_comparison(runs, output_dir, command, failures)
+    print((output_dir / "comparison.md").read_text(encoding="utf-8"))
+    if failures:
+        raise UsageError(f"{len(failures)} of {len(wanted)} runs failed: {failures[0]}")
+
+
+def parse_method(text: str) -> Entry:
+    """`NAME:FLAG=VALUE` with FIRST+ before it, if any."""
+    text = text.strip()
+    first, plus, then = text.rpartition("+")
+    name, *settings = then.split(":")
+    if name not in METHODS:
+        raise UsageError(f"--methods: no method {name!r} in {text!r}; run_lm.py --list_methods shows all")
+    flags = [("method", name)]
+    for setting in settings:
+        flag, equals, value = setting.partition("=")
+        if not (flag and equals and value):
+            raise UsageError(f"--methods: {setting!r} in {text!r} must be FLAG=VALUE")
+        flags.append((flag, value))
+    return Entry(text, tuple(flags), parse_method(first) if plus else None)
+
+
+def parse_seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--seeds must be whole numbers separated by commas, got {text}") from error
+
+
+def check_shared(shared: list[str], output_dir: Path) -> None:
+    """Refuse flags that the comparison sets itself, and runs made with other flags in the same folder."""
+    for flag in shared:
+        if flag.startswith("--") and flag[2:].partition("=")[0].replace("-", "_") in OURS:
+            raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
+    record = output_dir / "flags.json"
+    if record.is_file():
+        before = json.loads(record.read_text(encoding="utf-8"))
+        if before != shared:
+            raise UsageError(
+                f"--output_dir {output_dir} holds runs made with other flags ({shlex.join(before)}): repeat those "
+                "flags, or name another folder"
+            )
+    write_json(record, shared)
+
+
+class RunFailed(Exception):
+    """The last line that a run printed."""
+
+
+def train(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
+    """Train an entry, and before it what it is pretrained on, unless that is done."""
+    folder = entry.folder(output_dir, seed)
+    flags = [*entry.flags, ("seed", str(seed)), ("output_dir", str(folder))]
+    seconds = 0.0
+    if entry.first is not None:
+        seconds = train(entry.first, seed, output_dir, shared).seconds
+        flags += [
+            ("pretrained_encoder", str(entry.first.folder(output_dir, seed))),
+            ("reset_decoder", "true"),
+        ]
+    if not (folder / "all_results.json").is_file():
+        if any(folder.glob("checkpoint-*/trainer_state.json")):
+            flags.append(("resume_from_checkpoint", "last"))
+        folder.mkdir(parents=True, exist_ok=True)
+        own = [text for name, value in flags for text in (f"--{name}", value)]
+        started = time.perf_counter()
+        with (folder / "run.log").open("w", encoding="utf-8") as log:
+            # What an entry says wins over what all share.
+            command = [sys.executable, str(RUN_LM), *shared, *own]
+            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
+        if done.returncode != 0:
+            lines = (folder / "run.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise RunFailed(lines[-1] if lines else f"exit status {done.returncode}")
+        print(f"{time.perf_counter() - started:.0f} s, ", end="", flush=True)
+    return read_run(folder, entry.text, seed, seconds)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,50 @@
+"""Tables and pictures of finished runs."""
+
+import csv
+import json
+
+import pytest
+
+from hf_bnvae.analysis import Run, read_run, results_table, time_table, write_comparison
+
+
+def run(method, seed, nll, mi=1.0, seconds=10.0):
+    history = [{"step": step, "eval_elbo": 9.0, "eval_mi": mi, "eval_kl": 2.0, "eval_agg_kl": 0.5} for step in (5, 10)]
+    return Run(method, seed, {"nll": nll, "kl": 2.0, "mi": mi, "au": 3}, seconds, history)
+
+
+def test_the_table_has_mean_and_deviation_and_the_best_in_bold():
+    table = results_table(
+        [run("vae", 1, 10.0), run("vae", 2, 12.0), run("bn_vae", 1, 9.0, 2), run("bn_vae", 2, 9.0, 4)]
+    )
+    header, _, vae, bn_vae = table.splitlines()
+    assert header == "| method | NLL | KL | MI | AU |"
+    assert vae == "| vae | 11.00 ± 1.41 | 2.00 ± 0.00 | 1.00 ± 0.00 | **3.0** ± 0.00 |"
+    assert bn_vae == "| bn_vae | **9.00** ± 0.00 | 2.00 ± 0.00 | **3.00** ± 1.41 | **3.0** ± 0.00 |"
+
+
+def test_times_are_relative_to_the_plain_vae():
+    lines = time_table([run("bn_vae", 1, 9.0, seconds=31.2), run("vae", 1, 9.0, seconds=30.0)]).splitlines()
+    assert lines[2:] == ["| bn_vae | 31 | 1.04 |", "| vae | 30 | 1.00 |"]
+
+
+def test_a_run_is_read_with_its_time_to_the_best_model(tmp_path):
+    results = {"test_nll": 5.0, "test_elbo": 6.0, "eval_elbo": 7.0, "train_seconds_without_evaluation": 100.0}
+    state = {"global_step": 50, "best_global_step": 40, "log_history": [{"loss": 1}, {"eval_elbo": 7.0, "step": 40}]}
+    (tmp_path / "all_results.json").write_text(json.dumps(results))
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    found = read_run(tmp_path, "vae", 3, pretraining_seconds=7.0)
+    assert found.results == {"nll": 5.0, "elbo": 6.0}
+    assert found.seconds == pytest.approx(87.0) and len(found.history) == 1
+
+
+def test_the_folder_gets_tables_a_csv_and_pictures(tmp_path):
+    runs = [run("vae", 1, 10.0), run("bn_vae:gamma=0.6", 1, 9.0)]
+    write_comparison(runs, tmp_path, "compare.py --methods ...", ["One run failed."])
+    text = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    assert results_table(runs) in text and time_table(runs) in text and "One run failed." in text
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["vae", "bn_vae:gamma=0.6"] and rows[1]["nll"] == "9.0"
+    for name in ("dynamics.png", "tradeoff.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,41 @@
+"""The comparison: it trains what is not done, goes on after a failure, and refuses to mix."""
+
+import compare
+import pytest
+from script_utils import UsageError
+
+from tests.helpers import flags
+
+
+def arguments(corpus, folder, methods, **changes):
+    return [*flags(corpus, folder, num_train_epochs=1, nll_samples=2, **changes), "--methods", methods]
+
+
+def test_a_comparison_is_resumable_and_outlives_a_failing_method(corpus, tmp_path, capsys):
+    folder = tmp_path / "comparison"
+    with pytest.raises(UsageError, match="1 of 2 runs failed: vmf_vae:free_bits=2, seed 1, failed: .*KL is a constant"):
+        compare.main(arguments(corpus, folder, "vmf_vae:free_bits=2,ae+bn_vae:gamma=0.5"))
+    table = (folder / "comparison.md").read_text(encoding="utf-8")
+    assert "| ae+bn_vae:gamma=0.5 |" in table and "failed" in table
+    results = folder / "runs" / "ae+bn_vae:gamma=0.5" / "seed_1" / "all_results.json"
+    written = results.stat().st_mtime_ns
+    compare.main(arguments(corpus, folder, "ae,ae+bn_vae:gamma=0.5"))
+    assert results.stat().st_mtime_ns == written
+    assert "| ae |" in (folder / "comparison.md").read_text(encoding="utf-8")
+    with pytest.raises(UsageError, match="holds runs made with other flags"):
+        compare.main(arguments(corpus, folder, "ae", learning_rate=0.1))
+
+
+@pytest.mark.parametrize(
+    ("methods", "changes", "message"),
+    [
+        ("vae,nonsense", {}, "no method 'nonsense'"),
+        ("vae:gamma", {}, "'gamma' in 'vae:gamma' must be FLAG=VALUE"),
+        ("vae", {"seeds": "1,x"}, "--seeds must be whole numbers"),
+        ("vae", {"seed": 3}, "--seed: a comparison sets this flag"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused(corpus, tmp_path, methods, changes, message):
+    with pytest.raises(UsageError, match=message):
+        compare.main(arguments(corpus, tmp_path / "out", methods, **changes))
+    assert not (tmp_path / "out").exists()

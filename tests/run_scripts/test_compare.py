@@ -13,7 +13,9 @@ def arguments(corpus, folder, methods, **changes):
 
 def test_a_comparison_is_resumable_and_outlives_a_failing_method(corpus, tmp_path, capsys):
     folder = tmp_path / "comparison"
-    with pytest.raises(UsageError, match="1 of 2 runs failed: vmf_vae:free_bits=2, seed 1, failed: .*KL is a constant"):
+    with pytest.raises(
+        UsageError, match=r"1 of 2 runs failed: vmf_vae:free_bits=2, seed 1, failed: .*KL is a constant"
+    ):
         compare.main(arguments(corpus, folder, "vmf_vae:free_bits=2,ae+bn_vae:gamma=0.5"))
     table = (folder / "comparison.md").read_text(encoding="utf-8")
     assert "| ae+bn_vae:gamma=0.5 |" in table and "failed" in table

@@ -120,6 +120,9 @@ class ModelArguments:
     hidden_size: int = field(default=512, metadata={"help": "width of the LSTMs"})
     embedding_dropout: float = field(default=0.5, metadata={"help": "dropout on the decoder's inputs"})
     output_dropout: float = field(default=0.5, metadata={"help": "dropout on the decoder's outputs"})
+    locked_dropout: bool = field(
+        default=False, metadata={"help": "one dropout mask for all words of a sentence instead of one for each"}
+    )
     initializer_range: float = field(default=0.01, metadata={"help": "weights start uniform in +- this"})
     embedding_initializer_range: float = field(default=0.1, metadata={"help": "word vectors start uniform in +- this"})
     tie_word_embeddings: bool = field(

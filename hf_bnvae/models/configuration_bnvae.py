@@ -48,7 +48,8 @@ class BnVaeConfig(PreTrainedConfig):
         refinement_steps: gradient steps that refine the posterior of each sentence (SA-VAE); 0 for none.
         refinement_step_size, refinement_momentum, refinement_clip: how these steps move.
         embedding_dropout: dropout on the decoder's input word vectors.
-        output_dropout: dropout on the decoder's LSTM outputs.
+        output_dropout: dropout on the decoder's hidden states.
+        locked_dropout: one mask for all words of a sentence (Gal & Ghahramani 2016) instead of one for each.
         tie_word_embeddings: the output layer shares the decoder's word vectors; where `embedding_size` differs from
             `hidden_size` a linear map to `embedding_size` stands in front of it.
         initializer_range: weights start uniform in ± this.
@@ -82,6 +83,7 @@ class BnVaeConfig(PreTrainedConfig):
     refinement_clip: float | int = 5.0
     embedding_dropout: float | int = 0.5
     output_dropout: float | int = 0.5
+    locked_dropout: bool = False
     initializer_range: float | int = 0.01
     embedding_initializer_range: float | int = 0.1
     pad_token_id: int | None = 0

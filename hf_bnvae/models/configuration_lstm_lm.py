@@ -17,6 +17,7 @@ class LstmLMConfig(PreTrainedConfig):
     hidden_size: int = 1024
     embedding_dropout: float | int = 0.5
     output_dropout: float | int = 0.5
+    locked_dropout: bool = False
     initializer_range: float | int = 0.01
     embedding_initializer_range: float | int = 0.1
     pad_token_id: int | None = 0

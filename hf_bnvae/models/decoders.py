@@ -30,6 +30,15 @@ class LstmState:
         self.cell = self.cell.index_select(1, beam_idx.to(self.cell.device))
 
 
+class LockedDropout(nn.Dropout):
+    """Dropout on `(batch, length, width)` with one mask for all positions of a sentence (Gal & Ghahramani 2016)."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return values
+        return values * super().forward(values.new_ones(values.size(0), 1, values.size(2)))
+
+
 class Decoder(nn.Module):
     """What all decoders share: word vectors, and the way from hidden states to logits.
 
@@ -40,8 +49,9 @@ class Decoder(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
-        self.output_dropout = nn.Dropout(config.output_dropout)
+        dropout = LockedDropout if config.locked_dropout else nn.Dropout
+        self.embedding_dropout = dropout(config.embedding_dropout)
+        self.output_dropout = dropout(config.output_dropout)
         self.bottleneck = None
         output_size = config.hidden_size
         if config.tie_word_embeddings and config.embedding_size != config.hidden_size:
@@ -59,7 +69,6 @@ class Decoder(nn.Module):
 
     def features(self, outputs: torch.Tensor) -> torch.Tensor:
         """What the output layer reads, from hidden states `(..., hidden_size)`."""
-        outputs = self.output_dropout(outputs)
         return outputs if self.bottleneck is None else self.bottleneck(outputs)
 
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
@@ -100,7 +109,11 @@ class LstmDecoder(Decoder):
         if state is None:
             state = self.initial_state(latents)
         outputs, (hidden, cell) = self.lstm(self.read(input_ids, latents), (state.hidden, state.cell))
-        return outputs, LstmState(hidden, cell, state.length + input_ids.size(1))
+        return self.hidden_states(outputs, latents), LstmState(hidden, cell, state.length + input_ids.size(1))
+
+    def hidden_states(self, outputs: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """From the LSTM's outputs to what the decoder gives."""
+        return self.output_dropout(outputs)
 
 
 class SkipLstmDecoder(LstmDecoder):
@@ -110,9 +123,9 @@ class SkipLstmDecoder(LstmDecoder):
         super().__init__(config)
         self.latent_to_output = nn.Linear(config.latent_size, config.hidden_size, bias=False)
 
-    def forward(self, input_ids, latents, state=None):
-        outputs, state = super().forward(input_ids, latents, state)
-        return outputs + self.latent_to_output(latents.to(outputs.dtype)).unsqueeze(1), state
+    def hidden_states(self, outputs, latents):
+        skipped = self.latent_to_output(latents.to(self.latent_to_output.weight.dtype))
+        return super().hidden_states(outputs + skipped.unsqueeze(1), latents)
 
 
 class CnnState:
@@ -182,6 +195,7 @@ class CnnDecoder(Decoder):
         for block in self.blocks:
             hidden = block(hidden)
         outputs = hidden[:, :, -input_ids.size(1) :].relu().transpose(1, 2)
+        outputs = self.output_dropout(outputs)
         kept = tokens[:, max(0, tokens.size(1) - self.receptive_field + 1) :]
         return outputs, CnnState(kept, state.length + input_ids.size(1))
 

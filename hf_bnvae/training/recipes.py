@@ -35,6 +35,7 @@ RECIPES: dict[str, dict] = {
         "plateau_max_halvings": 5,
         "embedding_dropout": 0.5,
         "output_dropout": 0.5,
+        "locked_dropout": False,
         "initializer_range": 0.01,
         "embedding_initializer_range": 0.1,
         "tie_word_embeddings": False,

@@ -92,3 +92,21 @@ def test_a_language_model_takes_labels_shifted_or_not():
     model = LstmLMForCausalLM(LstmLMConfig(vocab_size=30, embedding_size=8, hidden_size=12)).eval()
     tokens = torch.randint(4, 30, (2, 7))
     assert torch.equal(model(tokens, labels=tokens).loss, model(tokens, labels=tokens[:, 1:]).loss)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_locked_dropout_drops_the_same_units_of_a_sentence_at_every_word(name):
+    decoder = decoder_of(name, locked_dropout=True, output_dropout=0.5, embedding_dropout=0.0).train()
+    tokens, latents = torch.randint(4, 30, (6, 9)), torch.randn(6, 3)
+    seen = []
+    decoder.output_dropout.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    outputs, _ = decoder(tokens, latents)
+    (before, after) = seen[0]
+    assert torch.equal(after, outputs)
+    mask = torch.where(before.abs() > 0, after / before, torch.nan)
+    for sentence in mask:
+        for unit in sentence.T:
+            kept = unit[~unit.isnan()]
+            assert torch.allclose(kept, kept[:1]) and set(kept.round().tolist()) <= {0.0, 2.0}
+    assert not torch.equal(mask[0].nan_to_num(), mask[1].nan_to_num())
+    assert torch.equal(decoder.eval()(tokens, latents)[0], decoder(tokens, latents)[0])

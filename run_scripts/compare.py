@@ -3,18 +3,20 @@
     python run_scripts/compare.py --methods vae,bn_vae:gamma=0.6,ae+fb_vae:free_bits=4 --seeds 1,2,3 \
         --dataset_name pydocs --num_train_epochs 8 --output_dir runs/comparison
 
-A method is NAME, NAME:FLAG=VALUE:FLAG=VALUE, or FIRST+THEN, where THEN starts from the encoder of FIRST and a new
-decoder. Every other flag is run_lm.py's, and the same for all. What is done is not done again: run the command once
-more after an interruption, or with more methods and seeds.
+A method is NAME, NAME:FLAG=VALUE:FLAG=VALUE (a list as "VALUE VALUE"), or FIRST+THEN, where THEN starts from the
+encoder of FIRST and a new decoder. Every other flag is run_lm.py's, and the same for all. What is done is not done
+again: run the command once more after an interruption, or with more methods and seeds.
 """
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from script_utils import UsageError, run_main, write_json
@@ -48,6 +50,11 @@ def main(argv: list[str] | None = None) -> None:
     args, shared = parser.parse_known_args(argv)
     entries = [parse_method(text) for text in args.methods.split(",")]
     seeds = parse_seeds(args.seeds)
+    for flag, items in (("--methods", [entry.text for entry in entries]), ("--seeds", seeds)):
+        if len(set(items)) < len(items):
+            raise UsageError(f"{flag} names one of them twice")
+    if find_spec("matplotlib") is None:
+        raise UsageError("a comparison draws pictures: pip install matplotlib")
     output_dir = Path(args.output_dir)
     check_shared(shared, output_dir)
 
@@ -74,7 +81,8 @@ def main(argv: list[str] | None = None) -> None:
 def parse_method(text: str) -> Entry:
     """`NAME:FLAG=VALUE` with FIRST+ before it, if any."""
     text = text.strip()
-    first, plus, then = text.rpartition("+")
+    pieces = re.split(f"[+](?=(?:{'|'.join(METHODS)})(?:$|[:+]))", text)
+    first, then = "+".join(pieces[:-1]), pieces[-1]
     name, *settings = then.split(":")
     if name not in METHODS:
         raise UsageError(f"--methods: no method {name!r} in {text!r}; run_lm.py --list_methods shows all")
@@ -83,8 +91,10 @@ def parse_method(text: str) -> Entry:
         flag, equals, value = setting.partition("=")
         if not (flag and equals and value):
             raise UsageError(f"--methods: {setting!r} in {text!r} must be FLAG=VALUE")
+        if flag in OURS:
+            raise UsageError(f"--methods: {flag} in {text!r}: a comparison sets this flag for each run itself")
         flags.append((flag, value))
-    return Entry(text, tuple(flags), parse_method(first) if plus else None)
+    return Entry(text, tuple(flags), parse_method(first) if first else None)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -129,7 +139,7 @@ def train(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
         if any(folder.glob("checkpoint-*/trainer_state.json")):
             flags.append(("resume_from_checkpoint", "last"))
         folder.mkdir(parents=True, exist_ok=True)
-        own = [text for name, value in flags for text in (f"--{name}", value)]
+        own = [text for name, value in flags for text in (f"--{name}", *value.split())]
         started = time.perf_counter()
         with (folder / "run.log").open("w", encoding="utf-8") as log:
             # What an entry says wins over what all share.

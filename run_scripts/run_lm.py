@@ -32,7 +32,7 @@ from transformers.utils import logging
 
 from hf_bnvae import BnVaeForConditionalGeneration, LstmLMForCausalLM
 from hf_bnvae.data import Corpus, CorpusError, VaeCollator, build_tokenizer, encode_corpus, load_tokenizer
-from hf_bnvae.methods import method_table
+from hf_bnvae.methods import METHODS, method_table
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 logger = logging.get_logger("hf_bnvae.run_lm")
@@ -52,6 +52,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, checkpoint)
+    if args.strategy == "aggressive" and not METHODS[model_args.method].has_latent:
+        raise UsageError(f"--strategy aggressive trains an encoder, and --method {model_args.method} has none")
     if model_args.pretrained_encoder is not None:
         load_config(model_args.pretrained_encoder, f"--pretrained_encoder {model_args.pretrained_encoder}")
     set_seed(args.seed)
@@ -128,9 +130,7 @@ def make_tokenizer(model_args: ModelArguments, corpus: Corpus, checkpoint: str |
 def training_results(trainer: VaeTrainer, trained, corpus: Corpus) -> dict:
     """Speed and size of the training, with the seconds that evaluations and statistics took of it."""
     metrics = trained.metrics
-    training_seconds = metrics["train_runtime"] - trainer.seconds["evaluation"] - trainer.seconds["statistics"]
-    steps_done = trained.global_step - trainer.initial_step
-    epochs_done = metrics["epoch"] * steps_done / max(1, trained.global_step)
+    training_seconds = trainer.stopwatch.seconds
     return {
         "train_loss": metrics["train_loss"],
         "train_runtime": metrics["train_runtime"],
@@ -138,7 +138,7 @@ def training_results(trainer: VaeTrainer, trained, corpus: Corpus) -> dict:
         "train_evaluation_seconds": trainer.seconds["evaluation"],
         "train_statistics_seconds": trainer.seconds["statistics"],
         "train_last_statistics_seconds": trainer.seconds["last_statistics"],
-        "train_tokens_per_second": epochs_done * corpus.reports["train"].tokens / training_seconds,
+        "train_tokens_per_second": metrics["epoch"] * corpus.reports["train"].tokens / training_seconds,
         "train_steps": trained.global_step,
         "train_epochs": metrics["epoch"],
         "train_sentences": len(trainer.train_dataset),

@@ -77,6 +77,17 @@ class DataArguments:
         )
 
 
+READ_BY = {
+    "gamma": ("posterior", ("batch_norm", "du")),
+    "tau": ("posterior", ("tied_scales",)),
+    "variance_dropout": ("posterior", ("du",)),
+    "delta": ("posterior", ("delta",)),
+    "kappa": ("posterior", ("vmf",)),
+    "cnn_dilations": ("decoder", ("cnn",)),
+    "cnn_kernel_size": ("decoder", ("cnn",)),
+}
+
+
 @dataclass
 class ModelArguments:
     """What the model is. The names are those of `BnVaeConfig`."""
@@ -104,12 +115,16 @@ class ModelArguments:
     refinement_steps: int = field(
         default=0, metadata={"help": "gradient steps that refine each sentence's posterior (semi-amortised)"}
     )
+    refinement_step_size: float = field(default=1 / 32, metadata={"help": "length of a refinement step"})
+    refinement_momentum: float = field(default=0.5, metadata={"help": "share of the last refinement step in the next"})
+    refinement_clip: float = field(default=5.0, metadata={"help": "clip each sentence's refinement gradient to this"})
     cnn_dilations: list[int] = field(
         default_factory=lambda: list(DEFAULT_CNN_DILATIONS), metadata={"help": "cnn: one residual block each"}
     )
     cnn_kernel_size: int = field(default=3, metadata={"help": "cnn: tokens under a kernel"})
     pretrained_encoder: str | None = field(
-        default=None, metadata={"help": "start from the weights of this model, such as an autoencoder's"}
+        default=None,
+        metadata={"help": "start from the weights and the tokenizer of this model, such as an autoencoder's"},
     )
     reset_decoder: bool = field(
         default=False, metadata={"help": "take the encoder alone of --pretrained_encoder, and a new decoder"}
@@ -164,6 +179,18 @@ class ModelArguments:
         except StrictDataclassError as error:
             raise UsageError(f"--{one_sentence(error)}") from error
 
+    def refuse_unread(self, given: set[str]) -> None:
+        """Refuse flags that the user gave and that the chosen posterior or decoder does not read."""
+        method = METHODS[self.method]
+        chosen = {"posterior": self.posterior or method.posterior, "decoder": self.decoder or method.decoder}
+        for name in sorted(given & READ_BY.keys()):
+            choice, readers = READ_BY[name]
+            if chosen[choice] not in readers:
+                raise UsageError(
+                    f"--{name} is read by the {choice} {' or '.join(readers)} only, and this run has "
+                    f"{chosen[choice]}: leave it out"
+                )
+
     def _refuse_latent_flags(self) -> None:
         """A language model has no posterior that these flags could shape."""
         for name in ("posterior", "decoder", "free_bits", "refinement_steps", "pretrained_encoder"):
@@ -208,6 +235,10 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
         raise UsageError(" ".join(str(error).split())) from error
     if unknown:
         raise UsageError(f"unknown flags: {' '.join(unknown)}; --help lists all")
+    for arguments in parsed:
+        if isinstance(arguments, ModelArguments):
+            given = {flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--")}
+            arguments.refuse_unread(given)
     return tuple(parsed)
 
 
@@ -362,7 +393,8 @@ def judge_nll(model, dataset, make_batches, judge: JudgeArguments, seed: int, pr
     if judge.max_nll_samples is not None:
         dataset = dataset.select(range(min(judge.max_nll_samples, len(dataset))))
     judged = nll(model, make_batches(dataset), judge.nll_samples, seed=seed, progress=progress)
-    return judged | {"nll_sentences": len(dataset), "nll_samples": judge.nll_samples}
+    samples = judge.nll_samples if model.config.latent_size else 1
+    return judged | {"nll_sentences": len(dataset), "nll_samples": samples}
 
 
 def print_results(results: dict) -> None:
@@ -370,7 +402,7 @@ def print_results(results: dict) -> None:
         print(f"{name:>34} = {value:.4f}" if isinstance(value, float) else f"{name:>34} = {value}")
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

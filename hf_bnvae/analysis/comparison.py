@@ -43,14 +43,15 @@ def read_run(folder: Path, method: str, seed: int, pretraining_seconds: float = 
     results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     split = "test" if "test_nll" in results or "test_elbo" in results else "eval"
-    best_step = state.get("best_global_step") or state["global_step"]
-    share = best_step / max(1, state["global_step"])
+    history = [line for line in state["log_history"] if "train_seconds" in line]
+    best = [line["train_seconds"] for line in history if line["step"] == state.get("best_global_step")]
+    seconds = best[0] if best else results["train_seconds_without_evaluation"]
     return Run(
         method,
         seed,
         {metric: results[f"{split}_{metric}"] for metric in METRICS if f"{split}_{metric}" in results},
-        pretraining_seconds + share * results["train_seconds_without_evaluation"],
-        [line for line in state["log_history"] if "eval_elbo" in line],
+        pretraining_seconds + seconds,
+        history,
     )
 
 

@@ -46,7 +46,10 @@ class BnVaeConfig(PreTrainedConfig):
         free_bits: nats of KL that cost nothing in training (λ); 0 for none.
         free_bits_mode: `"dim"` grants λ/n to each dimension, `"sum"` grants λ to their sum.
         refinement_steps: gradient steps that refine the posterior of each sentence (SA-VAE); 0 for none.
-        refinement_step_size, refinement_momentum, refinement_clip: how these steps move.
+        refinement_step_size: length of a step in the gradient of a sentence's own loss; 1/32 is the step of 1 on the
+            mean of a batch of 32 that Kim et al. (2018) take.
+        refinement_momentum: share of the last step in the next.
+        refinement_clip: norm to which the gradient of each sentence is cut.
         embedding_dropout: dropout on the decoder's input word vectors.
         output_dropout: dropout on the decoder's hidden states.
         locked_dropout: one mask for all words of a sentence (Gal & Ghahramani 2016) instead of one for each.
@@ -78,7 +81,7 @@ class BnVaeConfig(PreTrainedConfig):
     free_bits: float | int = 0.0
     free_bits_mode: str = "dim"
     refinement_steps: int = 0
-    refinement_step_size: float | int = 1.0
+    refinement_step_size: float | int = 1 / 32
     refinement_momentum: float | int = 0.5
     refinement_clip: float | int = 5.0
     embedding_dropout: float | int = 0.5

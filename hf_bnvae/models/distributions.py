@@ -158,6 +158,7 @@ def log_uniform_on_sphere(n: int) -> float:
     return math.lgamma(n / 2) - math.log(2) - n / 2 * math.log(math.pi)
 
 
+@lru_cache(maxsize=64)
 def log_normaliser(kappa: float, n: int) -> float:
     """log C_n(κ), where the density of von Mises-Fisher is C_n(κ) exp(κ μᵀz)."""
     # Both integrals over the angle share the area of the sphere around the mean, which cancels from their ratio.
@@ -165,6 +166,7 @@ def log_normaliser(kappa: float, n: int) -> float:
     return log_uniform_on_sphere(n) + float(ratio) - kappa
 
 
+@lru_cache(maxsize=64)
 def mean_resultant_length(kappa: float, n: int) -> float:
     """A_n(κ) = |E[z]| = I_{n/2}(κ) / I_{n/2−1}(κ)."""
     return float((_integrand(kappa, n).softmax(0) * _angles().cos()).sum())
@@ -181,7 +183,6 @@ def _log_density(kappa: float, n: int) -> torch.Tensor:
     return density + (n - 2) * angles.sin().clamp(min=1e-300).log() if n > 2 else density
 
 
-@lru_cache(maxsize=64)
 def _integrand(kappa: float, n: int) -> torch.Tensor:
     """The same with the logarithms of Simpson's weights: its logsumexp is the integral's, but for a factor."""
     weights = torch.full((ANGLES + 1,), 2.0, dtype=torch.float64, device="cpu")

@@ -23,7 +23,7 @@ from .posteriors import POSTERIORS, Posterior
 from .refinement import RefinementSteps, refine
 
 DEFAULT_MAX_NEW_TOKENS = 128
-REFINEMENT_SEED = 2018
+REFINEMENT_SAMPLES = 1 << 40  # numbers of noise that no metric draws
 
 
 @dataclass
@@ -104,6 +104,8 @@ def initialise(module: nn.Module, config) -> None:
 
 class BnVaeModel(BnVaePreTrainedModel):
     """The inference network: word vectors, a single-layer LSTM, and the posterior over latents.
+
+    Where the posterior is refined (`config.refinement_steps`), that takes the decoder: this is the unrefined one.
 
     Example:
 
@@ -330,6 +332,11 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
         return self._refined(posterior, input_ids, attention_mask, kl_weight)
 
     def _refined(self, posterior, input_ids, attention_mask, kl_weight) -> DiagonalGaussian:
+        if torch.is_inference_mode_enabled():
+            # The steps need gradients, which neither this mode nor the tensors made in it have.
+            with torch.inference_mode(False), torch.no_grad():
+                mask = attention_mask if attention_mask is None else attention_mask.clone()
+                return self._refined(posterior.map(torch.clone), input_ids.clone(), mask, kl_weight)
         config = self.config
         mask = input_ids != config.pad_token_id if attention_mask is None else attention_mask.bool()
         labels = input_ids[:, 1:].masked_fill(~mask[:, 1:], IGNORED)
@@ -337,7 +344,9 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
         if self.training:
             noise = torch.randn(shape, device=input_ids.device)
         else:
-            noise = keyed_noise(sentence_keys(input_ids, mask), range(shape[1]), shape[2], REFINEMENT_SEED)
+            noise = keyed_noise(
+                sentence_keys(input_ids, mask), range(REFINEMENT_SAMPLES, REFINEMENT_SAMPLES + shape[1]), shape[2]
+            )
 
         def losses(position: torch.Tensor, number: int) -> torch.Tensor:
             candidate = DiagonalGaussian(*position.chunk(2, 1))
@@ -376,6 +385,14 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
     def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
         """See `BnVaeModel.recompute_statistics`."""
         self.model.recompute_statistics(batches)
+
+    def generate(self, inputs: torch.Tensor | None = None, **options):  # type: ignore[override]
+        """Transformers' `generate`; token ids are reconstructed from the mean of their posterior, refined if it is."""
+        inputs = options.pop("input_ids", None) if inputs is None else inputs
+        if self.config.refinement_steps > 0 and inputs is not None:
+            options["latents"] = self.encode(inputs, options.pop("attention_mask", None))
+            inputs = None
+        return super().generate(inputs, **options)  # type: ignore[misc]
 
     def decode(self, latents: torch.Tensor, **generation_options) -> torch.Tensor:
         """Token ids `(batch, length)` generated from `(batch, latent_size)`."""

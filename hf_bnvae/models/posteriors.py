@@ -11,7 +11,7 @@ from .distributions import LOG_TWO_PI, DiagonalGaussian, LatentDistribution, Von
 from .normalisation import BatchStandardisation, FixedScaleBatchNorm
 
 SMALLEST_SQUARED_MEAN = 1e-6
-SMALLEST_VARIANCE = 1e-12
+SMALLEST_VARIANCE_SHARE = 1e-3
 DU_SMALLEST_VARIANCE = 1 / (2 * math.pi * math.e)
 
 
@@ -91,7 +91,8 @@ class TiedScalesPosterior(Posterior):
 
     γ_μ = √(τ + (1−τ)·sigmoid(θ)) and γ_σ = √((1−τ)·sigmoid(−θ)) in each dimension, so that over a batch
     E[μ²] + E[σ²] = 1: the aggregated posterior has the prior's first two moments, and the KL is at least
-    −n/2 · log(1−τ). The normalised σ has a sign, which its square forgets.
+    −n/2 · log(1−τ). The normalised σ has a sign, which its square forgets; a small share of σ² is constant, because
+    log σ² would have no finite gradient where that sign changes.
     """
 
     HEADS = ("mean", "deviation")
@@ -114,7 +115,8 @@ class TiedScalesPosterior(Posterior):
         logit = self.scale_logit.float()
         mean_scale = (self.tau + (1 - self.tau) * logit.sigmoid()).sqrt()
         variance_scale = (1 - self.tau) * (-logit).sigmoid()
-        return DiagonalGaussian(mean_scale * mean, (variance_scale * deviation**2 + SMALLEST_VARIANCE).log())
+        square = (1 - SMALLEST_VARIANCE_SHARE) * deviation**2 + SMALLEST_VARIANCE_SHARE
+        return DiagonalGaussian(mean_scale * mean, (variance_scale * square).log())
 
 
 class DuPosterior(Posterior):

@@ -1,6 +1,9 @@
-"""Callbacks: the plateau rule of the paper's recipe, and the warning of a collapsing posterior."""
+"""Callbacks: the stopwatch, the plateau rule of the paper's recipe, and the warning of a collapsing posterior."""
 
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -9,6 +12,44 @@ from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 logger = logging.get_logger(__name__)
+
+
+class Stopwatch(TrainerCallback, ExportableState):
+    """Seconds of training, evaluations and statistics left out, over all the processes that a resumed run took."""
+
+    def __init__(self):
+        self.earlier = 0.0
+        self._started: float | None = None
+
+    def state(self) -> dict:
+        return {"args": {}, "attributes": {"earlier": self.seconds}}
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    def start(self) -> None:
+        self._started = time.perf_counter()
+
+    def stop(self) -> None:
+        self.earlier, self._started = self.seconds, None
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """For what is no training in the middle of it."""
+        running = self._started is not None
+        self.stop()
+        try:
+            yield
+        finally:
+            if running:
+                self.start()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.start()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.stop()
 
 
 class PlateauCallback(TrainerCallback, ExportableState):
@@ -21,14 +62,23 @@ class PlateauCallback(TrainerCallback, ExportableState):
         patience: evaluations without improvement before a halving.
         start_epoch: no halving before this epoch.
         max_halvings: training stops at this many.
-        metric: what has to fall.
+        metric: what has to improve.
+        greater_is_better: whether it improves by rising.
     """
 
-    def __init__(self, patience: int, start_epoch: float = 0.0, max_halvings: int = 5, metric: str = "elbo"):
+    def __init__(
+        self,
+        patience: int,
+        start_epoch: float = 0.0,
+        max_halvings: int = 5,
+        metric: str = "elbo",
+        greater_is_better: bool = False,
+    ):
         self.patience = patience
         self.start_epoch = start_epoch
         self.max_halvings = max_halvings
         self.metric = metric
+        self.greater_is_better = greater_is_better
         self.best = math.inf
         self.evaluations_without_improvement = 0
         self.halvings = 0
@@ -41,6 +91,7 @@ class PlateauCallback(TrainerCallback, ExportableState):
                 "start_epoch": self.start_epoch,
                 "max_halvings": self.max_halvings,
                 "metric": self.metric,
+                "greater_is_better": self.greater_is_better,
             },
             "attributes": {
                 "best": self.best,
@@ -56,11 +107,12 @@ class PlateauCallback(TrainerCallback, ExportableState):
         self._in_training = False
 
     def on_evaluate(self, args, state, control, metrics, model=None, optimizer=None, lr_scheduler=None, **kwargs):
-        metric = f"eval_{self.metric}"
+        metric = f"eval_{self.metric.removeprefix('eval_')}"
         if not self._in_training or metric not in metrics or metrics["eval_kl_weight"] < 1:
             return
-        if metrics[metric] < self.best:
-            self.best = metrics[metric]
+        value = -metrics[metric] if self.greater_is_better else metrics[metric]
+        if value < self.best:
+            self.best = value
             self.evaluations_without_improvement = 0
             return
         self.evaluations_without_improvement += 1
@@ -79,7 +131,7 @@ class PlateauCallback(TrainerCallback, ExportableState):
             group["lr"] /= 2
         lr_scheduler.base_lrs = [rate / 2 for rate in lr_scheduler.base_lrs]
         logger.warning(
-            f"No better {self.metric} than {self.best:.2f} in {self.patience} evaluations: "
+            f"No better {self.metric} than {abs(self.best):.2f} in {self.patience} evaluations: "
             + ("back to the best checkpoint, " if went_back else "no checkpoint to go back to (--save_strategy), ")
             + f"learning rate halved to {lr_scheduler.base_lrs[0]:g}."
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate.data_loader import prepare_data_loader
+from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -20,7 +21,7 @@ from ..data import LengthBucketSampler
 from ..evaluation import elbo_metrics, infer
 from ..models.objectives import IGNORED
 from .arguments import VaeTrainingArguments
-from .callbacks import CollapseCallback, PlateauCallback
+from .callbacks import CollapseCallback, PlateauCallback, Stopwatch
 from .schedules import KL_SCHEDULES
 from .strategies import INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS, AggressiveCallback
 
@@ -59,11 +60,10 @@ class VaeTrainer(Trainer):
         self._statistics_sample: list[dict[str, torch.Tensor]] | None = None
         self.seconds = {"evaluation": 0.0, "statistics": 0.0}
         self._encoder_batches: list[list[int]] | None = None
+        self.add_callback(Stopwatch())
         if self.model.config.latent_size > 0:
             self.add_callback(CollapseCallback())
         if self.args.strategy == "aggressive":
-            if self.model.config.latent_size == 0:
-                raise ValueError("--strategy aggressive trains an encoder, and a language model has none")
             self.add_callback(AggressiveCallback())
         if self.args.plateau_patience is not None:
             self.add_callback(
@@ -72,6 +72,7 @@ class VaeTrainer(Trainer):
                     self.args.plateau_start_epoch,
                     self.args.plateau_max_halvings,
                     self.args.metric_for_best_model or "elbo",
+                    bool(self.args.greater_is_better),
                 )
             )
 
@@ -133,7 +134,7 @@ class VaeTrainer(Trainer):
         if not self.is_in_train:
             return 1.0
         step = self.state.global_step if step is None else step
-        return KL_SCHEDULES[self.args.kl_schedule](self.annealing_steps)(step)
+        return KL_SCHEDULES[self.args.kl_schedule](self.annealing_steps, self.state.max_steps)(step)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         weight = self.model.config.kl_weight * self.kl_share()
@@ -149,7 +150,8 @@ class VaeTrainer(Trainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         callbacks = self.callback_handler.callbacks
-        if not any(isinstance(callback, AggressiveCallback) and callback.active for callback in callbacks):
+        aggressive = any(isinstance(callback, AggressiveCallback) and callback.active for callback in callbacks)
+        if not aggressive or self._get_learning_rate() == 0:  # a warm-up starts at 0, where no loss would fall
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
         self._train_encoder_ahead(model)
@@ -189,12 +191,12 @@ class VaeTrainer(Trainer):
             before = now
 
     @property
-    def initial_step(self) -> int:
-        """The step that the last call of `train` started from."""
-        return self._initial_global_step
+    def stopwatch(self) -> Stopwatch:
+        # Looked up, because resuming puts a new one into its place.
+        return next(item for item in self.callback_handler.callbacks if isinstance(item, Stopwatch))
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
-        if self.kl_share(num_training_steps) < 1:
+        if all(self.kl_share(step) < 1 for step in range(num_training_steps + 1)):
             logger.warning(
                 f"The KL weight is not full before step {self.annealing_steps}, and training ends at step "
                 f"{num_training_steps}: no best model can be chosen. Shorten --kl_annealing_epochs."
@@ -231,14 +233,19 @@ class VaeTrainer(Trainer):
     ) -> EvalLoopOutput:
         self.refresh_statistics()
         started = time.perf_counter()
-        inference = infer(self.model, dataloader, seed=self.args.seed)
-        metrics = elbo_metrics(inference)
+        with self.stopwatch.stopped():
+            inference = infer(self.model, dataloader, seed=self.args.seed)
+            metrics = elbo_metrics(inference)
+        # What is decided by a metric must be decided alike on all processes, to the last bit.
+        metrics = broadcast_object_list([metrics])[0]
         share = self.kl_share()
         metrics["loss"] = metrics["rec"] + self.model.config.kl_weight * share * metrics["kl"]
         if self.is_in_train:
             metrics["kl_weight"] = share
         self.seconds["evaluation"] += time.perf_counter() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        if self.is_in_train:
+            metrics["train_seconds"] = self.stopwatch.seconds
         return EvalLoopOutput(None, None, metrics, num_samples=len(inference.kl))
 
     def _determine_best_metric(self, metrics, trial) -> bool:
@@ -261,16 +268,18 @@ class VaeTrainer(Trainer):
         if self.train_dataset is None or not self.model.config.normalises_batches:
             return
         started = time.perf_counter()
-        if exact:
-            self.model.recompute_statistics(self._statistics_batches(range(len(self.train_dataset))))
-        else:
-            if self._statistics_sample is None:
-                rows = range(len(self.train_dataset))
-                sample = random.Random(self.args.seed).sample(rows, min(self.args.statistics_samples, len(rows)))
-                self._statistics_sample = list(self._statistics_batches(sample))
-            self.model.recompute_statistics(self._statistics_sample)
+        with self.stopwatch.stopped():
+            batches = self._statistics_batches(range(len(self.train_dataset))) if exact else self._sampled_batches()
+            self.model.recompute_statistics(batches)
         self._statistics_step = self.state.global_step
         self.seconds["statistics"] += time.perf_counter() - started
+
+    def _sampled_batches(self) -> list[dict[str, torch.Tensor]]:
+        if self._statistics_sample is None:
+            rows = range(len(self.train_dataset))
+            sample = random.Random(self.args.seed).sample(rows, min(self.args.statistics_samples, len(rows)))
+            self._statistics_sample = list(self._statistics_batches(sample))
+        return self._statistics_sample
 
     def _statistics_batches(self, rows: Sequence[int]) -> Iterator[dict[str, torch.Tensor]]:
         rows = rows[self.args.process_index :: self.args.world_size]

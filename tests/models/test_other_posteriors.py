@@ -94,3 +94,10 @@ def test_free_bits_are_granted_per_sentence_before_averaging():
     assert float(kl_objective(terms)) == 2.0
     assert float(kl_objective(terms, 2.0, "sum")) == 3.0
     assert float(kl_objective(terms, 2.0, "dim")) == 3.5
+
+
+def test_the_gradient_of_tied_scales_is_bounded_where_the_sign_of_sigma_turns():
+    posterior = posterior_of("tied_scales").eval()
+    raw = [torch.randn(1000, 4).requires_grad_(), (1e-3 * torch.randn(1000, 4)).requires_grad_()]
+    posterior._distribution(*raw).kl().sum().backward()
+    assert torch.isfinite(raw[1].grad).all() and raw[1].grad.abs().max() < 20

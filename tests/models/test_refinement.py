@@ -64,23 +64,27 @@ def test_a_models_gradients_agree_with_finite_differences_through_the_steps(make
         assert float(slope) == pytest.approx((values[0] - values[1]) / 2e-2, rel=0.02), name
 
 
-def test_refinement_lowers_the_loss_of_every_sentence_and_leaves_modes_alone(make_model):
+@pytest.mark.parametrize("strength", [1, 2, 4, 8])
+def test_refinement_lowers_the_loss_and_its_gradients_stay_sane_however_strongly_z_acts(make_model, strength):
     model = make_model(posterior="gaussian", refinement_steps=20)
-    batch = make_batch([6, 9, 4, 12])
-    plain = model.model.infer(batch["input_ids"], batch["attention_mask"])
-    refined = model.infer(batch["input_ids"], batch["attention_mask"])
-    noise = torch.randn(4, 400, 4)
+    with torch.no_grad():
+        model.decoder.lstm.weight_ih_l0[:, 8:] *= strength
+    batch = make_batch([18, 25, 6, 21])
+    noise = torch.randn(400, 1, 4, 4).unbind()
 
     def bound(posterior):
-        losses = [
-            model.sentence_losses(batch["labels"], z)
-            for z in posterior.rsample(noise=noise).unbind(1)  # one sample of every sentence at a time
-        ]
+        latents = [posterior.rsample(noise=one.transpose(0, 1)).squeeze(1) for one in noise]
+        losses = [model.sentence_losses(batch["labels"], z) for z in latents]
         return torch.stack(losses).mean(0) + posterior.kl().sum(1)
 
+    plain = model.model.infer(batch["input_ids"], batch["attention_mask"])
+    refined = model.infer(batch["input_ids"], batch["attention_mask"])
     with torch.no_grad():
-        assert (bound(refined) < bound(plain)).all()
+        assert bound(refined).sum() < bound(plain).sum()
     assert not any(module.training for module in model.modules())
+    model(**batch).loss.backward()
+    norm = torch.stack([parameter.grad.norm() for parameter in model.model.parameters()]).norm()
+    assert norm < 200
 
 
 def test_in_evaluation_a_sentence_is_refined_alike_alone_and_in_a_batch(make_model):
@@ -89,3 +93,15 @@ def test_in_evaluation_a_sentence_is_refined_alike_alone_and_in_a_batch(make_mod
     together = model.encode(batch["input_ids"], batch["attention_mask"])
     alone = model.encode(batch["input_ids"][2:, :4])
     torch.testing.assert_close(alone, together[2:], rtol=1e-4, atol=1e-5)
+
+
+def test_it_also_works_in_inference_mode_and_generation_starts_from_it(make_model):
+    model = make_model(posterior="gaussian", refinement_steps=5)
+    batch = make_batch([6, 9, 4])
+    expected = model.encode(batch["input_ids"], batch["attention_mask"])
+    with torch.inference_mode():
+        found = model.encode(batch["input_ids"], batch["attention_mask"])
+    torch.testing.assert_close(found, expected)
+    texts = model.generate(batch["input_ids"], attention_mask=batch["attention_mask"], max_new_tokens=5)
+    assert torch.equal(texts, model.generate(latents=expected, max_new_tokens=5))
+    assert torch.equal(texts, model.reconstruct(batch["input_ids"], batch["attention_mask"], max_new_tokens=5))

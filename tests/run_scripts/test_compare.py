@@ -35,6 +35,9 @@ def test_a_comparison_is_resumable_and_outlives_a_failing_method(corpus, tmp_pat
         ("vae:gamma", {}, "'gamma' in 'vae:gamma' must be FLAG=VALUE"),
         ("vae", {"seeds": "1,x"}, "--seeds must be whole numbers"),
         ("vae", {"seed": 3}, "--seed: a comparison sets this flag"),
+        ("vae:seed=7", {}, "seed in 'vae:seed=7': a comparison sets this flag"),
+        ("vae,vae", {}, "--methods names one of them twice"),
+        ("vae", {"seeds": "1,1"}, "--seeds names one of them twice"),
     ],
 )
 def test_a_comparison_that_cannot_be_is_refused(corpus, tmp_path, methods, changes, message):

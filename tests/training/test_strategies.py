@@ -1,5 +1,7 @@
 """KL schedules, and the aggressive strategy: whom its steps update, and when it ends."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from transformers import TrainerCallback
@@ -10,7 +12,7 @@ from hf_bnvae.training.strategies import INNER_STEPS_AT_MOST, AggressiveCallback
 
 @pytest.mark.parametrize("steps", [1, 7, 100])
 def test_the_cyclic_weight_rises_holds_and_starts_again(steps):
-    weight = KL_SCHEDULES["cyclic"](steps)
+    weight = KL_SCHEDULES["cyclic"](steps, 8 * steps)
     for cycle in range(4):
         start = 2 * steps * cycle
         rise = [weight(start + step) for step in range(1, steps + 1)]
@@ -19,9 +21,18 @@ def test_the_cyclic_weight_rises_holds_and_starts_again(steps):
     assert weight(0) == 0
 
 
+@pytest.mark.parametrize(("annealing", "total"), [(50, 140), (50, 101), (3, 20), (1000, 37)])
+def test_cycles_are_cut_so_that_the_last_one_ends_with_the_training_at_the_full_weight(annealing, total):
+    weight = KL_SCHEDULES["cyclic"](annealing, total)
+    weights = [weight(step) for step in range(total + 1)]
+    assert weights[-1] == 1
+    starts = sum(after < before for before, after in pairwise(weights))
+    assert starts + 1 == -(-total // (2 * annealing))
+
+
 @pytest.mark.parametrize("name", KL_SCHEDULES)
 def test_no_annealing_is_the_full_weight_from_the_start(name):
-    assert [KL_SCHEDULES[name](0)(step) for step in (0, 1, 50)] == [1.0, 1.0, 1.0]
+    assert [KL_SCHEDULES[name](0, 60)(step) for step in (0, 1, 50)] == [1.0, 1.0, 1.0]
 
 
 class Watch(TrainerCallback):

@@ -22,8 +22,8 @@ def train_seeded(trainer, **options):
 
 
 def test_schedules():
-    assert [linear(4)(step) for step in (0, 1, 2, 4, 9)] == [0, 0.25, 0.5, 1, 1]
-    assert linear(0)(0) == constant(7)(0) == 1
+    assert [linear(4, 20)(step) for step in (0, 1, 2, 4, 9)] == [0, 0.25, 0.5, 1, 1]
+    assert linear(0, 20)(0) == constant(7, 20)(0) == 1
 
 
 def test_the_log_holds_the_weighted_loss_and_its_parts(make_trainer):
@@ -86,7 +86,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(make_trainer, 
             load_best_model_at_end=False,
             optim="adamw_torch",
             lr_scheduler_type="linear",
-            learning_rate=0.3,
+            learning_rate=1.0,
             kl_annealing_epochs=0,
             plateau_patience=1,
             plateau_max_halvings=99,

@@ -11,6 +11,7 @@ METRICS = ("nll", "ppl", "elbo", "kl", "mi", "au")
 BETTER: dict[str, Callable] = {"nll": min, "ppl": min, "elbo": min, "mi": max, "au": max}
 DYNAMICS = {"mi": "MI", "kl": "KL", "agg_kl": "KL(q(z) ‖ p(z))"}
 COLUMN_WIDTH = 3.3
+OFF_THE_SCALE = 60
 LINES = ("-", "--", "-.", ":")
 MARKERS = "osv^D*PX<>hd8"
 
@@ -138,12 +139,14 @@ def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
             axis.plot(*zip(*points, strict=True), label=method, **_style(number), markevery=max(1, len(points) // 5))
             axis.set_ylabel(f"{label} (nats)")
     for axis in axes:
-        # An autoencoder's KL is in the hundreds, and would leave the others a line at the bottom.
-        axis.set_yscale("symlog", linthresh=10)
+        if axis.get_ylim()[1] > OFF_THE_SCALE:
+            # An autoencoder's KL is in the hundreds, and would leave the others a line at the bottom.
+            axis.set_yscale("symlog", linthresh=10)
         axis.set_ylim(bottom=0)
+    figure.align_ylabels(axes)
     axes[-1].set_xlabel("steps")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.55, 0.0), ncol=2, fontsize=6, frameon=False)
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.55, 0.04), ncol=2, fontsize=6, frameon=False)
     _save(figure, path)
 
 
@@ -166,7 +169,7 @@ def _style(number: int) -> dict:
     return {
         "linestyle": LINES[number % len(LINES)],
         "marker": MARKERS[number % len(MARKERS)],
-        "color": _pyplot().get_cmap("viridis")(0.85 * (number * 5 % 13) / 12),
+        "color": _pyplot().get_cmap("viridis")(0.85 * (number * 4 % 11) / 10),
         "markersize": 3,
         "linewidth": 1,
     }

@@ -120,6 +120,12 @@ class VaeTrainer(Trainer):
             generator=torch.Generator().manual_seed(self.args.seed),
         )
 
+    # Optimiser
+
+    def get_decay_parameter_names(self, model) -> list[str]:
+        """Matrices alone decay: not biases, and not the shifts and scales of a posterior."""
+        return [name for name in super().get_decay_parameter_names(model) if model.get_parameter(name).dim() > 1]
+
     # Loss
 
     @property

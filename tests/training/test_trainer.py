@@ -68,6 +68,14 @@ def test_the_best_model_is_chosen_on_the_elbo_and_not_before_the_weight_is_full(
         assert torch.equal(parameter, best[name]), name
 
 
+@pytest.mark.parametrize("posterior", ["batch_norm", "tied_scales", "du"])
+def test_matrices_decay_and_shifts_scales_and_biases_do_not(make_trainer, make_model, posterior):
+    trainer = make_trainer(make_model(posterior=posterior), weight_decay=0.1)
+    names = trainer.get_decay_parameter_names(trainer.model)
+    matrices = {name for name, parameter in trainer.model.named_parameters() if parameter.dim() > 1}
+    assert set(names) == matrices
+
+
 @pytest.mark.parametrize("stop", [3, 8, 13])
 @pytest.mark.parametrize("posterior", ["batch_norm", "gaussian"])
 def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(make_trainer, make_model, tmp_path, stop, posterior):

@@ -32,7 +32,11 @@ def test_a_run_is_read_with_its_time_to_the_best_model(tmp_path):
     results = {"test_nll": 5.0, "test_elbo": 6.0, "eval_elbo": 7.0, "train_seconds_without_evaluation": 100.0}
     state = {
         "best_global_step": 40,
-        "log_history": [{"loss": 1}, {"eval_elbo": 7.0, "step": 40}, {"eval_elbo": 7.0, "step": 40, "train_seconds": 80.0}],
+        "log_history": [
+            {"loss": 1},
+            {"eval_elbo": 7.0, "step": 40},
+            {"eval_elbo": 7.0, "step": 40, "train_seconds": 80.0},
+        ],
     }
     (tmp_path / "all_results.json").write_text(json.dumps(results))
     (tmp_path / "trainer_state.json").write_text(json.dumps(state))

@@ -8,7 +8,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, set_seed
 
+from hf_bnvae.evaluation import infer
 from hf_bnvae.training import CollapseCallback, PlateauCallback, callbacks
+from hf_bnvae.training import trainer as trainer_module
+from tests.helpers import StopAt
 
 
 class Script(TrainerCallback):
@@ -98,3 +101,29 @@ def test_a_collapse_is_said_once_in_one_sentence_with_what_to_try(warnings):
 def test_low_information_alone_is_a_collapse(warnings):
     evaluate(CollapseCallback(), au=32, mi=0.1, kl=0.3)
     assert len(warnings) == 1
+
+
+def test_the_stopwatch_leaves_evaluations_out_and_goes_on_after_a_resume(make_trainer, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
+
+    class Clock(TrainerCallback):
+        """A step takes a second and an evaluation a hundred."""
+
+        def on_step_end(self, args, state, control, **kwargs):
+            now[0] += 1
+
+    def slow(*args, **kwargs):
+        now[0] += 100
+        return infer(*args, **kwargs)
+
+    monkeypatch.setattr(trainer_module, "infer", slow)
+    settings = {"save_strategy": "steps", "eval_strategy": "steps", "save_steps": 4, "eval_steps": 4}
+    stopped = make_trainer(callbacks=[Clock(), StopAt(8)], **settings)
+    stopped.train()
+    assert stopped.stopwatch.seconds == 8
+    resumed = make_trainer(callbacks=[Clock()], **settings)
+    resumed.train(resume_from_checkpoint=str(Path(stopped.args.output_dir) / "checkpoint-8"))
+    seconds = {line["step"]: line["train_seconds"] for line in resumed.state.log_history if "train_seconds" in line}
+    assert seconds == {4: 4, 8: 8, 12: 12, 16: 16}
+    assert resumed.stopwatch.seconds == 16

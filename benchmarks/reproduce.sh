@@ -23,8 +23,9 @@ case $run in
     short_yelp_bn_vae_fast)
         flags=(--method bn_vae --recipe fast --size short_yelp --hidden_size 256 --dataset_name runs/short_yelp_40k) ;;
     ptb_bn_vae_fast)
-        flags=(--method bn_vae --recipe fast --size ptb --dataset_name "$data/ptb" --num_train_epochs 3
-            --kl_annealing_epochs 1 --max_nll_samples "$sentences") ;;
+        flags=(--method bn_vae --recipe fast --size ptb --dataset_name "$data/ptb" --num_train_epochs 5
+            --kl_annealing_epochs 2 --embedding_dropout 0.25 --output_dropout 0.25 --weight_decay 0.03
+            --max_nll_samples "$sentences") ;;
     ptb_bn_vae_paper) flags=(--method bn_vae "${paper[@]}") ;;
     ptb_vae_paper) flags=(--method vae "${paper[@]}") ;;
     *) echo "unknown run $run" >&2; exit 2 ;;

@@ -102,6 +102,12 @@ def initialise(module: nn.Module, config) -> None:
             (init.ones_ if name == "scale" else init.zeros_)(parameter)
 
 
+def leave_out_tied_weights(model: PreTrainedModel) -> None:
+    """Tell `Trainer` which weight a checkpoint does not hold because it is another one, lest it warn of it."""
+    if model.config.tie_word_embeddings:
+        model._keys_to_ignore_on_save = {*(model._keys_to_ignore_on_save or ()), "decoder.output.weight"}
+
+
 class BnVaeModel(BnVaePreTrainedModel):
     """The inference network: word vectors, a single-layer LSTM, and the posterior over latents.
 
@@ -208,6 +214,7 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
         self.model = BnVaeModel(config)
         self.decoder = DECODERS[config.decoder](config)
         self.post_init()
+        leave_out_tied_weights(self)
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
     @classmethod

@@ -7,7 +7,14 @@ from transformers.generation import GenerationMixin
 from .configuration_lstm_lm import LstmLMConfig
 from .decoders import LstmDecoder, LstmState
 from .distributions import DiagonalGaussian
-from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, BnVaeOutput, decoder_losses, initialise, shifted_right
+from .modeling_bnvae import (
+    DEFAULT_MAX_NEW_TOKENS,
+    BnVaeOutput,
+    decoder_losses,
+    initialise,
+    leave_out_tied_weights,
+    shifted_right,
+)
 from .objectives import IGNORED, reconstruction_loss, token_nll
 
 
@@ -27,6 +34,7 @@ class LstmLMForCausalLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.decoder = LstmDecoder(config)
         self.post_init()
+        leave_out_tied_weights(self)
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
     def _init_weights(self, module):

@@ -160,10 +160,11 @@ def test_a_checkpoint_that_is_no_whole_text_vae_is_named(finished, tmp_path):
     assert done.returncode == 1 and "no model there" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_accelerate_launches_two_processes_that_train_one_model(corpus, tmp_path):
+@pytest.mark.parametrize("method", ["bn_vae", "agg_vae"])
+def test_accelerate_launches_two_processes_that_train_one_model(corpus, tmp_path, method):
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     config = ROOT / "run_scripts" / "accelerate_configs" / "cpu_2_processes.yaml"
-    script = flags(corpus, tmp_path / "out", per_device_train_batch_size=4)
+    script = flags(corpus, tmp_path / "out", method=method, per_device_train_batch_size=4)
     done = subprocess.run(
         [*launch, "--config_file", config, ROOT / "run_scripts" / "run_lm.py", *script],
         capture_output=True,

@@ -319,8 +319,8 @@ def find_checkpoint(output_dir: str, wanted: str | None) -> str | None:
 
 def check_same_model(config: BnVaeConfig | LstmLMConfig, checkpoint: str) -> None:
     """Refuse to resume a checkpoint under flags that would make another model of it."""
-    saved = load_config(checkpoint, f"--resume_from_checkpoint {checkpoint}")
     flag = f"--resume_from_checkpoint {checkpoint}"
+    saved = load_config(checkpoint, flag)
     if type(saved) is not type(config):
         raise UsageError(f"{flag}: the checkpoint is a {saved.model_type}, and --method makes a {config.model_type}")
     for name in (item.name for item in fields(ModelArguments) if hasattr(config, item.name)):

@@ -31,6 +31,10 @@ class LstmLMConfig(PreTrainedConfig):
     kl_lower_bound = None
     normalises_batches = False
 
+    @property
+    def decoder_start_token_id(self) -> int | None:
+        return self.bos_token_id
+
     def validate_sizes(self):
         check_range(self, 1, None, "vocab_size", "embedding_size", "hidden_size")
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -102,10 +103,45 @@ def initialise(module: nn.Module, config) -> None:
             (init.ones_ if name == "scale" else init.zeros_)(parameter)
 
 
-def leave_out_tied_weights(model: PreTrainedModel) -> None:
-    """Tell `Trainer` which weight a checkpoint does not hold because it is another one, lest it warn of it."""
-    if model.config.tie_word_embeddings:
-        model._keys_to_ignore_on_save = {*(model._keys_to_ignore_on_save or ()), "decoder.output.weight"}
+class DecodingMixin:
+    """What a model with a decoder has: an output layer that may be tied to the word vectors, and sentence losses."""
+
+    _tied_weights_keys = {"decoder.output.weight": "decoder.embedding.weight"}
+    config: Any
+    decoder: Decoder
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+    def get_output_embeddings(self):
+        return self.decoder.output
+
+    def set_output_embeddings(self, value):
+        self.decoder.output = value
+
+    def post_init(self):
+        super().post_init()  # type: ignore[misc]
+        if self.config.tie_word_embeddings:
+            # A checkpoint does not hold the tied weight twice; told so, `Trainer` does not warn of it.
+            self._keys_to_ignore_on_save = {*(self._keys_to_ignore_on_save or ()), *self._tied_weights_keys}
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
+        """`labels` behind the start symbol, without their last column, padding restored."""
+        start = labels.new_full((labels.size(0), 1), self.config.decoder_start_token_id)
+        shifted = torch.cat([start, labels[:, :-1]], 1)
+        return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
+
+    def sentence_losses(self, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """−log p(x|z) of `(batch, length)` labels at `(batch, latent_size)` latents: `(batch,)` nats.
+
+        No logits of padding are computed.
+        """
+        outputs, _ = self.decoder(self.prepare_decoder_input_ids_from_labels(labels), latents)
+        words = labels != IGNORED
+        losses = torch.zeros(labels.shape, device=labels.device)
+        losses = losses.masked_scatter(words, token_nll(self.decoder.logits(outputs[words]), labels[words]))
+        return losses.sum(1)
 
 
 class BnVaeModel(BnVaePreTrainedModel):
@@ -200,26 +236,19 @@ class BnVaeModel(BnVaePreTrainedModel):
         return states[torch.arange(states.size(0), device=states.device), last]
 
 
-class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
+class BnVaeForConditionalGeneration(DecodingMixin, BnVaePreTrainedModel, GenerationMixin):
     """The whole text VAE: p(z), q(z|x) and p(x|z).
 
     `generate(input_ids)` reconstructs from the posterior mean, `generate(latents=z)` decodes z; both take every
     option of `transformers`' own `generate`.
     """
 
-    _tied_weights_keys = {"decoder.output.weight": "decoder.embedding.weight"}
-
     def __init__(self, config: BnVaeConfig):
         super().__init__(config)
         self.model = BnVaeModel(config)
         self.decoder = DECODERS[config.decoder](config)
         self.post_init()
-        leave_out_tied_weights(self)
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
-
-    @classmethod
-    def _supports_default_dynamic_cache(cls) -> bool:
-        return False
 
     def get_encoder(self, *args, **kwargs):
         return self.model
@@ -229,12 +258,6 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
 
     def set_input_embeddings(self, value):
         self.model.set_input_embeddings(value)
-
-    def get_output_embeddings(self):
-        return self.decoder.output
-
-    def set_output_embeddings(self, value):
-        self.decoder.output = value
 
     def forward(
         self,
@@ -319,10 +342,6 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
         )
         return output if return_dict is not False else output.to_tuple()
 
-    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """`labels` behind the start symbol, without their last column, padding restored."""
-        return shifted_right(labels, self.config.decoder_start_token_id, self.config.pad_token_id)
-
     def infer(
         self,
         input_ids: torch.Tensor,
@@ -373,10 +392,6 @@ class BnVaeForConditionalGeneration(BnVaePreTrainedModel, GenerationMixin):
         start = torch.cat([posterior.mean, posterior.logvar], 1)
         refined = refine(start, losses, list(self.decoder.parameters()), steps)
         return DiagonalGaussian(*refined.chunk(2, 1))
-
-    def sentence_losses(self, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """−log p(x|z) of `(batch, length)` labels at `(batch, latent_size)` latents: `(batch,)` nats."""
-        return decoder_losses(self.decoder, self.prepare_decoder_input_ids_from_labels(labels), labels, latents)
 
     def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
         """log p(z) in nats; the last dimension is summed out."""
@@ -449,24 +464,6 @@ def interpolate_latents(a: torch.Tensor, b: torch.Tensor, steps: int, mode: str 
     if mode == "linear" or math.isclose(float(torch.sin(angle)), 0.0, abs_tol=1e-4):
         return (1 - share) * a + share * b
     return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
-
-
-def shifted_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) -> torch.Tensor:
-    """`labels` behind the start symbol, without their last column, padding restored."""
-    start = labels.new_full((labels.size(0), 1), start_token_id)
-    shifted = torch.cat([start, labels[:, :-1]], 1)
-    return shifted.masked_fill(shifted == IGNORED, pad_token_id)
-
-
-def decoder_losses(
-    decoder: Decoder, decoder_input_ids: torch.Tensor, labels: torch.Tensor, latents: torch.Tensor
-) -> torch.Tensor:
-    """−log p(x|z) of every row of `(batch, length)` labels: `(batch,)` nats. No logits of padding are computed."""
-    outputs, _ = decoder(decoder_input_ids, latents)
-    words = labels != IGNORED
-    losses = torch.zeros(labels.shape, device=labels.device)
-    losses = losses.masked_scatter(words, token_nll(decoder.logits(outputs[words]), labels[words]))
-    return losses.sum(1)
 
 
 @contextmanager

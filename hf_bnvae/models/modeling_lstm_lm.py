@@ -7,18 +7,11 @@ from transformers.generation import GenerationMixin
 from .configuration_lstm_lm import LstmLMConfig
 from .decoders import LstmDecoder, LstmState
 from .distributions import DiagonalGaussian
-from .modeling_bnvae import (
-    DEFAULT_MAX_NEW_TOKENS,
-    BnVaeOutput,
-    decoder_losses,
-    initialise,
-    leave_out_tied_weights,
-    shifted_right,
-)
+from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, BnVaeOutput, DecodingMixin, initialise
 from .objectives import IGNORED, reconstruction_loss, token_nll
 
 
-class LstmLMForCausalLM(PreTrainedModel, GenerationMixin):
+class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
     """A single-layer LSTM language model.
 
     To the trainer and the metrics it is a text VAE with no latent dimensions: `infer` gives a distribution over no
@@ -28,33 +21,21 @@ class LstmLMForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = LstmLMConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    _tied_weights_keys = {"decoder.output.weight": "decoder.embedding.weight"}
 
     def __init__(self, config: LstmLMConfig):
         super().__init__(config)
         self.decoder = LstmDecoder(config)
         self.post_init()
-        leave_out_tied_weights(self)
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
     def _init_weights(self, module):
         initialise(module, self.config)
-
-    @classmethod
-    def _supports_default_dynamic_cache(cls) -> bool:
-        return False
 
     def get_input_embeddings(self):
         return self.decoder.embedding
 
     def set_input_embeddings(self, value):
         self.decoder.embedding = value
-
-    def get_output_embeddings(self):
-        return self.decoder.output
-
-    def set_output_embeddings(self, value):
-        self.decoder.output = value
 
     def forward(
         self,
@@ -106,14 +87,6 @@ class LstmLMForCausalLM(PreTrainedModel, GenerationMixin):
     def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
         """0 for every latent: there is nothing to know."""
         return latents.sum(-1)
-
-    def sentence_losses(self, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """−log p(x) of `(batch, length)` labels: `(batch,)` nats."""
-        return decoder_losses(self.decoder, self.prepare_decoder_input_ids_from_labels(labels), labels, latents)
-
-    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """`labels` behind the start symbol, without their last column, padding restored."""
-        return shifted_right(labels, self.config.bos_token_id, self.config.pad_token_id)
 
     def sample(self, num_samples: int = 1, **generation_options) -> torch.Tensor:
         """Token ids `(num_samples, length)` generated from the start symbol, by sampling unless told otherwise."""

@@ -24,19 +24,13 @@ class AggressiveCallback(TrainerCallback, ExportableState):
     def __init__(self):
         self.active = True
         self.last_mi = -math.inf
-        self._in_training = False
 
     def state(self) -> dict:
         return {"args": {}, "attributes": {"active": self.active, "last_mi": self.last_mi}}
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        self._in_training = True
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self._in_training = False
-
     def on_evaluate(self, args, state, control, metrics, **kwargs):
-        if not (self._in_training and self.active and "eval_mi" in metrics):
+        during_training = "train_seconds" in metrics
+        if not (during_training and self.active and "eval_mi" in metrics):
             return
         if metrics["eval_mi"] <= self.last_mi:
             self.active = False

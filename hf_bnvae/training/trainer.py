@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -201,6 +202,14 @@ class VaeTrainer(Trainer):
         # Looked up, because resuming puts a new one into its place.
         return next(item for item in self.callback_handler.callbacks if isinstance(item, Stopwatch))
 
+    @contextmanager
+    def _apart_from_training(self, what: str) -> Iterator[None]:
+        """Time that the stopwatch leaves out and `seconds` counts."""
+        started = time.perf_counter()
+        with self.stopwatch.stopped():
+            yield
+        self.seconds[what] += time.perf_counter() - started
+
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         if all(self.kl_share(step) < 1 for step in range(num_training_steps + 1)):
             logger.warning(
@@ -238,8 +247,7 @@ class VaeTrainer(Trainer):
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ) -> EvalLoopOutput:
         self.refresh_statistics()
-        started = time.perf_counter()
-        with self.stopwatch.stopped():
+        with self._apart_from_training("evaluation"):
             inference = infer(self.model, dataloader, seed=self.args.seed)
             metrics = elbo_metrics(inference)
         # What is decided by a metric must be decided alike on all processes, to the last bit.
@@ -248,7 +256,6 @@ class VaeTrainer(Trainer):
         metrics["loss"] = metrics["rec"] + self.model.config.kl_weight * share * metrics["kl"]
         if self.is_in_train:
             metrics["kl_weight"] = share
-        self.seconds["evaluation"] += time.perf_counter() - started
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         if self.is_in_train:
             metrics["train_seconds"] = self.stopwatch.seconds
@@ -273,12 +280,10 @@ class VaeTrainer(Trainer):
             return
         if self.train_dataset is None or not self.model.config.normalises_batches:
             return
-        started = time.perf_counter()
-        with self.stopwatch.stopped():
+        with self._apart_from_training("statistics"):
             batches = self._statistics_batches(range(len(self.train_dataset))) if exact else self._sampled_batches()
             self.model.recompute_statistics(batches)
         self._statistics_step = self.state.global_step
-        self.seconds["statistics"] += time.perf_counter() - started
 
     def _sampled_batches(self) -> list[dict[str, torch.Tensor]]:
         if self._statistics_sample is None:

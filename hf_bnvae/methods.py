@@ -55,12 +55,30 @@ METHODS = {
     ),
 }
 
+DIALOGUE_METHODS = {
+    "cvae": Method(
+        "conditional VAE with KL annealing (Zhao et al. 2017)",
+        decoder="gru",
+        settings={"prior_kl_weight": 0.0},
+    ),
+    "cvae_bow": Method(
+        "the same with the loss of the response's bag of words (Zhao et al. 2017)",
+        decoder="gru",
+        settings={"prior_kl_weight": 0.0, "bow_weight": 1.0},
+    ),
+    "bn_cvae": Method(
+        "batch-normalised mean of q, and KL(p || N(0, I)) in the bound (Zhu et al. 2020)",
+        posterior="batch_norm",
+        decoder="gru",
+    ),
+}
 
-def method_table() -> str:
-    """The table as text, a row a method."""
+
+def method_table(methods: Mapping[str, Method] = METHODS) -> str:
+    """A table of methods as text, a row a method."""
     header = ("method", "posterior", "decoder", "KL schedule", "strategy", "settings", "what it is")
     rows = [header]
-    for name, method in METHODS.items():
+    for name, method in methods.items():
         settings = ", ".join(f"{key}={value}" for key, value in method.settings.items())
         row = (name, method.posterior, method.decoder, method.kl_schedule, method.strategy, settings, method.summary)
         rows.append(row)

@@ -18,6 +18,7 @@ from script_utils import (
     UsageError,
     check_output_dir,
     check_same_model,
+    check_training,
     find_checkpoint,
     judge_nll,
     load_config,
@@ -25,13 +26,14 @@ from script_utils import (
     print_results,
     run_main,
     start_from,
+    training_results,
     write_json,
 )
 from transformers import set_seed
 from transformers.utils import logging
 
 from hf_bnvae import BnVaeForConditionalGeneration, LstmLMForCausalLM
-from hf_bnvae.data import Corpus, CorpusError, VaeCollator, build_tokenizer, encode_corpus, load_tokenizer
+from hf_bnvae.data import CorpusError, VaeCollator, encode_corpus
 from hf_bnvae.methods import METHODS, method_table
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
@@ -61,28 +63,14 @@ def main(argv: list[str] | None = None) -> None:
     corpus = data.load()
     if "train" not in corpus.splits:
         raise CorpusError(f"{corpus.name} has no training split: pass --train_file")
-    tokenizer = make_tokenizer(model_args, corpus, checkpoint)
+    tokenizer = model_args.make_tokenizer(corpus.splits["train"]["text"], checkpoint or model_args.pretrained_encoder)
     encoded = encode_corpus(corpus, tokenizer, data.max_length)
     for split, report in corpus.reports.items():
         logger.warning(f"{split}: {report}")
     config = model_args.config(tokenizer)
     if checkpoint is not None:
-        check_same_model(config, checkpoint)
-    if config.normalises_batches:
-        if args.train_batch_size * args.world_size < 2:
-            raise UsageError(
-                f"--per_device_train_batch_size {args.per_device_train_batch_size} leaves nothing to normalise over: "
-                f"use at least 2 with the posterior {config.posterior}"
-            )
-        if len(encoded["train"]) < 2:
-            raise CorpusError(
-                f"{corpus.name} has one training sentence: the posterior {config.posterior} needs at least 2"
-            )
-    if "validation" not in encoded and args.eval_strategy != "no":
-        raise CorpusError(
-            f"{corpus.name} has no validation split: pass --validation_file, or --eval_strategy no together with "
-            "--load_best_model_at_end false"
-        )
+        check_same_model(config, checkpoint, model_args)
+    check_training(args, config, corpus.name, len(encoded["train"]), "validation" in encoded)
     model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
     if model_args.pretrained_encoder is not None and checkpoint is None:
         logger.warning("Starting from " + start_from(model, model_args.pretrained_encoder, model_args.reset_decoder))
@@ -98,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
-    results = training_results(trainer, trained, corpus)
+    results = training_results(trainer, trained, corpus.reports["train"].tokens)
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split in encoded:
             results |= judge_split(trainer, encoded[split], prefix, judge, last="test" not in encoded)
@@ -109,44 +97,6 @@ def main(argv: list[str] | None = None) -> None:
         print_results(results)
     if args.push_to_hub:
         trainer.push_to_hub()
-
-
-def make_tokenizer(model_args: ModelArguments, corpus: Corpus, checkpoint: str | None):
-    """The tokenizer of what the run goes on from, an existing one by name, or one built from the training split."""
-    started_from = checkpoint or model_args.pretrained_encoder
-    if started_from is not None:
-        return load_tokenizer(started_from)
-    if model_args.tokenizer not in ("word", "bpe"):
-        return load_tokenizer(model_args.tokenizer)
-    return build_tokenizer(
-        corpus.splits["train"]["text"],
-        model_args.tokenizer,
-        model_args.vocab_size,
-        model_args.min_count,
-        model_args.split_punctuation,
-    )
-
-
-def training_results(trainer: VaeTrainer, trained, corpus: Corpus) -> dict:
-    """Speed and size of the training, with the seconds that evaluations and statistics took of it."""
-    metrics = trained.metrics
-    training_seconds = trainer.stopwatch.seconds
-    return {
-        "train_loss": metrics["train_loss"],
-        "train_runtime": metrics["train_runtime"],
-        "train_seconds_without_evaluation": training_seconds,
-        "train_evaluation_seconds": trainer.seconds["evaluation"],
-        "train_statistics_seconds": trainer.seconds["statistics"],
-        "train_last_statistics_seconds": trainer.seconds["last_statistics"],
-        "train_tokens_per_second": metrics["epoch"] * corpus.reports["train"].tokens / training_seconds,
-        "train_steps": trained.global_step,
-        "train_epochs": metrics["epoch"],
-        "train_sentences": len(trainer.train_dataset),
-        "train_tokens": corpus.reports["train"].tokens,
-        "world_size": trainer.args.world_size,
-        "seed": trainer.args.seed,
-        "vocab_size": trainer.model.config.vocab_size,
-    }
 
 
 def judge_split(trainer: VaeTrainer, dataset, prefix: str, judge: JudgeArguments, last: bool) -> dict:

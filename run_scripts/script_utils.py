@@ -4,9 +4,10 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
@@ -14,11 +15,18 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, HfArgumentParser
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, LstmLMForCausalLM
-from hf_bnvae.data import Corpus, CorpusError, load_corpus
+from hf_bnvae import (
+    BnCvaeConfig,
+    BnCvaeForConditionalGeneration,
+    BnVaeConfig,
+    BnVaeForConditionalGeneration,
+    LstmLMConfig,
+    LstmLMForCausalLM,
+)
+from hf_bnvae.data import Corpus, CorpusError, build_tokenizer, load_corpus, load_tokenizer
 from hf_bnvae.data.corpora import first_line
 from hf_bnvae.evaluation import nll
-from hf_bnvae.methods import METHODS
+from hf_bnvae.methods import METHODS, Method
 from hf_bnvae.models.configuration_bnvae import (
     DECODER_NAMES,
     DEFAULT_CNN_DILATIONS,
@@ -26,6 +34,9 @@ from hf_bnvae.models.configuration_bnvae import (
     POSTERIOR_NAMES,
 )
 from hf_bnvae.training import RECIPES, SIZES, NonFiniteLossError
+
+SENTENCE_MODELS = {BnVaeConfig: BnVaeForConditionalGeneration, LstmLMConfig: LstmLMForCausalLM}
+DIALOGUE_MODELS = {BnCvaeConfig: BnCvaeForConditionalGeneration}
 
 
 class UsageError(ValueError):
@@ -77,20 +88,70 @@ class DataArguments:
         )
 
 
-READ_BY = {
-    "gamma": ("posterior", ("batch_norm", "du")),
-    "tau": ("posterior", ("tied_scales",)),
-    "variance_dropout": ("posterior", ("du",)),
-    "delta": ("posterior", ("delta",)),
-    "kappa": ("posterior", ("vmf",)),
-    "cnn_dilations": ("decoder", ("cnn",)),
-    "cnn_kernel_size": ("decoder", ("cnn",)),
-}
+class MethodArguments:
+    """What the arguments of a model are chosen from."""
+
+    METHODS: ClassVar[Mapping[str, Method]]
+    RECIPES: ClassVar[Mapping[str, dict]]
+    SIZES: ClassVar[Mapping[str, dict]]
+    READ_BY: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]]
+    """Flags that only some choices read: the choice, and its values that do."""
+
+    def choices(self) -> dict[str, str]:
+        """The choices that `READ_BY` names, as they stand."""
+        raise NotImplementedError
+
+    def refuse_unread(self, given: set[str]) -> None:
+        """Refuse flags that the user gave and that what was chosen does not read."""
+        chosen = self.choices()
+        for name in sorted(given & self.READ_BY.keys()):
+            choice, readers = self.READ_BY[name]
+            if chosen[choice] not in readers:
+                raise UsageError(
+                    f"--{name} is read by the {choice} {' or '.join(readers)} only, and this run has "
+                    f"{chosen[choice]}: leave it out"
+                )
+
+    def make_config(self, kind, tokenizer, **values):
+        """A configuration of the fields that these arguments share with it, of others by name, and of a tokenizer."""
+        shared = {item.name for item in fields(self)} & {item.name for item in fields(kind)}
+        values = {name: getattr(self, name) for name in shared - {"vocab_size"}} | values
+        try:
+            return kind(
+                **values,
+                vocab_size=max(tokenizer.get_vocab().values()) + 1,
+                pad_token_id=tokenizer.pad_token_id,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+            )
+        except StrictDataclassError as error:
+            raise UsageError(f"--{one_sentence(error)}") from error
+
+    def make_tokenizer(self, texts, started_from: str | None):
+        """The tokenizer of what the run goes on from, an existing one by name, or one built from training texts."""
+        if started_from is not None:
+            return load_tokenizer(started_from)
+        if self.tokenizer not in ("word", "bpe"):
+            return load_tokenizer(self.tokenizer)
+        return build_tokenizer(texts, self.tokenizer, self.vocab_size, self.min_count, self.split_punctuation)
 
 
 @dataclass
-class ModelArguments:
+class ModelArguments(MethodArguments):
     """What the model is. The names are those of `BnVaeConfig`."""
+
+    METHODS = METHODS
+    RECIPES = RECIPES
+    SIZES = SIZES
+    READ_BY = {
+        "gamma": ("posterior", ("batch_norm", "du")),
+        "tau": ("posterior", ("tied_scales",)),
+        "variance_dropout": ("posterior", ("du",)),
+        "delta": ("posterior", ("delta",)),
+        "kappa": ("posterior", ("vmf",)),
+        "cnn_dilations": ("decoder", ("cnn",)),
+        "cnn_kernel_size": ("decoder", ("cnn",)),
+    }
 
     method: str = field(default="bn_vae", metadata={"help": "which system to train", "choices": sorted(METHODS)})
     recipe: str = field(default="fast", metadata={"help": "defaults of the training", "choices": sorted(RECIPES)})
@@ -162,34 +223,12 @@ class ModelArguments:
         method = METHODS[self.method]
         if not method.has_latent:
             self._refuse_latent_flags()
-        kind = BnVaeConfig if method.has_latent else LstmLMConfig
-        shared = {item.name for item in fields(self)} & {item.name for item in fields(kind)}
-        values = {name: getattr(self, name) for name in shared - {"vocab_size"}}
-        if method.has_latent:
-            values["posterior"] = self.posterior or method.posterior
-            values["decoder"] = self.decoder or method.decoder
-        try:
-            return kind(
-                **values,
-                vocab_size=max(tokenizer.get_vocab().values()) + 1,
-                pad_token_id=tokenizer.pad_token_id,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-            )
-        except StrictDataclassError as error:
-            raise UsageError(f"--{one_sentence(error)}") from error
+            return self.make_config(LstmLMConfig, tokenizer)
+        return self.make_config(BnVaeConfig, tokenizer, **self.choices())
 
-    def refuse_unread(self, given: set[str]) -> None:
-        """Refuse flags that the user gave and that the chosen posterior or decoder does not read."""
+    def choices(self) -> dict[str, str]:
         method = METHODS[self.method]
-        chosen = {"posterior": self.posterior or method.posterior, "decoder": self.decoder or method.decoder}
-        for name in sorted(given & READ_BY.keys()):
-            choice, readers = READ_BY[name]
-            if chosen[choice] not in readers:
-                raise UsageError(
-                    f"--{name} is read by the {choice} {' or '.join(readers)} only, and this run has "
-                    f"{chosen[choice]}: leave it out"
-                )
+        return {"posterior": self.posterior or method.posterior, "decoder": self.decoder or method.decoder}
 
     def _refuse_latent_flags(self) -> None:
         """A language model has no posterior that these flags could shape."""
@@ -220,10 +259,11 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     if argv and argv[0].endswith((".yaml", ".yml")):
         argv = [*_yaml_flags(Path(argv[0])), *argv[1:]]
     parser = HfArgumentParser(dataclass_types, description=description, allow_abbrev=False)
-    if ModelArguments in dataclass_types:
-        chosen, _ = HfArgumentParser(ModelArguments, allow_abbrev=False, add_help=False).parse_known_args(argv)
-        method = METHODS[chosen.method]
-        defaults = SIZES.get(chosen.size, {}) | RECIPES[chosen.recipe]
+    models = next((kind for kind in dataclass_types if issubclass(kind, MethodArguments)), None)
+    if models is not None:
+        chosen, _ = HfArgumentParser(models, allow_abbrev=False, add_help=False).parse_known_args(argv)
+        method = models.METHODS[chosen.method]
+        defaults = models.SIZES.get(chosen.size, {}) | models.RECIPES[chosen.recipe]
         defaults |= {"kl_schedule": method.kl_schedule, "strategy": method.strategy, **method.settings}
         known = {item.name for kind in dataclass_types for item in fields(kind)}
         parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
@@ -236,7 +276,7 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     if unknown:
         raise UsageError(f"unknown flags: {' '.join(unknown)}; --help lists all")
     for arguments in parsed:
-        if isinstance(arguments, ModelArguments):
+        if isinstance(arguments, MethodArguments):
             given = {flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--")}
             arguments.refuse_unread(given)
     return tuple(parsed)
@@ -317,13 +357,13 @@ def find_checkpoint(output_dir: str, wanted: str | None) -> str | None:
     return wanted
 
 
-def check_same_model(config: BnVaeConfig | LstmLMConfig, checkpoint: str) -> None:
+def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> None:
     """Refuse to resume a checkpoint under flags that would make another model of it."""
     flag = f"--resume_from_checkpoint {checkpoint}"
-    saved = load_config(checkpoint, flag)
+    saved = load_config(checkpoint, flag, SENTENCE_MODELS | DIALOGUE_MODELS)
     if type(saved) is not type(config):
         raise UsageError(f"{flag}: the checkpoint is a {saved.model_type}, and --method makes a {config.model_type}")
-    for name in (item.name for item in fields(ModelArguments) if hasattr(config, item.name)):
+    for name in (item.name for item in fields(arguments) if hasattr(config, item.name)):
         if getattr(saved, name) != getattr(config, name):
             raise UsageError(
                 f"{flag}: the checkpoint has {name} {getattr(saved, name)} and the flags say {getattr(config, name)}; "
@@ -331,7 +371,7 @@ def check_same_model(config: BnVaeConfig | LstmLMConfig, checkpoint: str) -> Non
             )
 
 
-def load_config(name: str, flag: str) -> BnVaeConfig | LstmLMConfig:
+def load_config(name: str, flag: str, models: Mapping = SENTENCE_MODELS):
     """The configuration of one of our models; `flag` is what the user named it by."""
     try:
         config = AutoConfig.from_pretrained(name)
@@ -339,15 +379,16 @@ def load_config(name: str, flag: str) -> BnVaeConfig | LstmLMConfig:
         raise UsageError(f"{flag}: its config.json is not valid: {one_sentence(error)}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{flag}: no model there ({first_line(error)})") from error
-    if not isinstance(config, (BnVaeConfig, LstmLMConfig)):
-        raise UsageError(f"{flag} is a {config.model_type} model, not a text VAE (bnvae) or its baseline (lstm_lm)")
+    if type(config) not in models:
+        wanted = " or ".join(kind.model_type for kind in models)
+        raise UsageError(f"{flag} is a {config.model_type} model, and {wanted} is what belongs here")
     return config
 
 
-def load_model(name: str, flag: str = "--model_name_or_path") -> BnVaeForConditionalGeneration | LstmLMForCausalLM:
-    """A whole text VAE, or the language model beside it, from a folder or the Hub, in evaluation mode."""
+def load_model(name: str, flag: str = "--model_name_or_path", models: Mapping = SENTENCE_MODELS):
+    """A whole text VAE (or another of `models`) from a folder or the Hub, in evaluation mode."""
     flag = f"{flag} {name}"
-    kind = BnVaeForConditionalGeneration if isinstance(load_config(name, flag), BnVaeConfig) else LstmLMForCausalLM
+    kind = models[type(load_config(name, flag, models))]
     try:
         model, loaded = kind.from_pretrained(name, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -395,6 +436,45 @@ def judge_nll(model, dataset, make_batches, judge: JudgeArguments, seed: int, pr
     judged = nll(model, make_batches(dataset), judge.nll_samples, seed=seed, progress=progress)
     samples = judge.nll_samples if model.config.latent_size else 1
     return judged | {"nll_sentences": len(dataset), "nll_samples": samples}
+
+
+def check_training(trainer_args, config, name: str, examples: int, has_validation: bool) -> None:
+    """Refuse what would fail, or mean nothing, once training has begun."""
+    if config.normalises_batches:
+        if trainer_args.train_batch_size * trainer_args.world_size < 2:
+            raise UsageError(
+                f"--per_device_train_batch_size {trainer_args.per_device_train_batch_size} leaves nothing to normalise "
+                f"over: use at least 2 with the posterior {config.posterior}"
+            )
+        if examples < 2:
+            raise CorpusError(f"{name} has one training example: the posterior {config.posterior} needs at least 2")
+    if not has_validation and trainer_args.eval_strategy != "no":
+        raise CorpusError(
+            f"{name} has no validation split: pass --validation_file, or --eval_strategy no together with "
+            "--load_best_model_at_end false"
+        )
+
+
+def training_results(trainer, trained, tokens: int) -> dict:
+    """Speed and size of a training, with the seconds that evaluations and statistics took of it."""
+    metrics = trained.metrics
+    training_seconds = trainer.stopwatch.seconds
+    return {
+        "train_loss": metrics["train_loss"],
+        "train_runtime": metrics["train_runtime"],
+        "train_seconds_without_evaluation": training_seconds,
+        "train_evaluation_seconds": trainer.seconds["evaluation"],
+        "train_statistics_seconds": trainer.seconds["statistics"],
+        "train_last_statistics_seconds": trainer.seconds["last_statistics"],
+        "train_tokens_per_second": metrics["epoch"] * tokens / training_seconds,
+        "train_steps": trained.global_step,
+        "train_epochs": metrics["epoch"],
+        "train_sentences": len(trainer.train_dataset),
+        "train_tokens": tokens,
+        "world_size": trainer.args.world_size,
+        "seed": trainer.args.seed,
+        "vocab_size": trainer.model.config.vocab_size,
+    }
 
 
 def print_results(results: dict) -> None:

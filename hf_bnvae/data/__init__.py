@@ -2,6 +2,8 @@
 
 from .batches import LengthBucketSampler, VaeCollator, encode_corpus
 from .corpora import Corpus, CorpusError, CorpusReport, load_corpus
+from .dialogue_batches import DialogueCollator, DialogueResponses, DialogueSampler, encode_dialogues
+from .dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn, load_dialogues
 from .pydocs import pydocs_sentences, pydocs_splits
 from .tokenizers import build_tokenizer, load_tokenizer
 
@@ -9,11 +11,20 @@ __all__ = [
     "Corpus",
     "CorpusError",
     "CorpusReport",
+    "Dialogue",
+    "DialogueCollator",
+    "DialogueCorpus",
+    "DialogueReport",
+    "DialogueResponses",
+    "DialogueSampler",
     "LengthBucketSampler",
+    "Turn",
     "VaeCollator",
     "build_tokenizer",
     "encode_corpus",
+    "encode_dialogues",
     "load_corpus",
+    "load_dialogues",
     "load_tokenizer",
     "pydocs_sentences",
     "pydocs_splits",

@@ -51,22 +51,34 @@ class VaeCollator:
     pad_token_id: int
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        lengths = torch.tensor([len(row["input_ids"]) for row in rows])
-        longest = int(lengths.max())
-        input_ids = torch.tensor(
-            [row["input_ids"] + [self.pad_token_id] * (longest - len(row["input_ids"])) for row in rows]
-        )
-        attention_mask = (torch.arange(longest) < lengths.unsqueeze(1)).long()
+        input_ids, attention_mask = padded([row["input_ids"] for row in rows], self.pad_token_id)
         labels = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, IGNORED)
         return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def padded(rows: list[list[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of numbers filled up on the right, `(rows, longest)`, and a mask that is 1 where there is a number."""
+    lengths = torch.tensor([len(row) for row in rows])
+    longest = int(lengths.max())
+    filled = torch.tensor([row + [padding] * (longest - len(row)) for row in rows], dtype=torch.long)
+    return filled, (torch.arange(longest) < lengths.unsqueeze(1)).long()
+
+
+def cut_into_batches(indices: list[int], size: int, least: int) -> list[list[int]]:
+    """Batches of `size`, of which the last takes in a remainder of fewer than `least`."""
+    batches = [indices[start : start + size] for start in range(0, len(indices), size)]
+    if len(batches) > 1 and len(batches[-1]) < min(size, least):
+        few = batches.pop()
+        batches[-1] += few
+    return batches
 
 
 class LengthBucketSampler(Sampler[list[int]]):
     """Batches of sentences of equal or near-equal length, in a new order every epoch; each sentence comes once.
 
     A remainder of one sentence (or of fewer than there are processes) joins a neighbouring batch, because one sentence
-    has no batch statistics. The order of
-    an epoch depends on `seed` and the epoch alone, so that a resumed run sees the batches that it would have seen.
+    has no batch statistics. The order of an epoch depends on `seed` and the epoch alone, so that a resumed run sees the
+    batches that it would have seen.
 
     Args:
         lengths: the length of each sentence.
@@ -157,9 +169,4 @@ class LengthBucketSampler(Sampler[list[int]]):
         return batches
 
     def _cut(self, indices: list[int]) -> list[list[int]]:
-        size = self._whole_batch_size
-        batches = [indices[start : start + size] for start in range(0, len(indices), size)]
-        if len(batches) > 1 and len(batches[-1]) < self._least:
-            few = batches.pop()
-            batches[-1] += few
-        return batches
+        return cut_into_batches(indices, self._whole_batch_size, self._least)

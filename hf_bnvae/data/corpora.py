@@ -87,7 +87,7 @@ def load_corpus(
     loaded: dict[str, Dataset] = {}
     if dataset_name is not None:
         loaded.update(_load_named(dataset_name))
-    loaded.update({split: _load_file(path) for split, path in paths.items()})
+    loaded.update({split: read_table(path) for split, path in paths.items()})
     if not loaded:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
 
@@ -116,36 +116,49 @@ def _load_named(name: str) -> dict[str, Dataset]:
         return {split: Dataset.from_dict({"text": sentences}) for split, sentences in pydocs_splits().items()}
     folder = Path(name)
     if folder.is_dir():
-        found = {split: _find_split(folder, stems) for split, stems in SPLIT_NAMES.items()}
-        if found["train"] is None and found["test"] is None:
-            raise CorpusError(
-                f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
-                f"{', '.join(BUILDERS)}"
-            )
-        return {split: _load_file(path) for split, path in found.items() if path is not None}
+        return {split: read_table(path) for split, path in find_splits(folder).items()}
+    return hub_splits(name, BUILT_IN)
+
+
+def hub_splits(name: str, built_in: tuple[str, ...]) -> dict[str, Dataset]:
+    """The splits of a dataset on the Hub, under our names; `built_in` is what the name could have been as well."""
     try:
-        hub_splits = load_dataset(name)
+        theirs = load_dataset(name)
     except DatasetNotFoundError as error:
         raise CorpusError(
-            f"--dataset_name {name!r} is no built-in corpus ({', '.join(BUILT_IN)}), no local folder, and no dataset "
+            f"--dataset_name {name!r} is no built-in corpus ({', '.join(built_in)}), no local folder, and no dataset "
             "that the Hub knows or lets you read"
         ) from error
     except Exception as error:  # many kinds, of several libraries
         raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {first_line(error)}") from error
-    present = {
-        split: next((stem for stem in stems if stem in hub_splits), None) for split, stems in SPLIT_NAMES.items()
-    }
+    present = {split: next((stem for stem in stems if stem in theirs), None) for split, stems in SPLIT_NAMES.items()}
     if present["train"] is None and present["test"] is None:
-        raise CorpusError(f"the Hub dataset {name!r} has neither train nor test, only {', '.join(hub_splits)}")
-    return {split: hub_splits[stem] for split, stem in present.items() if stem is not None}
+        raise CorpusError(f"the Hub dataset {name!r} has neither train nor test, only {', '.join(theirs)}")
+    return {split: theirs[stem] for split, stem in present.items() if stem is not None}
 
 
-def _find_split(folder: Path, stems: tuple[str, ...]) -> Path | None:
-    candidates = [folder / f"{stem}{suffix}" for stem in stems for suffix in BUILDERS]
-    return next((path for path in candidates if path.is_file()), None)
+def find_splits(folder: Path) -> dict[str, Path]:
+    """The file of each split that a local folder holds."""
+    found = {}
+    for split, stems in SPLIT_NAMES.items():
+        candidates = [folder / f"{stem}{suffix}" for stem in stems for suffix in BUILDERS]
+        path = next((path for path in candidates if path.is_file()), None)
+        if path is not None:
+            found[split] = path
+    if "train" not in found and "test" not in found:
+        raise CorpusError(
+            f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
+            f"{', '.join(BUILDERS)}"
+        )
+    return found
 
 
-def _load_file(path: Path) -> Dataset:
+def read_table(path: Path) -> Dataset:
+    """A file as it is, with the columns that it has.
+
+    Raises:
+        CorpusError: when it cannot be read.
+    """
     builder = BUILDERS.get(path.suffix.lower())
     if builder is None:
         raise CorpusError(f"{path} has the unknown ending {path.suffix!r}: use one of {', '.join(BUILDERS)}")

@@ -1,6 +1,23 @@
 """From a model and batches to numbers. All losses are in nats per sentence."""
 
-from .inference import Inference, agg_kl, au, elbo, elbo_metrics, infer, kl, mi, rec
+from .inference import Inference, agg_kl, au, dialogue_metrics, elbo, elbo_metrics, infer, kl, mi, rec
 from .likelihood import nll
+from .responses import WordVectors, judge_responses
+from .sampling import sample_responses
 
-__all__ = ["Inference", "agg_kl", "au", "elbo", "elbo_metrics", "infer", "kl", "mi", "nll", "rec"]
+__all__ = [
+    "Inference",
+    "WordVectors",
+    "agg_kl",
+    "au",
+    "dialogue_metrics",
+    "elbo",
+    "elbo_metrics",
+    "infer",
+    "judge_responses",
+    "kl",
+    "mi",
+    "nll",
+    "rec",
+    "sample_responses",
+]

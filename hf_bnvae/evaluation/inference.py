@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.distributions import LatentDistribution
-from ..models.noise import keyed_noise, sentence_keys
+from ..models.distributions import ConditionalGaussian, LatentDistribution
+from ..models.noise import keyed_noise
+from ..models.objectives import IGNORED
 
 ACTIVE_UNIT_THRESHOLD = 0.01
 PAIRS_AT_ONCE = 1 << 24
@@ -23,6 +24,8 @@ class Inference:
         kl: KL(q(z|x) ‖ p(z)), `(sentences,)`.
         log_posterior: log q(z|x) at `latents`, `(sentences,)`.
         reconstruction: −log p(x|z) at `latents`, `(sentences,)`.
+        tokens: words predicted, the end symbol counted, `(sentences,)`.
+        side_losses: other losses of the model by name, `(sentences,)` each.
     """
 
     posterior: LatentDistribution
@@ -30,11 +33,13 @@ class Inference:
     kl: torch.Tensor
     log_posterior: torch.Tensor
     reconstruction: torch.Tensor
+    tokens: torch.Tensor
+    side_losses: dict[str, torch.Tensor]
 
 
 @torch.no_grad()
 def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -> Inference:
-    """Run encoder and decoder once over `batches` of `input_ids`, `attention_mask` and `labels`, in evaluation mode.
+    """Run encoder and decoder once over `batches` of a collator, in evaluation mode.
 
     The noise of each sample is keyed by its sentence, so that the result does not depend on the order or size of the
     batches.
@@ -43,19 +48,27 @@ def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -
     model.eval()
     posteriors: list[LatentDistribution] = []
     columns: list[tuple[torch.Tensor, ...]] = []
+    side: dict[str, list[torch.Tensor]] = {}
     for batch in batches:
-        batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask", "labels")}
-        posterior = model.infer(batch["input_ids"], batch["attention_mask"])
-        keys = sentence_keys(batch["input_ids"], batch["attention_mask"])
-        latents = posterior.rsample(noise=keyed_noise(keys, range(1), posterior.mean.size(1), seed))
-        losses = model.sentence_losses(batch["labels"], latents.squeeze(1))
-        row = (latents.squeeze(1), posterior.kl().sum(-1), posterior.log_prob(latents).squeeze(1), losses)
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        posterior = model.infer(**batch)
+        noise = keyed_noise(model.noise_keys(**batch), range(1), posterior.mean.size(1), seed)
+        latents = posterior.rsample(noise=noise)
+        conditions = posterior.conditions(latents).squeeze(1)
+        losses = model.sentence_losses(batch["labels"], conditions)
+        tokens = (batch["labels"] != IGNORED).sum(1)
+        row = (latents.squeeze(1), posterior.kl().sum(-1), posterior.log_prob(latents).squeeze(1), losses, tokens)
         posteriors.append(posterior.map(torch.Tensor.cpu))
         columns.append(tuple(column.cpu() for column in row))
+        for name, values in model.side_losses(batch["labels"], conditions).items():
+            side.setdefault(name, []).append(values.cpu())
     model.train(was_training)
     if not posteriors:
         raise ValueError("no batches to evaluate")
-    return Inference(posteriors[0].together(posteriors[1:]), *map(torch.cat, zip(*columns, strict=True)))
+    together = posteriors[0].together(posteriors[1:])
+    latents, divergence, log_posterior, losses, tokens = map(torch.cat, zip(*columns, strict=True))
+    side_losses = {name: torch.cat(values) for name, values in side.items()}
+    return Inference(together, latents, divergence, log_posterior, losses, tokens, side_losses)
 
 
 def rec(inference: Inference) -> float:
@@ -117,3 +130,29 @@ def elbo_metrics(inference: Inference) -> dict[str, float]:
         "au": au(inference),
         "agg_kl": kl(inference) - information,
     }
+
+
+def dialogue_metrics(inference: Inference) -> dict[str, float]:
+    """`elbo`, `rec`, `kl`, `kl_prior`, `rec_ppl` and, in a model with that loss, `bow_loss`, of a split of dialogues.
+
+    KL is KL(q(z|x,y) ‖ p(z|x)) and kl_prior KL(p(z|x) ‖ N(0, I)), both in nats a response; rec_ppl is exp(total rec /
+    total tokens), the convention of Zhao et al. (2017).
+    """
+    posterior = inference.posterior
+    if not isinstance(posterior, ConditionalGaussian):
+        raise TypeError(f"dialogue metrics need the posterior of a CVAE, not a {type(posterior).__name__}")
+    metrics = {
+        "elbo": elbo(inference),
+        "rec": rec(inference),
+        "kl": kl(inference),
+        "kl_prior": float(posterior.prior.kl().sum(-1).double().mean()),
+        "rec_ppl": reconstruction_perplexity(
+            float(inference.reconstruction.double().sum()), int(inference.tokens.sum())
+        ),
+    }
+    return metrics | {name: float(losses.double().mean()) for name, losses in inference.side_losses.items()}
+
+
+def reconstruction_perplexity(reconstruction: float, tokens: int) -> float:
+    """exp(total rec / total tokens), the end symbol counted."""
+    return math.exp(min(reconstruction / tokens, 700.0))

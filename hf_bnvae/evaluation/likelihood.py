@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from tqdm.auto import tqdm
 
-from ..models.noise import keyed_noise, sentence_keys
+from ..models.noise import keyed_noise
 from ..models.objectives import IGNORED
 
 DEFAULT_NUM_SAMPLES = 500
@@ -33,7 +33,7 @@ def nll(
 
     Args:
         model: a text VAE with its decoder.
-        batches: `input_ids`, `attention_mask` and `labels`; sentences of like length together save time.
+        batches: of a collator; sentences of like length together save time.
         num_samples: K.
         seed: of the noise, which is keyed by sentence.
         memory_bytes: what activations may take, weights and input not counted; by default an eighth of the memory
@@ -51,8 +51,8 @@ def nll(
     model.eval()
     total, tokens, sentences = 0.0, 0, 0
     for batch in tqdm(batches, desc=f"NLL, {num_samples} samples", disable=not progress):
-        batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask", "labels")}
-        losses = sentence_nll(model, num_samples=num_samples, seed=seed, memory_bytes=memory_bytes, **batch)
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        losses = sentence_nll(model, batch, num_samples=num_samples, seed=seed, memory_bytes=memory_bytes)
         total += float(losses.double().sum())
         tokens += int((batch["labels"] != IGNORED).sum())
         sentences += len(losses)
@@ -63,17 +63,12 @@ def nll(
 
 
 def sentence_nll(
-    model,
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-    labels: torch.Tensor,
-    num_samples: int,
-    seed: int,
-    memory_bytes: int,
+    model, batch: Mapping[str, torch.Tensor], num_samples: int, seed: int, memory_bytes: int
 ) -> torch.Tensor:
     """The bound of each sentence of one batch, `(batch,)` nats."""
-    posterior = model.infer(input_ids, attention_mask)
-    keys = sentence_keys(input_ids, attention_mask)
+    posterior = model.infer(**batch)
+    keys = model.noise_keys(**batch)
+    labels = batch["labels"]
     rows = _rows_within(memory_bytes, model, labels.size(1))
     bounds = []
     for part in torch.arange(len(labels), device=labels.device).split(max(1, rows // num_samples)):
@@ -83,17 +78,17 @@ def sentence_nll(
         for start in range(0, num_samples, samples_at_once):
             samples = range(start, min(num_samples, start + samples_at_once))
             latents = chosen.rsample(noise=keyed_noise(keys[part], samples, chosen.mean.size(1), seed))
-            losses = sampled_losses(model, labels[part], latents)
-            log_weights.append(model.log_prior(latents) - chosen.log_prob(latents) - losses)
+            losses = sampled_losses(model, labels[part], chosen.conditions(latents))
+            log_weights.append(chosen.log_prior(latents) - chosen.log_prob(latents) - losses)
         bounds.append(math.log(num_samples) - torch.cat(log_weights, 1).logsumexp(1))
     return torch.cat(bounds)
 
 
-def sampled_losses(model, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    """−log p(x|z) of `(batch, length)` labels at `(batch, samples, latent_size)` latents: `(batch, samples)` nats."""
-    batch, samples, _ = latents.shape
+def sampled_losses(model, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
+    """−log p(x|z) of `(batch, length)` labels at `(batch, samples, any)` conditions: `(batch, samples)` nats."""
+    batch, samples, _ = conditions.shape
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)
-    outputs, _ = model.decoder(decoder_input_ids.repeat_interleave(samples, 0), latents.flatten(0, 1))
+    outputs, _ = model.decoder_states(decoder_input_ids.repeat_interleave(samples, 0), conditions.flatten(0, 1))
     outputs = outputs.unflatten(0, (batch, samples))
     losses = outputs.new_zeros(batch, samples, dtype=torch.float32)
     words = labels != IGNORED

@@ -1,8 +1,19 @@
 """What travels with a checkpoint: configurations, models, posteriors, decoders, objectives."""
 
+from .configuration_bncvae import BnCvaeConfig
 from .configuration_bnvae import BnVaeConfig
 from .configuration_lstm_lm import LstmLMConfig
+from .modeling_bncvae import BnCvaeForConditionalGeneration, BnCvaeModel
 from .modeling_bnvae import BnVaeForConditionalGeneration, BnVaeModel
 from .modeling_lstm_lm import LstmLMForCausalLM
 
-__all__ = ["BnVaeConfig", "BnVaeForConditionalGeneration", "BnVaeModel", "LstmLMConfig", "LstmLMForCausalLM"]
+__all__ = [
+    "BnCvaeConfig",
+    "BnCvaeForConditionalGeneration",
+    "BnCvaeModel",
+    "BnVaeConfig",
+    "BnVaeForConditionalGeneration",
+    "BnVaeModel",
+    "LstmLMConfig",
+    "LstmLMForCausalLM",
+]

@@ -6,6 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 POSTERIOR_NAMES = ("gaussian", "batch_norm", "tied_scales", "du", "delta", "vmf")
+NORMALISED_POSTERIORS = ("batch_norm", "tied_scales", "du")
 DECODER_NAMES = ("lstm", "skip_lstm", "cnn")
 FREE_BITS_MODES = ("dim", "sum")
 DEFAULT_CNN_DILATIONS = (1, 2, 4)
@@ -18,6 +19,22 @@ def check_range(config, least: float, below: float | None, *names: str) -> None:
         if value < least or (below is not None and not value < below):
             wanted = f"be at least {least}" if below is None else f"lie in [{least}, {below})"
             raise ValueError(f"{name} must {wanted}, got {value}")
+
+
+def check_finite(config, *names: str, positive: bool) -> None:
+    """Refuse a field that is not a finite number of at least 0, or above it."""
+    for name in names:
+        value = getattr(config, name)
+        if not (math.isfinite(value) and (value > 0 if positive else value >= 0)):
+            raise ValueError(f"{name} must be a finite number {'above' if positive else 'of at least'} 0, got {value}")
+
+
+def check_names(config, **choices: tuple[str, ...]) -> None:
+    """Refuse a field that is none of its choices."""
+    for name, names in choices.items():
+        value = getattr(config, name)
+        if value not in names:
+            raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}")
 
 
 @strict
@@ -111,21 +128,11 @@ class BnVaeConfig(PreTrainedConfig):
             raise ValueError(f"cnn_dilations must be numbers of at least 1, got {self.cnn_dilations}")
 
     def validate_choices(self):
-        choices = {"posterior": POSTERIOR_NAMES, "decoder": DECODER_NAMES, "free_bits_mode": FREE_BITS_MODES}
-        for name, names in choices.items():
-            value = getattr(self, name)
-            if value not in names:
-                raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}")
+        check_names(self, posterior=POSTERIOR_NAMES, decoder=DECODER_NAMES, free_bits_mode=FREE_BITS_MODES)
 
     def validate_numbers(self):
-        for name in ("gamma", "delta", "kappa", "refinement_step_size", "refinement_clip"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a finite number above 0, got {value}")
-        for name in ("kl_weight", "free_bits"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+        check_finite(self, "gamma", "delta", "kappa", "refinement_step_size", "refinement_clip", positive=True)
+        check_finite(self, "kl_weight", "free_bits", positive=False)
         check_range(self, 0, 1, "embedding_dropout", "output_dropout", "variance_dropout", "refinement_momentum")
         if not 0 < self.tau < 1:
             raise ValueError(f"tau must lie in (0, 1), got {self.tau}")
@@ -146,6 +153,11 @@ class BnVaeConfig(PreTrainedConfig):
         return self
 
     @property
+    def encoding_size(self) -> int:
+        """Width of what the posterior reads."""
+        return self.hidden_size
+
+    @property
     def kl_lower_bound(self) -> float | None:
         """The least KL in nats per sentence, averaged over the data that normalisation statistics come from.
 
@@ -161,7 +173,7 @@ class BnVaeConfig(PreTrainedConfig):
     @property
     def normalises_batches(self) -> bool:
         """Whether the posterior reads statistics of the training batch, which then needs two sentences or more."""
-        return self.posterior in ("batch_norm", "tied_scales", "du")
+        return self.posterior in NORMALISED_POSTERIORS
 
 
 __all__ = ["BnVaeConfig"]

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 
 class LstmState:
@@ -40,15 +41,10 @@ class LockedDropout(nn.Dropout):
 
 
 class Decoder(nn.Module):
-    """What all decoders share: word vectors, and the way from hidden states to logits.
-
-    `forward` reads `(batch, length)` tokens given `(batch, latent_size)` latents and the state to go on from, and
-    returns hidden states `(batch, length, hidden_size)` with the new state.
-    """
+    """What all decoders share: dropout, and the way from hidden states to logits."""
 
     def __init__(self, config):
         super().__init__()
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         dropout = LockedDropout if config.locked_dropout else nn.Dropout
         self.embedding_dropout = dropout(config.embedding_dropout)
         self.output_dropout = dropout(config.output_dropout)
@@ -58,14 +54,6 @@ class Decoder(nn.Module):
             self.bottleneck = nn.Linear(config.hidden_size, config.embedding_size, bias=False)
             output_size = config.embedding_size
         self.output = nn.Linear(output_size, config.vocab_size, bias=False)
-
-    def read(self, input_ids: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Word vectors with z beside each: `(batch, length, embedding_size + latent_size)`."""
-        embedded = self.embedding_dropout(self.embedding(input_ids))
-        if latents.size(1) == 0:
-            return embedded
-        repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, input_ids.size(1), -1)
-        return torch.cat([embedded, repeated], -1)
 
     def features(self, outputs: torch.Tensor) -> torch.Tensor:
         """What the output layer reads, from hidden states `(..., hidden_size)`."""
@@ -81,7 +69,27 @@ class Decoder(nn.Module):
         return self.output(features)
 
 
-class LstmDecoder(Decoder):
+class LatentDecoder(Decoder):
+    """A decoder with word vectors of its own, which reads z beside each.
+
+    `forward` reads `(batch, length)` tokens given `(batch, latent_size)` latents and the state to go on from, and
+    returns hidden states `(batch, length, hidden_size)` with the new state.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+
+    def read(self, input_ids: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """Word vectors with z beside each: `(batch, length, embedding_size + latent_size)`."""
+        embedded = self.embedding_dropout(self.embedding(input_ids))
+        if latents.size(1) == 0:
+            return embedded
+        repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, input_ids.size(1), -1)
+        return torch.cat([embedded, repeated], -1)
+
+
+class LstmDecoder(LatentDecoder):
     """A single-layer LSTM that reads z at every step and starts from it: c₀ = W z, h₀ = tanh(c₀).
 
     With a `latent_size` of 0 it is a language model, which starts from zeros.
@@ -168,7 +176,7 @@ class CausalBlock(nn.Module):
         return inputs + self.up(hidden)
 
 
-class CnnDecoder(Decoder):
+class CnnDecoder(LatentDecoder):
     """Dilated causal convolutions (Yang et al. 2017) over word vectors with z beside each.
 
     A position sees the `receptive_field` last tokens, 1 + (kernel size − 1) · Σ dilations, and of all that came before
@@ -200,4 +208,54 @@ class CnnDecoder(Decoder):
         return outputs, CnnState(kept, state.length + input_ids.size(1))
 
 
-DECODERS: dict[str, type[Decoder]] = {"lstm": LstmDecoder, "skip_lstm": SkipLstmDecoder, "cnn": CnnDecoder}
+class GruState:
+    """The recurrent state of the dialogue decoder, for `generate()`.
+
+    Args:
+        hidden: `(1, batch, hidden_size)`.
+        length: number of tokens read so far.
+    """
+
+    is_compileable = False
+
+    def __init__(self, hidden: torch.Tensor, length: int = 0):
+        self.hidden = hidden
+        self.length = length
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.length
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let each beam go on from the state of the beam that it was chosen from."""
+        self.hidden = self.hidden.index_select(1, beam_idx.to(self.hidden.device))
+
+
+class GruDecoder(Decoder):
+    """A single-layer GRU over word vectors that the encoder shares, started from a linear map of [context; z]."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.initial = nn.Linear(config.condition_size, config.hidden_size)
+        self.gru = nn.GRU(config.embedding_size, config.hidden_size, batch_first=True)
+
+    def initial_state(self, conditions: torch.Tensor) -> GruState:
+        """The state before the first token, from `(batch, condition_size)`."""
+        return GruState(self.initial(conditions.to(self.initial.weight.dtype)).unsqueeze(0))
+
+    def forward(
+        self, embedded: torch.Tensor, conditions: torch.Tensor, state: GruState | None = None
+    ) -> tuple[torch.Tensor, GruState]:
+        """`(batch, length, embedding_size)` word vectors to `(batch, length, hidden_size)`."""
+        if state is None:
+            state = self.initial_state(conditions)
+        outputs, hidden = self.gru(self.embedding_dropout(embedded), state.hidden)
+        return self.output_dropout(outputs), GruState(hidden, state.length + embedded.size(1))
+
+    def packed(self, embedded: PackedSequence, conditions: torch.Tensor) -> torch.Tensor:
+        """The same without padding: packed word vectors to `(tokens, hidden_size)` in their order."""
+        read = PackedSequence(self.embedding_dropout(embedded.data), *embedded[1:])
+        outputs, _ = self.gru(read, self.initial_state(conditions).hidden)
+        return self.output_dropout(outputs.data)
+
+
+DECODERS: dict[str, type[LatentDecoder]] = {"lstm": LstmDecoder, "skip_lstm": SkipLstmDecoder, "cnn": CnnDecoder}

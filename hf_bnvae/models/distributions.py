@@ -38,6 +38,14 @@ class LatentDistribution:
         """log q(z|x) in nats of `latents` `(batch, num_samples, latent_size)`: `(batch, num_samples)`."""
         raise NotImplementedError
 
+    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats, p the prior of `kl`; the last dimension is summed out."""
+        raise NotImplementedError
+
+    def conditions(self, latents: torch.Tensor) -> torch.Tensor:
+        """What the decoder is given with `latents` `(batch, num_samples, latent_size)`: nothing else, but in a CVAE."""
+        return latents
+
     def pairwise_log_prob(self, latents: torch.Tensor) -> torch.Tensor:
         """log q(z_i|x_j) in nats of `(rows, latent_size)` latents under every row: `(rows, batch)`, float64."""
         raise NotImplementedError
@@ -98,6 +106,39 @@ class DiagonalGaussian(LatentDistribution):
         constants = -0.5 * (mean**2 * precision + logvar + LOG_TWO_PI).sum(1)
         return torch.cat([latents**2, latents], 1) @ weights + constants
 
+    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
+        return -0.5 * (latents**2 + LOG_TWO_PI).sum(-1)
+
+
+@dataclass
+class ConditionalGaussian(DiagonalGaussian):
+    """The posterior q(z|x,y) of a CVAE, with the prior p(z|x) of the same row; all four are `(batch, latent_size)`.
+
+    Args:
+        context: what the decoder knows of x, `(batch, context_width)`.
+    """
+
+    prior_mean: torch.Tensor
+    prior_logvar: torch.Tensor
+    context: torch.Tensor
+
+    @property
+    def prior(self) -> DiagonalGaussian:
+        """p(z|x), whose own `kl` is KL(p(z|x) ‖ N(0, I))."""
+        return DiagonalGaussian(self.prior_mean, self.prior_logvar)
+
+    def kl(self) -> torch.Tensor:
+        """KL(q(z|x,y) ‖ p(z|x)) of each dimension in nats, `(batch, latent_size)`."""
+        difference = self.logvar - self.prior_logvar
+        distance = (self.mean - self.prior_mean) ** 2 * (-self.prior_logvar).exp()
+        return 0.5 * (difference.exp() + distance - difference - 1)
+
+    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.prior.log_prob(latents)
+
+    def conditions(self, latents: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.context.unsqueeze(1).expand(-1, latents.size(1), -1), latents], -1)
+
 
 @dataclass
 class VonMisesFisher(LatentDistribution):
@@ -151,6 +192,9 @@ class VonMisesFisher(LatentDistribution):
         """log q(z_i|x_j) in nats of `(rows, latent_size)` latents under every row: `(rows, batch)`, float64."""
         cosines = latents.double() @ self.mean.double().T
         return self.kappa * cosines + log_normaliser(self.kappa, self.mean.size(1))
+
+    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents.new_full(latents.shape[:-1], log_uniform_on_sphere(latents.size(-1)))
 
 
 def log_uniform_on_sphere(n: int) -> float:

@@ -88,7 +88,7 @@ def initialise(module: nn.Module, config) -> None:
     if isinstance(module, nn.Embedding):
         scale = config.embedding_initializer_range
         init.uniform_(module.weight, -scale, scale)
-    elif isinstance(module, (nn.Linear, nn.LSTM)):
+    elif isinstance(module, (nn.Linear, nn.RNNBase)):
         for parameter in module.parameters(recurse=False):
             init.uniform_(parameter, -scale, scale)
     elif isinstance(module, nn.Conv1d) and module.bias is not None:
@@ -132,12 +132,26 @@ class DecodingMixin:
         shifted = torch.cat([start, labels[:, :-1]], 1)
         return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
 
-    def sentence_losses(self, labels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    def decoder_states(self, decoder_input_ids: torch.Tensor, conditions: torch.Tensor, state=None) -> tuple:
+        """The decoder's hidden states `(batch, length, hidden_size)` over tokens, and the state to go on from."""
+        return self.decoder(decoder_input_ids, conditions, state)
+
+    def noise_keys(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
+        """What the noise of an evaluation is keyed by, `(batch,)`: see `noise.sentence_keys`."""
+        if attention_mask is None:
+            attention_mask = input_ids != self.config.pad_token_id
+        return sentence_keys(input_ids, attention_mask)
+
+    def side_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Losses of each sentence beside its own, `(batch,)`; none in most models."""
+        return {}
+
+    def sentence_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
         """−log p(x|z) of `(batch, length)` labels at `(batch, latent_size)` latents: `(batch,)` nats.
 
         No logits of padding are computed.
         """
-        outputs, _ = self.decoder(self.prepare_decoder_input_ids_from_labels(labels), latents)
+        outputs, _ = self.decoder_states(self.prepare_decoder_input_ids_from_labels(labels), conditions)
         words = labels != IGNORED
         losses = torch.zeros(labels.shape, device=labels.device)
         losses = losses.masked_scatter(words, token_nll(self.decoder.logits(outputs[words]), labels[words]))
@@ -347,6 +361,7 @@ class BnVaeForConditionalGeneration(DecodingMixin, BnVaePreTrainedModel, Generat
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         kl_weight: float | torch.Tensor = 1.0,
+        **kwargs,
     ) -> LatentDistribution:
         """The posterior q(z|x) of `(batch, length)` token ids, padded on the right.
 
@@ -392,10 +407,6 @@ class BnVaeForConditionalGeneration(DecodingMixin, BnVaePreTrainedModel, Generat
         start = torch.cat([posterior.mean, posterior.logvar], 1)
         refined = refine(start, losses, list(self.decoder.parameters()), steps)
         return DiagonalGaussian(*refined.chunk(2, 1))
-
-    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
-        """log p(z) in nats; the last dimension is summed out."""
-        return self.model.posterior.log_prior(latents)
 
     @torch.no_grad()
     def encode(

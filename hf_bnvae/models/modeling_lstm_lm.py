@@ -84,10 +84,6 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         nothing = self._no_latents(input_ids)
         return DiagonalGaussian(nothing, nothing)
 
-    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
-        """0 for every latent: there is nothing to know."""
-        return latents.sum(-1)
-
     def sample(self, num_samples: int = 1, **generation_options) -> torch.Tensor:
         """Token ids `(num_samples, length)` generated from the start symbol, by sampling unless told otherwise."""
         start = torch.full((num_samples, 1), self.config.bos_token_id, device=self.device)

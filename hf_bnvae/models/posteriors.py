@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .distributions import LOG_TWO_PI, DiagonalGaussian, LatentDistribution, VonMisesFisher, log_uniform_on_sphere
+from .distributions import DiagonalGaussian, LatentDistribution, VonMisesFisher
 from .normalisation import BatchStandardisation, FixedScaleBatchNorm
 
 SMALLEST_SQUARED_MEAN = 1e-6
@@ -19,7 +19,7 @@ class Posterior(nn.Module):
     """What all of them share: linear heads without bias, read in full precision, and a prior to draw from."""
 
     HEADS: tuple[str, ...] = ()
-    """The linear heads, each from the encoder's last state to `latent_size` numbers."""
+    """The linear heads, each from the encoder's state to `latent_size` numbers."""
 
     normalisation: BatchStandardisation | None = None
     """The module that holds statistics of the training set, where there is one."""
@@ -28,10 +28,10 @@ class Posterior(nn.Module):
         super().__init__()
         self.latent_size = config.latent_size
         for name in self.HEADS:
-            setattr(self, name, nn.Linear(config.hidden_size, config.latent_size, bias=False))
+            setattr(self, name, nn.Linear(config.encoding_size, config.latent_size, bias=False))
 
     def forward(self, hidden: torch.Tensor) -> LatentDistribution:
-        """From `(batch, hidden_size)` to the posterior; fp32 even under autocast."""
+        """From `(batch, encoding_size)` to the posterior; fp32 even under autocast."""
         with torch.autocast(hidden.device.type, enabled=False):
             return self._distribution(*self._raw(hidden))
 
@@ -43,7 +43,7 @@ class Posterior(nn.Module):
         raise NotImplementedError
 
     def recompute_statistics(self, hidden_batches: Iterable[torch.Tensor]) -> None:
-        """Exact normalisation statistics over the encoder states `(batch, hidden_size)` of a data set."""
+        """Exact normalisation statistics over the encoder states `(batch, encoding_size)` of a data set."""
         if self.normalisation is not None:
             self.normalisation.recompute_statistics(self._normalised(*self._raw(hidden)) for hidden in hidden_batches)
 
@@ -56,10 +56,6 @@ class Posterior(nn.Module):
         parameter = next(self.parameters())
         device = generator.device if generator is not None else parameter.device
         return torch.randn(num_samples, self.latent_size, generator=generator, device=device).to(parameter.device)
-
-    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
-        """log p(z) in nats; the last dimension is summed out."""
-        return -0.5 * (latents**2 + LOG_TWO_PI).sum(-1)
 
 
 class GaussianPosterior(Posterior):
@@ -201,9 +197,6 @@ class VonMisesFisherPosterior(Posterior):
 
     def sample_prior(self, num_samples: int, generator: torch.Generator | None = None) -> torch.Tensor:
         return F.normalize(super().sample_prior(num_samples, generator), dim=-1)
-
-    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
-        return latents.new_full(latents.shape[:-1], log_uniform_on_sphere(self.latent_size))
 
 
 POSTERIORS: dict[str, type[Posterior]] = {

@@ -97,3 +97,25 @@ class VaeTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name} must be at least {least}, got {value}")
+
+
+@dataclass
+class DialogueTrainingArguments(VaeTrainingArguments):
+    """The same for dialogue."""
+
+    run_length: int = field(
+        default=8,
+        metadata={
+            "help": "consecutive responses of a dialogue that share a batch, at most; a longer run encodes each "
+            "utterance for more of them and mixes fewer dialogues"
+        },
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.run_length < 1:
+            raise ValueError(f"--run_length must be at least 1, got {self.run_length}")
+        if self.strategy != "standard":
+            raise ValueError(f"--strategy {self.strategy} is for run_lm.py: leave it out")
+        if self.equal_length:
+            raise ValueError("--equal_length is for run_lm.py: dialogue is read without padding anyway, leave it out")

@@ -152,17 +152,20 @@ class CollapseCallback(TrainerCallback):
         self._warned = False
 
     def on_evaluate(self, args, state, control, metrics, model=None, **kwargs):
-        needed = ("eval_au", "eval_mi", "eval_kl")
-        if any(name not in metrics for name in needed):
+        if "eval_kl" not in metrics:
             return
-        active, information, divergence = (metrics[name] for name in needed)
-        latent_size = model.config.latent_size
-        few_units = active <= self.max_active_share * latent_size
-        collapsed = few_units or (information <= self.max_mi and divergence <= self.max_kl)
+        divergence = metrics["eval_kl"]
+        signs = f"KL {divergence:.2f} nats"
+        collapsed = divergence <= self.max_kl
+        if "eval_mi" in metrics:
+            active, information = metrics["eval_au"], metrics["eval_mi"]
+            latent_size = model.config.latent_size
+            few_units = active <= self.max_active_share * latent_size
+            collapsed = few_units or (collapsed and information <= self.max_mi)
+            signs = f"{active} of {latent_size} units are active, MI {information:.2f} and {signs}"
         if collapsed and not self._warned:
             logger.warning(
-                f"The posterior is collapsing: {active} of {latent_size} units are active, MI {information:.2f} and "
-                f"KL {divergence:.2f} nats, so the decoder ignores the latent. {self._advice(model.config)}"
+                f"The posterior is collapsing: {signs}, so the decoder ignores the latent. {self._advice(model.config)}"
             )
         self._warned = collapsed
 
@@ -170,4 +173,6 @@ class CollapseCallback(TrainerCallback):
     def _advice(config) -> str:
         if config.posterior in ("batch_norm", "du"):
             return "Try a larger --gamma or a smaller --kl_weight."
+        if config.model_type == "bncvae":
+            return "Try --method bn_cvae, --bow_weight 1 or longer --kl_annealing_epochs."
         return "Try --method bn_vae, a smaller --kl_weight or longer --kl_annealing_epochs."

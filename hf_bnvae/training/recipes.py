@@ -19,6 +19,25 @@ SIZES: dict[str, dict] = {
     "synthetic": {"embedding_size": 50, "hidden_size": 50, "latent_size": 1, "vocab_size": 1_004},
 }
 
+DIALOGUE_SIZES: dict[str, dict] = {
+    "switchboard": {
+        "embedding_size": 200,
+        "utterance_hidden_size": 300,
+        "context_hidden_size": 600,
+        "hidden_size": 400,
+        "latent_size": 200,
+        "vocab_size": 10_000,
+    },
+    "switchboard_half": {
+        "embedding_size": 100,
+        "utterance_hidden_size": 150,
+        "context_hidden_size": 300,
+        "hidden_size": 200,
+        "latent_size": 100,
+        "vocab_size": 10_000,
+    },
+}
+
 RECIPES: dict[str, dict] = {
     # Plain SGD, as He et al. (2019) and the paper train their models.
     "paper": {
@@ -59,5 +78,38 @@ RECIPES: dict[str, dict] = {
         "embedding_initializer_range": 0.1,
         "tie_word_embeddings": True,
         "bf16": bf16_pays(),
+    },
+}
+
+DIALOGUE_RECIPES: dict[str, dict] = {
+    # As Zhao et al. (2017), whom the paper follows for dialogue.
+    "paper": {
+        "optim": "adamw_torch_fused",
+        "weight_decay": 0.0,
+        "learning_rate": 1e-3,
+        "lr_scheduler_type": "constant",
+        "per_device_train_batch_size": 30,
+        "max_grad_norm": 5.0,
+        "num_train_epochs": 60.0,
+        "kl_annealing_steps": 10_000,
+        "embedding_dropout": 0.0,
+        "output_dropout": 0.0,
+        "initializer_range": 0.08,
+        "embedding_initializer_range": 0.08,
+    },
+    "fast": {
+        "optim": "adamw_torch_fused",
+        "weight_decay": 0.0,
+        "learning_rate": 2e-3,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 100,
+        "per_device_train_batch_size": 64,
+        "max_grad_norm": 5.0,
+        "num_train_epochs": 4.0,
+        "kl_annealing_epochs": 1.0,
+        "embedding_dropout": 0.2,
+        "output_dropout": 0.2,
+        "initializer_range": 0.08,
+        "embedding_initializer_range": 0.08,
     },
 }

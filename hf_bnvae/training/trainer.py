@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import broadcast_object_list
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, get_last_checkpoint
 from transformers.utils import logging
 
 from ..data import LengthBucketSampler
-from ..evaluation import elbo_metrics, infer
+from ..evaluation import Inference, elbo_metrics, infer
 from ..models.objectives import IGNORED
 from .arguments import VaeTrainingArguments
 from .callbacks import CollapseCallback, PlateauCallback, Stopwatch
@@ -52,10 +52,13 @@ class VaeTrainer(Trainer):
     The data sets hold `input_ids` and `length`; `data_collator` is a `data.VaeCollator`.
     """
 
+    PARTS = {"rec": "reconstruction_loss", "kl": "kl"}
+    """What stands beside the loss in the log, and what a model's output calls it."""
+
     def __init__(self, model=None, args: VaeTrainingArguments | None = None, **kwargs):
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
-        self._parts = torch.zeros(3, device=self.args.device)
+        self._parts = torch.zeros(len(self.PARTS) + 1, device=self.args.device)
         self._first_bad_step = torch.full((), -1.0, device=self.args.device)
         self._statistics_step: int | None = None
         self._statistics_sample: list[dict[str, torch.Tensor]] | None = None
@@ -79,15 +82,19 @@ class VaeTrainer(Trainer):
 
     # Data
 
-    def _train_sampler(self) -> LengthBucketSampler:
-        return LengthBucketSampler(
-            self.train_dataset["length"][:],
+    def _train_sampler(self) -> Sampler:
+        return self._sampler(
+            self.train_dataset,
             self._train_batch_size,
-            equal=self.args.equal_length,
             seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
             num_processes=self.args.world_size,
             process_index=self.args.process_index,
         )
+
+    def _sampler(self, dataset, batch_size: int, shuffle: bool = True, **options) -> Sampler:
+        """Batches of a data set; without `shuffle` in an order that saves time."""
+        equal = shuffle and self.args.equal_length
+        return LengthBucketSampler(dataset["length"][:], batch_size, equal=equal, shuffle=shuffle, **options)
 
     def get_train_dataloader(self) -> DataLoader:
         sampler = self._train_sampler()
@@ -105,12 +112,11 @@ class VaeTrainer(Trainer):
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("evaluation needs a data set")
-        sampler = LengthBucketSampler(dataset["length"][:], self.args.per_device_eval_batch_size, shuffle=False)
-        return self._data_loader(dataset, sampler)
+        return self._data_loader(dataset, self._sampler(dataset, self.args.per_device_eval_batch_size, shuffle=False))
 
     get_test_dataloader = get_eval_dataloader
 
-    def _data_loader(self, dataset, sampler: LengthBucketSampler) -> DataLoader:
+    def _data_loader(self, dataset, sampler: Sampler) -> DataLoader:
         return DataLoader(
             dataset,
             batch_sampler=sampler,
@@ -148,7 +154,8 @@ class VaeTrainer(Trainer):
         # As a tensor, so that a compiled model is not compiled again at every weight.
         outputs = model(**inputs, kl_weight=torch.tensor(weight, device=self.args.device))
         with torch.no_grad():
-            self._parts += torch.stack([outputs.reconstruction_loss, outputs.kl, torch.ones_like(outputs.kl)])
+            parts = [outputs[name] for name in self.PARTS.values()]
+            self._parts += torch.stack([*parts, torch.ones_like(parts[0])])
             bad = (self._first_bad_step < 0) & ~torch.isfinite(outputs.loss)
             self._first_bad_step.masked_fill_(bad, self.state.global_step + 1)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
@@ -234,10 +241,10 @@ class VaeTrainer(Trainer):
             )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs and self._parts[2] > 0:
-            reconstruction, divergence, count = self._parts.tolist()
+        if "loss" in logs and self._parts[-1] > 0:
+            *parts, count = self._parts.tolist()
             self._parts.zero_()
-            logs |= {"rec": reconstruction / count, "kl": divergence / count}
+            logs |= {name: part / count for name, part in zip(self.PARTS, parts, strict=True)}
             logs["kl_weight"] = self.model.config.kl_weight * self.kl_share()
         super().log(logs, start_time)
 
@@ -249,17 +256,25 @@ class VaeTrainer(Trainer):
         self.refresh_statistics()
         with self._apart_from_training("evaluation"):
             inference = infer(self.model, dataloader, seed=self.args.seed)
-            metrics = elbo_metrics(inference)
+            metrics = self._judge(inference)
         # What is decided by a metric must be decided alike on all processes, to the last bit.
         metrics = broadcast_object_list([metrics])[0]
         share = self.kl_share()
-        metrics["loss"] = metrics["rec"] + self.model.config.kl_weight * share * metrics["kl"]
+        metrics["loss"] = self._loss(metrics, self.model.config.kl_weight * share)
         if self.is_in_train:
             metrics["kl_weight"] = share
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         if self.is_in_train:
             metrics["train_seconds"] = self.stopwatch.seconds
         return EvalLoopOutput(None, None, metrics, num_samples=len(inference.kl))
+
+    def _judge(self, inference: Inference) -> dict[str, float]:
+        """The metrics of an evaluation."""
+        return elbo_metrics(inference)
+
+    def _loss(self, metrics: dict[str, float], kl_weight: float) -> float:
+        """What the training loss would be, of the metrics of an evaluation."""
+        return metrics["rec"] + kl_weight * metrics["kl"]
 
     def _determine_best_metric(self, metrics, trial) -> bool:
         if self.kl_share() < 1:
@@ -287,16 +302,18 @@ class VaeTrainer(Trainer):
 
     def _sampled_batches(self) -> list[dict[str, torch.Tensor]]:
         if self._statistics_sample is None:
-            rows = range(len(self.train_dataset))
-            sample = random.Random(self.args.seed).sample(rows, min(self.args.statistics_samples, len(rows)))
+            sample = self._statistics_rows(min(self.args.statistics_samples, len(self.train_dataset)))
             self._statistics_sample = list(self._statistics_batches(sample))
         return self._statistics_sample
 
+    def _statistics_rows(self, count: int) -> Sequence[int]:
+        """A fixed sample of the training set."""
+        return random.Random(self.args.seed).sample(range(len(self.train_dataset)), count)
+
     def _statistics_batches(self, rows: Sequence[int]) -> Iterator[dict[str, torch.Tensor]]:
-        rows = rows[self.args.process_index :: self.args.world_size]
-        lengths = self.train_dataset["length"][:]
-        for batch in LengthBucketSampler([lengths[row] for row in rows], STATISTICS_BATCH_SIZE, shuffle=False):
-            yield self.data_collator(self.train_dataset.__getitems__([rows[row] for row in batch]))
+        dataset = self.train_dataset.select(rows[self.args.process_index :: self.args.world_size])
+        for batch in self._sampler(dataset, STATISTICS_BATCH_SIZE, shuffle=False):
+            yield self.data_collator(dataset.__getitems__(batch))
 
     def train(self, *args, **kwargs):
         """`Trainer.train`, and then the exact statistics of the training set for the model that it ends with."""

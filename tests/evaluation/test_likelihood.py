@@ -8,6 +8,7 @@ import torch
 
 from hf_bnvae.evaluation import elbo, infer, likelihood, nll
 from hf_bnvae.models.distributions import DiagonalGaussian
+from hf_bnvae.models.noise import sentence_keys
 from tests.helpers import make_batch
 
 
@@ -22,8 +23,6 @@ class LinearGaussian:
         self.training = False
         self.device = torch.device("cpu")
         self.config = SimpleNamespace(embedding_size=1, hidden_size=1, latent_size=2, vocab_size=1)
-        prior = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
-        self.log_prior = lambda latents: prior.log_prob(latents).sum(-1)
 
     def eval(self):
         return self
@@ -35,7 +34,10 @@ class LinearGaussian:
         variance = self.weights.square().sum() + self.noise**2
         return 0.5 * (self.numbers**2 / variance + variance.log() + math.log(2 * math.pi))
 
-    def infer(self, input_ids, attention_mask):
+    def noise_keys(self, input_ids, attention_mask, **kwargs):
+        return sentence_keys(input_ids, attention_mask)
+
+    def infer(self, input_ids, **kwargs):
         x = self.numbers[input_ids[:, 0]].unsqueeze(1)
         mean = x * self.weights / (self.weights.square().sum() + self.noise**2)
         return DiagonalGaussian(mean, torch.full_like(mean, 2 * math.log(self.widen)))
@@ -68,7 +70,7 @@ def test_one_sample_is_enough_where_the_posterior_is_exact(toy):
     model.weights = torch.tensor([0.8, 0.0], dtype=torch.float64)
     variance = model.weights.square().sum() + model.noise**2
 
-    def exact(input_ids, attention_mask):
+    def exact(input_ids, **kwargs):
         x = model.numbers[input_ids[:, 0]].unsqueeze(1)
         logvar = torch.stack([(model.noise**2 / variance).log(), torch.zeros_like(variance)]).expand(len(x), 2)
         return DiagonalGaussian(x * model.weights / variance, logvar)

@@ -78,7 +78,7 @@ def test_the_prior_of_the_sphere_is_uniform_on_it():
     draws = posterior.sample_prior(50_000)
     torch.testing.assert_close(draws.norm(dim=1), torch.ones(50_000))
     torch.testing.assert_close(draws.T @ draws / 50_000, torch.eye(4) / 4, rtol=0, atol=0.01)
-    assert posterior.log_prior(draws[:3]).tolist() == pytest.approx([-math.log(2 * math.pi**2)] * 3)
+    assert posterior(torch.randn(3, 6)).log_prior(draws[:3]).tolist() == pytest.approx([-math.log(2 * math.pi**2)] * 3)
 
 
 @pytest.mark.parametrize("mode", ["dim", "sum"])

@@ -80,7 +80,7 @@ def warnings(monkeypatch):
 
 
 def evaluate(callback, au, mi, kl, posterior="gaussian"):
-    model = SimpleNamespace(config=SimpleNamespace(latent_size=32, posterior=posterior))
+    model = SimpleNamespace(config=SimpleNamespace(latent_size=32, posterior=posterior, model_type="bnvae"))
     metrics = {"eval_au": au, "eval_mi": mi, "eval_kl": kl}
     callback.on_evaluate(None, None, None, metrics=metrics, model=model)
 

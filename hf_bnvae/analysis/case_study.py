@@ -1,0 +1,54 @@
+"""A case study: contexts, what people said, and what models say, side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data import Dialogue, Turn
+
+CONTEXT_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """A context with the response that a person gave."""
+
+    context: tuple[Turn, ...]
+    response: Turn
+    topic: str | None = None
+
+    @classmethod
+    def of(cls, dialogue: Dialogue, turn: int) -> "Case":
+        """The turn of that number with what came before it."""
+        return cls(dialogue.turns[:turn], dialogue.turns[turn], dialogue.topic)
+
+
+def write_case_study(path: Path, cases: Sequence[Case], responses: dict[str, list[list[str]]]) -> None:
+    """Write cases with each model's responses in the form of the paper's Table 6.
+
+    Args:
+        responses: by the name of a model, the responses to each case.
+    """
+    lines = ["# Responses side by side", ""]
+    for number, case in enumerate(cases):
+        lines += [f"## {number + 1}" + (f". {_escaped(case.topic)}" if case.topic else ""), ""]
+        shown = case.context[-CONTEXT_SHOWN:]
+        if len(shown) < len(case.context):
+            lines += [f"*{len(case.context) - len(shown)} turns before these*", ""]
+        lines += [f"- **{_escaped(turn.speaker)}**: {_escaped(turn.text)}" for turn in shown]
+        act = f" ({_escaped(case.response.dialogue_act)})" if case.response.dialogue_act else ""
+        lines += ["", f"Target{act}: **{_escaped(case.response.speaker)}**: {_escaped(case.response.text)}", ""]
+        lines.append("| | " + " | ".join(map(_escaped, responses)) + " |")
+        lines.append("|---" * (len(responses) + 1) + "|")
+        for place, texts in enumerate(zip(*(found[number] for found in responses.values()), strict=True), start=1):
+            lines.append(f"| {place} | " + " | ".join(map(_escaped, texts)) + " |")
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _escaped(text: str) -> str:
+    """Text that stays text in a Markdown table."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    for sign in "\\`*_[]|#":
+        text = text.replace(sign, "\\" + sign)
+    return text

@@ -1,0 +1,49 @@
+"""From contexts to responses: as many draws of the prior for each as are wanted, decoded together."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from tqdm.auto import tqdm
+
+from ..models.noise import keyed_noise
+
+RESPONSE_NOISE_SEED = 1
+
+
+@torch.no_grad()
+def sample_responses(
+    model,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+    tokenizer,
+    num_samples: int = 10,
+    seed: int = 0,
+    progress: bool = False,
+    **generation_options,
+) -> list[list[str]]:
+    """`num_samples` responses to each context, each decoded (greedily by default) from a draw of p(z|x) of its own.
+
+    The draws are keyed by the context, so that a response does not change with the batches or with `num_samples`.
+
+    Args:
+        model: a CVAE with its decoder.
+        batches: of a `data.DialogueCollator`; the responses in them are not read.
+        generation_options: of Transformers' `generate`.
+
+    Returns:
+        The words of each response, special symbols left out, in the order of the batches.
+    """
+    was_training = model.training
+    model.eval()
+    found: list[list[str]] = []
+    for batch in tqdm(batches, desc=f"{num_samples} responses each", disable=not progress):
+        inputs = {
+            name: tensor.to(model.device) for name, tensor in batch.items() if name not in ("labels", "response_index")
+        }
+        keys = model.noise_keys(**inputs)
+        noise = keyed_noise(keys, range(num_samples), model.config.latent_size, RESPONSE_NOISE_SEED + seed)
+        latents = model.model.prior_of(**inputs).rsample(noise=noise).flatten(0, 1)
+        tokens = model.generate(latents=latents, **inputs, **generation_options)
+        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        found += [texts[start : start + num_samples] for start in range(0, len(texts), num_samples)]
+    model.train(was_training)
+    return found

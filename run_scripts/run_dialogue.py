@@ -1,0 +1,374 @@
+"""Train and judge a conditional VAE that answers in dialogues.
+
+On the built-in small talk, on your own dialogues, and with one turn a column:
+
+    python run_scripts/run_dialogue.py --dataset_name toy_dialogues --output_dir out
+    accelerate launch run_scripts/run_dialogue.py --method bn_cvae --train_file dialogues.jsonl --output_dir out
+    python run_scripts/run_dialogue.py --train_file pairs.tsv --context_column context --response_column answer ...
+
+Flags may stand in a YAML file, named first; flags on the command line win.
+"""
+
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from script_utils import (
+    DIALOGUE_MODELS,
+    JudgeArguments,
+    MethodArguments,
+    UsageError,
+    check_least,
+    check_output_dir,
+    check_same_model,
+    check_training,
+    find_checkpoint,
+    judge_nll,
+    load_model,
+    parse_arguments,
+    print_results,
+    run_main,
+    training_results,
+    write_json,
+)
+from transformers import set_seed
+from transformers.utils import logging
+
+from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration
+from hf_bnvae.analysis import Case, write_case_study
+from hf_bnvae.data import (
+    CorpusError,
+    Dialogue,
+    DialogueCollator,
+    DialogueCorpus,
+    DialogueResponses,
+    DialogueSampler,
+    encode_dialogues,
+    load_dialogues,
+    load_tokenizer,
+)
+from hf_bnvae.data.dialogues import DEFAULT_TURN_SEPARATOR
+from hf_bnvae.evaluation import WordVectors, judge_responses, sample_responses
+from hf_bnvae.methods import DIALOGUE_METHODS, method_table
+from hf_bnvae.models.configuration_bncvae import CONDITIONAL_POSTERIORS
+from hf_bnvae.training import DIALOGUE_RECIPES, DIALOGUE_SIZES, DialogueTrainer, DialogueTrainingArguments
+
+RESPONSES_SHOWN = 3
+
+logger = logging.get_logger("hf_bnvae.run_dialogue")
+
+
+@dataclass
+class DialogueDataArguments:
+    """Where the dialogues come from."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "'toy_dialogues' (built in), a local folder with train/valid/test files, or a Hub dataset id"
+        },
+    )
+    train_file: str | None = field(default=None, metadata={"help": "jsonl of dialogues, or tsv, csv, parquet of pairs"})
+    validation_file: str | None = field(default=None, metadata={"help": "the same"})
+    test_file: str | None = field(default=None, metadata={"help": "the same"})
+    context_column: str = field(default="context", metadata={"help": "of a table: the turns before the response"})
+    response_column: str = field(default="response", metadata={"help": "of a table: the response"})
+    turn_separator: str = field(
+        default=DEFAULT_TURN_SEPARATOR, metadata={"help": "of a table: what stands between the turns of a context"}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "use only the first so many dialogues"})
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "use only the first so many dialogues of each of validation and test"}
+    )
+    max_utterance_length: int = field(
+        default=42, metadata={"help": "cut utterances at so many tokens, both ends counted"}
+    )
+
+    def __post_init__(self):
+        check_least(self, max_utterance_length=3, max_train_samples=1, max_eval_samples=1)
+
+    def load(self) -> DialogueCorpus:
+        """Read the dialogues that the flags name."""
+        files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
+        limits = {"train": self.max_train_samples, "validation": self.max_eval_samples, "test": self.max_eval_samples}
+        return load_dialogues(
+            self.dataset_name, files, self.context_column, self.response_column, self.turn_separator, limits
+        )
+
+
+@dataclass
+class DialogueModelArguments(MethodArguments):
+    """What the model is. The names are those of `BnCvaeConfig`."""
+
+    METHODS = DIALOGUE_METHODS
+    RECIPES = DIALOGUE_RECIPES
+    SIZES = DIALOGUE_SIZES
+    READ_BY = {
+        "gamma": ("posterior", ("batch_norm", "du", "any with --prior_batch_norm")),
+        "tau": ("posterior", ("tied_scales",)),
+        "variance_dropout": ("posterior", ("du",)),
+    }
+
+    method: str = field(
+        default="bn_cvae", metadata={"help": "which system to train", "choices": sorted(DIALOGUE_METHODS)}
+    )
+    recipe: str = field(
+        default="fast", metadata={"help": "defaults of the training", "choices": sorted(DIALOGUE_RECIPES)}
+    )
+    size: str | None = field(
+        default=None, metadata={"help": "defaults of the sizes", "choices": sorted(DIALOGUE_SIZES)}
+    )
+    list_methods: bool = field(default=False, metadata={"help": "print the table of methods and exit"})
+    posterior: str | None = field(
+        default=None, metadata={"help": "by default the method's", "choices": list(CONDITIONAL_POSTERIORS)}
+    )
+    gamma: float = field(default=0.7, metadata={"help": "the frozen scale of the batch-normalised posterior mean"})
+    tau: float = field(default=0.5, metadata={"help": "tied_scales: least share of the variance that the means take"})
+    variance_dropout: float = field(default=0.5, metadata={"help": "du: dropout on the posterior variance"})
+    prior_batch_norm: bool = field(
+        default=False, metadata={"help": "normalise the prior's mean as well, which the paper reports to fail"}
+    )
+    prior_kl_weight: float = field(
+        default=1.0, metadata={"help": "weight of KL(p || N(0, I)) in the loss; 0 in a plain CVAE"}
+    )
+    bow_weight: float = field(default=0.0, metadata={"help": "weight of the loss of the response's bag of words"})
+    bow_hidden_size: int = field(default=400, metadata={"help": "width of the layer that predicts the bag of words"})
+    kl_weight: float = field(default=1.0, metadata={"help": "the full weight of both KLs in the loss"})
+    latent_size: int = field(default=200, metadata={"help": "latent dimensions"})
+    embedding_size: int = field(default=200, metadata={"help": "width of the word vectors"})
+    utterance_hidden_size: int = field(default=300, metadata={"help": "width of each direction over an utterance"})
+    context_hidden_size: int = field(default=600, metadata={"help": "width of the GRU over the context"})
+    hidden_size: int = field(default=400, metadata={"help": "width of the decoder"})
+    prior_hidden_size: int = field(default=100, metadata={"help": "width of the prior network's tanh layer"})
+    context_turns: int = field(default=10, metadata={"help": "turns before a response that it sees, at most"})
+    topic_embedding: bool = field(default=False, metadata={"help": "give each topic of the training data a vector"})
+    topic_size: int = field(default=30, metadata={"help": "width of a topic's vector"})
+    initial_word_vectors: str | None = field(
+        default=None, metadata={"help": "start from these: GloVe or word2vec text, word2vec .bin, gensim .kv"}
+    )
+    embedding_dropout: float = field(default=0.0, metadata={"help": "dropout on the decoder's inputs"})
+    output_dropout: float = field(default=0.0, metadata={"help": "dropout on the decoder's outputs"})
+    initializer_range: float = field(default=0.08, metadata={"help": "weights start uniform in +- this"})
+    embedding_initializer_range: float = field(default=0.08, metadata={"help": "word vectors start uniform in +- this"})
+    tie_word_embeddings: bool = field(default=False, metadata={"help": "the output layer shares the word vectors"})
+    tokenizer: str = field(
+        default="word", metadata={"help": "'word', 'bpe' (both built from the training data), or a tokenizer's name"}
+    )
+    vocab_size: int = field(default=10_000, metadata={"help": "size of a built vocabulary at most, specials included"})
+    min_count: int = field(default=1, metadata={"help": "leave out words seen fewer times than this"})
+    split_punctuation: bool = field(
+        default=False, metadata={"help": "for 'word': make punctuation marks words of their own"}
+    )
+
+    def __post_init__(self):
+        check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0)
+
+    def config(self, tokenizer, corpus: DialogueCorpus) -> BnCvaeConfig:
+        """The model's configuration for a tokenizer and the topics of the training split."""
+        topics = []
+        if self.topic_embedding:
+            topics = sorted({dialogue.topic for dialogue in corpus.splits["train"] if dialogue.topic})
+            if not topics:
+                raise UsageError(f"--topic_embedding: no training dialogue of {corpus.name} has a topic")
+        return self.make_config(BnCvaeConfig, tokenizer, topics=topics, **self.choices())
+
+    def choices(self) -> dict[str, str]:
+        return {"posterior": self.posterior or DIALOGUE_METHODS[self.method].posterior}
+
+    def refuse_unread(self, given: set[str]) -> None:
+        super().refuse_unread(given - {"gamma"} if self.prior_batch_norm else given)
+        if "topic_size" in given and not self.topic_embedding:
+            raise UsageError("--topic_size is read with --topic_embedding only: leave it out")
+        if "bow_hidden_size" in given and not self.bow_weight:
+            raise UsageError("--bow_hidden_size is read with --bow_weight above 0 only: leave it out")
+
+
+@dataclass
+class ResponseArguments(JudgeArguments):
+    """How the trained model and its responses are judged."""
+
+    nll_samples: int = field(
+        default=0, metadata={"help": "importance samples K of the NLL of the responses; 0 leaves it out"}
+    )
+    num_responses: int = field(default=10, metadata={"help": "responses to each context that are judged; 0 for none"})
+    max_response_contexts: int | None = field(
+        default=None, metadata={"help": "judge the responses to the first so many contexts of the split"}
+    )
+    word_vectors: str | None = field(
+        default=None,
+        metadata={"help": "for A-bow and E-bow: GloVe or word2vec text, word2vec .bin, gensim .kv"},
+    )
+    num_cases: int = field(default=8, metadata={"help": "contexts shown in samples.md"})
+    compare_with: list[str] = field(
+        default_factory=list, metadata={"help": "other trained models whose responses stand in samples.md as well"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_least(self, num_responses=0, max_response_contexts=1, num_cases=0)
+
+
+def main(argv: list[str] | None = None) -> None:
+    data, model_args, judge, args = parse_arguments(
+        DialogueDataArguments,
+        DialogueModelArguments,
+        ResponseArguments,
+        DialogueTrainingArguments,
+        description=__doc__.splitlines()[0],
+        argv=argv,
+    )
+    if model_args.list_methods:
+        print(method_table(DIALOGUE_METHODS))
+        return
+    checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
+    check_output_dir(args.output_dir, checkpoint)
+    vectors = load_vectors(judge.word_vectors, "--word_vectors")
+    others = {Path(name).name: load_model(name, "--compare_with", DIALOGUE_MODELS) for name in judge.compare_with}
+    set_seed(args.seed)
+
+    corpus = data.load()
+    if "train" not in corpus.splits:
+        raise CorpusError(f"{corpus.name} has no training split: pass --train_file")
+    texts = [turn.text for dialogue in corpus.splits["train"] for turn in dialogue.turns]
+    tokenizer = model_args.make_tokenizer(texts, checkpoint)
+    config = model_args.config(tokenizer, corpus)
+    if checkpoint is not None:
+        check_same_model(config, checkpoint, model_args)
+    encoded = encode_dialogues(corpus, tokenizer, data.max_utterance_length, config.context_turns, config.topics)
+    for split, report in corpus.reports.items():
+        logger.warning(f"{split}: {report}")
+    check_training(args, config, corpus.name, len(encoded["train"]), "validation" in encoded)
+    model = BnCvaeForConditionalGeneration(config)
+    if model_args.initial_word_vectors is not None and checkpoint is None:
+        known = load_vectors(model_args.initial_word_vectors, "--initial_word_vectors")
+        logger.warning(start_from_vectors(model, tokenizer, known))
+    model.generation_config.max_new_tokens = data.max_utterance_length - 1
+
+    trainer = DialogueTrainer(
+        model,
+        args,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded.get("validation"),
+        data_collator=DialogueCollator(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+    )
+    trained = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+    results = training_results(trainer, trained, corpus.reports["train"].tokens)
+    for split, prefix in (("validation", "eval"), ("test", "test")):
+        if split in encoded:
+            results |= judge_split(trainer, encoded[split], prefix, judge, last="test" not in encoded)
+    if trainer.is_world_process_zero():
+        last = next((split for split in ("test", "validation") if split in encoded), None)
+        if last is not None and judge.num_responses:
+            prefix = "eval" if last == "validation" else last
+            found = judge_sampled(trainer, encoded[last], corpus.splits[last], judge, vectors)
+            results |= {f"{prefix}_{name}": value for name, value in found.items()}
+        if last is not None and judge.num_cases:
+            models = {Path(args.output_dir).name: (model, tokenizer)}
+            models |= {name: (other, load_tokenizer(other.name_or_path)) for name, other in others.items()}
+            write_samples(Path(args.output_dir) / "samples.md", corpus, last, models, data, judge, args.seed)
+        trainer.save_state()
+        write_json(Path(args.output_dir) / "all_results.json", results)
+        trainer.create_model_card(model_name=Path(args.output_dir).name)
+        print_results(results)
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+def load_vectors(path: str | None, flag: str) -> WordVectors | None:
+    """Word vectors from a file; None without one."""
+    if path is None:
+        return None
+    try:
+        return WordVectors.load(path)
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}") from error
+
+
+def start_from_vectors(model: BnCvaeForConditionalGeneration, tokenizer, vectors: WordVectors) -> str:
+    """Put known word vectors into the model's; the others stay as they started.
+
+    Returns:
+        How many words were known, in one sentence.
+    """
+    width = vectors.matrix.shape[1]
+    if width != model.config.embedding_size:
+        raise UsageError(
+            f"--initial_word_vectors {vectors.name} have {width} dimensions: use --embedding_size {width} with them"
+        )
+    vocabulary = tokenizer.get_vocab()
+    found = {number: vectors.rows[word] for word, number in vocabulary.items() if word in vectors.rows}
+    with torch.no_grad():
+        rows = torch.from_numpy(np.ascontiguousarray(vectors.matrix[list(found.values())]))
+        model.get_input_embeddings().weight[list(found)] = rows
+    return f"{len(found):,} of {len(vocabulary):,} words start from {vectors.name}"
+
+
+def judge_split(trainer: DialogueTrainer, dataset: DialogueResponses, prefix: str, judge, last: bool) -> dict:
+    """The bounds of a split, and its NLL if that is wanted."""
+    metrics = trainer.evaluate(dataset, metric_key_prefix=prefix)
+    names = ("elbo", "rec", "kl", "kl_prior", "bow_loss", "rec_ppl")
+    results = {f"{prefix}_{name}": metrics[f"{prefix}_{name}"] for name in names if f"{prefix}_{name}" in metrics}
+    results[f"{prefix}_sentences"] = len(dataset)
+    if prefix == "test" or last:
+        progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
+        judged = judge_nll(
+            trainer.model, dataset, trainer.get_likelihood_dataloader, judge, trainer.args.seed, progress
+        )
+        results |= {f"{prefix}_{name}": value for name, value in judged.items()}
+    return results
+
+
+def judge_sampled(trainer: DialogueTrainer, dataset, dialogues: list[Dialogue], judge: ResponseArguments, vectors):
+    """The judges' words on `num_responses` responses to each context."""
+    references = reference_responses(dialogues)
+    if judge.max_response_contexts is not None:
+        dataset = dataset.select(range(min(judge.max_response_contexts, len(dataset))))
+        references = references[: len(dataset)]
+    predictions = sample_responses(
+        trainer.model,
+        trainer.get_eval_dataloader(dataset),
+        trainer.processing_class,
+        judge.num_responses,
+        seed=trainer.args.seed,
+        progress=not trainer.args.disable_tqdm,
+    )
+    found = judge_responses(predictions, references, vectors)
+    found |= {"response_contexts": len(dataset), "responses": judge.num_responses}
+    return found | ({"word_vectors": vectors.name} if vectors is not None else {})
+
+
+def reference_responses(dialogues: list[Dialogue]) -> list[list[str]]:
+    """What people said, of every response in its order: the turn itself, and other references where there are any."""
+    turns = [turn for dialogue in dialogues for turn in dialogue.turns[dialogue.first_response :]]
+    return [[" ".join(text.split()) for text in (turn.text, *turn.references)] for turn in turns]
+
+
+def write_samples(path: Path, corpus, split: str, models: dict, data, judge: ResponseArguments, seed: int) -> None:
+    """Contexts of a split that lie far apart in it, their responses, and those of each model."""
+    places = [
+        (dialogue, turn)
+        for dialogue in corpus.splits[split]
+        for turn in range(dialogue.first_response, len(dialogue.turns))
+    ]
+    count = min(judge.num_cases, len(places))
+    chosen = [place * len(places) // count for place in range(count)]
+    responses = {}
+    for name, (model, tokenizer) in models.items():
+        config = model.config
+        part = DialogueCorpus({split: corpus.splits[split]}, {split: corpus.reports[split]})
+        rows = encode_dialogues(part, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[split]
+        rows = rows.select(chosen)
+        sampler = DialogueSampler(rows.dialogues, judge.num_cases, shuffle=False)
+        collate = DialogueCollator(tokenizer.pad_token_id)
+        batches = (collate(rows.__getitems__(batch)) for batch in sampler)
+        responses[name] = list(islice(sample_responses(model, batches, tokenizer, RESPONSES_SHOWN, seed), count))
+    cases = [Case.of(*places[place]) for place in chosen]
+    write_case_study(path, cases, responses)
+
+
+if __name__ == "__main__":
+    run_main(main)

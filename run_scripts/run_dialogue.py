@@ -146,7 +146,7 @@ class DialogueModelArguments(MethodArguments):
     topic_embedding: bool = field(default=False, metadata={"help": "give each topic of the training data a vector"})
     topic_size: int = field(default=30, metadata={"help": "width of a topic's vector"})
     initial_word_vectors: str | None = field(
-        default=None, metadata={"help": "start from these: GloVe or word2vec text, word2vec .bin, gensim .kv"}
+        default=None, metadata={"help": "start from these: GloVe or word2vec text, or word2vec .bin"}
     )
     embedding_dropout: float = field(default=0.0, metadata={"help": "dropout on the decoder's inputs"})
     output_dropout: float = field(default=0.0, metadata={"help": "dropout on the decoder's outputs"})
@@ -198,7 +198,7 @@ class ResponseArguments(JudgeArguments):
     )
     word_vectors: str | None = field(
         default=None,
-        metadata={"help": "for A-bow and E-bow: GloVe or word2vec text, word2vec .bin, gensim .kv"},
+        metadata={"help": "for A-bow and E-bow: GloVe or word2vec text, or word2vec .bin"},
     )
     num_cases: int = field(default=8, metadata={"help": "contexts shown in samples.md"})
     compare_with: list[str] = field(

@@ -5,6 +5,7 @@ words stand between spaces. With d(r, h) the likeness of two utterances, precisi
 best d with a reference, and recall the mean over references of the best d with a response (Zhao et al. 2017).
 """
 
+import gzip
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +109,9 @@ class WordVectors:
 
     @classmethod
     def load(cls, path: str) -> "WordVectors":
-        """Read GloVe or word2vec text, word2vec binary (`.bin`) or what gensim saved (`.kv`), gzipped or not.
+        """Read GloVe or word2vec text, or word2vec binary (`.bin`), gzipped or not.
+
+        What gensim's own `save` wrote is a pickle, which could run anything, and is not read.
 
         Raises:
             ValueError: in one sentence, when there is no such file or it holds no vectors.
@@ -119,13 +122,12 @@ class WordVectors:
             raise ValueError("reading word vectors takes gensim: pip install 'hf-bnvae[dialogue]'") from error
         if not Path(path).is_file():
             raise ValueError(f"the word vectors {path} do not exist")
-        suffix = Path(path.removesuffix(".gz")).suffix
+        binary = path.removesuffix(".gz").endswith(".bin")
         try:
-            if suffix == ".kv":
-                vectors = KeyedVectors.load(path)
-            else:
-                header = suffix == ".bin" or _has_header(path)
-                vectors = KeyedVectors.load_word2vec_format(path, binary=suffix == ".bin", no_header=not header)
+            header = binary or _has_header(path)
+            vectors = KeyedVectors.load_word2vec_format(path, binary=binary, no_header=not header)
+            if not vectors.vectors.size:
+                raise ValueError("there are none in it")
         except Exception as error:  # gensim raises many kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"the word vectors {path} could not be read ({reason})") from error
@@ -153,11 +155,18 @@ class WordVectors:
 
 
 def _has_header(path: str) -> bool:
-    import gzip
-
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8")  # noqa: SIM115
-    with opened as file:
-        return len(file.readline().split()) == 2
+    """Whether a text file of vectors begins with its two sizes; a line that is too short or too long is named."""
+    opened = gzip.open if path.endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8") as lines:
+        first = lines.readline().rstrip("\n ").count(" ")
+        width = first
+        for number, line in enumerate(lines, start=2):
+            fields = line.rstrip("\n ").count(" ")
+            if number == 2 and first == 1:
+                width = fields
+            if fields != width:
+                raise ValueError(f"line {number} has {fields} numbers where others have {width}")
+    return first == 1 and width > 1
 
 
 def word_vector_similarity(predictions: Texts, references: Texts, vectors: WordVectors) -> dict[str, float]:

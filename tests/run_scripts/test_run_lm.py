@@ -101,7 +101,7 @@ def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus
         ({"max_length": 1}, "--max_length must be at least 3"),
         ({"max_nll_samples": 0}, "--max_nll_samples must be at least 1"),
         ({"vocab_size": -10}, "--vocab_size must be at least 1"),
-        ({"max_train_samples": 1}, "one training sentence"),
+        ({"max_train_samples": 1}, "one training example"),
         ({"tokenizer": "no/such-tokenizer"}, "could not be loaded"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_checkpoint(corpus, tmp_path):
 def test_a_checkpoint_that_is_no_whole_text_vae_is_named(finished, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     done = run_script("evaluate_lm.py", "--model_name_or_path", tmp_path, "--dataset_name", "pydocs")
-    assert done.returncode == 1 and "is a bert model, not a text VAE" in done.stderr
+    assert done.returncode == 1 and "is a bert model, and bnvae or lstm_lm" in done.stderr
     with pytest.raises(UsageError, match="was it saved from the encoder alone"):
         AutoModel.from_pretrained(finished).save_pretrained(tmp_path / "encoder")
         evaluate(["--model_name_or_path", str(tmp_path / "encoder"), "--dataset_name", "pydocs"])

@@ -1,0 +1,116 @@
+"""run_dialogue.py end to end: every method trains, resumes, answers and is judged; bad input gets one sentence."""
+
+import json
+
+import pytest
+import run_dialogue
+import torch
+from safetensors.torch import load_file
+from script_utils import DIALOGUE_MODELS, UsageError, load_model
+
+from hf_bnvae.data import CorpusError, load_tokenizer
+from hf_bnvae.methods import DIALOGUE_METHODS
+
+SMALL = {
+    "dataset_name": "toy_dialogues",
+    "max_train_samples": 20,
+    "max_eval_samples": 4,
+    "embedding_size": 6,
+    "utterance_hidden_size": 5,
+    "context_hidden_size": 6,
+    "hidden_size": 8,
+    "latent_size": 3,
+    "prior_hidden_size": 4,
+    "num_train_epochs": 2,
+    "num_responses": 3,
+    "num_cases": 2,
+    "per_device_train_batch_size": 16,
+    "disable_tqdm": True,
+}
+
+
+def flags(output_dir, **changes) -> list[str]:
+    settings = SMALL | {"output_dir": output_dir} | changes
+    return [
+        text for name, value in settings.items() if value is not None for text in (f"--{name}", *str(value).split())
+    ]
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vectors") / "vectors.txt"
+    words = ("i", "the", "it", "you", "what", "nowhere")
+    path.write_text("".join(f"{word} {place} {place % 3 - 1} 1 0 0 2\n" for place, word in enumerate(words)))
+    return path
+
+
+@pytest.mark.parametrize("name", DIALOGUE_METHODS)
+def test_a_method_trains_resumes_answers_and_is_judged(name, tmp_path, vectors):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    changes = {"method": name, "word_vectors": vectors, "save_total_limit": 5, "nll_samples": 3}
+    run_dialogue.main(flags(whole, **changes))
+    first = min(whole.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    run_dialogue.main(flags(resumed, **changes, resume_from_checkpoint=first, compare_with=whole))
+    weights, again = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
+    for key in weights:
+        assert torch.equal(weights[key], again[key]), key
+    results, same = (json.loads((folder / "all_results.json").read_text()) for folder in (whole, resumed))
+    judged = ("elbo", "kl", "kl_prior", "rec_ppl", "nll", "ppl", "bleu_precision", "abow_recall", "ebow_precision")
+    for metric in (*judged, "distinct_1", "distinct_2", "average_length"):
+        assert results[f"test_{metric}"] == same[f"test_{metric}"]
+    assert ("test_bow_loss" in results) is (name == "cvae_bow")
+    model, tokenizer = load_model(str(whole), models=DIALOGUE_MODELS), load_tokenizer(str(whole))
+    ids = tokenizer(["do you have any pets"], return_tensors="pt")["input_ids"]
+    assert model.sample(4, ids, max_new_tokens=5).shape[0] == 4
+    study = (resumed / "samples.md").read_text()
+    assert "| | resumed | whole |" in study and study.count("Target (") == 2
+    rows = [line.split(" | ") for line in study.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    assert len(rows) == 6 and all(row[1] == row[2].removesuffix(" |") for row in rows)
+
+
+def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, vectors, caplog):
+    changes = {"initial_word_vectors": vectors, "topic_embedding": True, "num_responses": 0, "learning_rate": 0}
+    run_dialogue.main(flags(tmp_path / "run", **changes, num_cases=0, max_steps=1, report_to="none"))
+    assert "5 of 164 words start from vectors.txt" in caplog.text
+    model, tokenizer = load_model(str(tmp_path / "run"), models=DIALOGUE_MODELS), load_tokenizer(str(tmp_path / "run"))
+    vector = model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("you")]
+    assert vector.tolist() == [3, -1, 1, 0, 0, 2]
+    assert model.config.topics == ["food", "pets", "travel", "weather", "work"]
+    assert not (tmp_path / "run" / "samples.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset_name": None}, "no data: pass --dataset_name"),
+        ({"dataset_name": None, "train_file": "none.jsonl"}, "none.jsonl does not exist"),
+        ({"gamma": 0}, "--gamma must be a finite number above 0"),
+        ({"method": "cvae", "gamma": 0.5}, "--gamma is read by the posterior batch_norm"),
+        ({"tau": 0.5}, "--tau is read by the posterior tied_scales"),
+        ({"topic_size": 5}, "--topic_size is read with --topic_embedding only"),
+        ({"bow_hidden_size": 5}, "--bow_hidden_size is read with --bow_weight above 0 only"),
+        ({"word_vectors": "none.txt"}, "--word_vectors: the word vectors none.txt do not exist"),
+        ({"compare_with": "nowhere"}, "--compare_with nowhere: no model there"),
+        ({"max_utterance_length": 2}, "--max_utterance_length must be at least 3"),
+        ({"num_responses": -1}, "--num_responses must be at least 0"),
+        ({"strategy": "aggressive"}, "--strategy aggressive is for run_lm.py"),
+        ({"per_device_train_batch_size": 1}, "--per_device_train_batch_size 1 leaves nothing to normalise over"),
+        ({"hiden_size": 5}, "unknown flags: --hiden_size"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_writes_nothing(changes, message, tmp_path):
+    with pytest.raises((UsageError, CorpusError)) as error:
+        run_dialogue.main(flags(tmp_path / "run", **changes))
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_vectors_of_another_width_are_refused(tmp_path, vectors):
+    with pytest.raises(UsageError, match="have 6 dimensions: use --embedding_size 6 with them"):
+        run_dialogue.main(flags(tmp_path / "run", embedding_size=7, initial_word_vectors=vectors))
+
+
+def test_every_method_of_dialogue_is_listed(capsys):
+    run_dialogue.main(["--list_methods", "true", "--output_dir", "unused"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in DIALOGUE_METHODS)

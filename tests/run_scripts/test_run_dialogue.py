@@ -75,7 +75,7 @@ def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, v
     model, tokenizer = load_model(str(tmp_path / "run"), models=DIALOGUE_MODELS), load_tokenizer(str(tmp_path / "run"))
     vector = model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("you")]
     assert vector.tolist() == [3, -1, 1, 0, 0, 2]
-    assert model.config.topics == ["food", "pets", "travel", "weather", "work"]
+    assert model.config.topics == ["food", "pets", "weather", "work"]
     assert not (tmp_path / "run" / "samples.md").exists()
 
 

@@ -10,7 +10,6 @@ Flags may stand in a YAML file, named first; flags on the command line win.
 """
 
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +39,9 @@ from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration
 from hf_bnvae.analysis import Case, write_case_study
 from hf_bnvae.data import (
     CorpusError,
-    Dialogue,
     DialogueCollator,
     DialogueCorpus,
+    DialogueReport,
     DialogueResponses,
     DialogueSampler,
     encode_dialogues,
@@ -56,6 +55,7 @@ from hf_bnvae.models.configuration_bncvae import CONDITIONAL_POSTERIORS
 from hf_bnvae.training import DIALOGUE_RECIPES, DIALOGUE_SIZES, DialogueTrainer, DialogueTrainingArguments
 
 RESPONSES_SHOWN = 3
+CONTEXTS_TOGETHER = 128
 
 logger = logging.get_logger("hf_bnvae.run_dialogue")
 
@@ -264,7 +264,7 @@ def main(argv: list[str] | None = None) -> None:
         last = next((split for split in ("test", "validation") if split in encoded), None)
         if last is not None and judge.num_responses:
             prefix = "eval" if last == "validation" else last
-            found = judge_sampled(trainer, encoded[last], corpus.splits[last], judge, vectors)
+            found = judge_sampled(trainer, encoded[last], reference_responses(corpus, last), judge, vectors)
             results |= {f"{prefix}_{name}": value for name, value in found.items()}
         if last is not None and judge.num_cases:
             models = {Path(args.output_dir).name: (model, tokenizer)}
@@ -322,9 +322,8 @@ def judge_split(trainer: DialogueTrainer, dataset: DialogueResponses, prefix: st
     return results
 
 
-def judge_sampled(trainer: DialogueTrainer, dataset, dialogues: list[Dialogue], judge: ResponseArguments, vectors):
+def judge_sampled(trainer: DialogueTrainer, dataset, references, judge: ResponseArguments, vectors) -> dict:
     """The judges' words on `num_responses` responses to each context."""
-    references = reference_responses(dialogues)
     if judge.max_response_contexts is not None:
         dataset = dataset.select(range(min(judge.max_response_contexts, len(dataset))))
         references = references[: len(dataset)]
@@ -341,33 +340,36 @@ def judge_sampled(trainer: DialogueTrainer, dataset, dialogues: list[Dialogue], 
     return found | ({"word_vectors": vectors.name} if vectors is not None else {})
 
 
-def reference_responses(dialogues: list[Dialogue]) -> list[list[str]]:
+def reference_responses(corpus: DialogueCorpus, split: str) -> list[list[str]]:
     """What people said, of every response in its order: the turn itself, and other references where there are any."""
-    turns = [turn for dialogue in dialogues for turn in dialogue.turns[dialogue.first_response :]]
+    turns = [dialogue.turns[turn] for dialogue, turn in corpus.responses(split)]
     return [[" ".join(text.split()) for text in (turn.text, *turn.references)] for turn in turns]
 
 
 def write_samples(path: Path, corpus, split: str, models: dict, data, judge: ResponseArguments, seed: int) -> None:
     """Contexts of a split that lie far apart in it, their responses, and those of each model."""
-    places = [
-        (dialogue, turn)
-        for dialogue in corpus.splits[split]
-        for turn in range(dialogue.first_response, len(dialogue.turns))
-    ]
+    places = corpus.responses(split)
     count = min(judge.num_cases, len(places))
     chosen = [place * len(places) // count for place in range(count)]
-    responses = {}
-    for name, (model, tokenizer) in models.items():
-        config = model.config
-        part = DialogueCorpus({split: corpus.splits[split]}, {split: corpus.reports[split]})
-        rows = encode_dialogues(part, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[split]
-        rows = rows.select(chosen)
-        sampler = DialogueSampler(rows.dialogues, judge.num_cases, shuffle=False)
-        collate = DialogueCollator(tokenizer.pad_token_id)
-        batches = (collate(rows.__getitems__(batch)) for batch in sampler)
-        responses[name] = list(islice(sample_responses(model, batches, tokenizer, RESPONSES_SHOWN, seed), count))
-    cases = [Case.of(*places[place]) for place in chosen]
-    write_case_study(path, cases, responses)
+    responses = {
+        name: responses_to(model, tokenizer, corpus, split, chosen, data, RESPONSES_SHOWN, seed)
+        for name, (model, tokenizer) in models.items()
+    }
+    write_case_study(path, [Case.of(*places[place]) for place in chosen], responses)
+
+
+def responses_to(
+    model, tokenizer, corpus: DialogueCorpus, split: str, chosen: list[int], data, num_responses: int, seed: int
+) -> list[list[str]]:
+    """Responses of a model to some contexts of a split, in their order."""
+    config = model.config
+    part = DialogueCorpus({split: corpus.splits[split]}, {split: DialogueReport()})
+    rows = encode_dialogues(part, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[split]
+    rows = rows.select(chosen)
+    sampler = DialogueSampler(rows.dialogues, CONTEXTS_TOGETHER, shuffle=False)
+    collate = DialogueCollator(tokenizer.pad_token_id)
+    batches = (collate(rows.__getitems__(batch)) for batch in sampler)
+    return sample_responses(model, batches, tokenizer, num_responses, seed)
 
 
 if __name__ == "__main__":

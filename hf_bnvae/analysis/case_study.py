@@ -1,7 +1,7 @@
 """A case study: contexts, what people said, and what models say, side by side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data import Dialogue, Turn
@@ -21,6 +21,10 @@ class Case:
     def of(cls, dialogue: Dialogue, turn: int) -> "Case":
         """The turn of that number with what came before it."""
         return cls(dialogue.turns[:turn], dialogue.turns[turn], dialogue.topic)
+
+    def last_turns(self, count: int) -> "Case":
+        """The same with the last turns of its context alone."""
+        return replace(self, context=self.context[-count:])
 
 
 def write_case_study(path: Path, cases: Sequence[Case], responses: dict[str, list[list[str]]]) -> None:

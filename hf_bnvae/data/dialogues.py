@@ -74,6 +74,14 @@ class DialogueCorpus:
     reports: dict[str, DialogueReport] = field(default_factory=dict)
     name: str = ""
 
+    def responses(self, split: str) -> list[tuple[Dialogue, int]]:
+        """Every response of a split, in its order: its dialogue, and which turn of it."""
+        return [
+            (dialogue, turn)
+            for dialogue in self.splits[split]
+            for turn in range(dialogue.first_response, len(dialogue.turns))
+        ]
+
 
 def load_dialogues(
     dataset_name: str | None = None,

@@ -9,19 +9,32 @@ python=${PYTHON:-.venv/bin/python}
 data=${BNVAE_DATA:-../shared/data}
 epochs=${PAPER_EPOCHS:-15}
 sentences=${NLL_SENTENCES:-500}
-run=${1:?name a run: short_yelp_bn_vae_fast, ptb_bn_vae_fast, ptb_bn_vae_paper, ptb_vae_paper}
+run=${1:?name a run: short_yelp_bn_vae_fast, short_yelp_methods, short_yelp_methods_10k, ptb_bn_vae_fast,
+    ptb_bn_vae_paper, ptb_vae_paper}
 shift
-if [[ $run == short_yelp_* ]]; then
-    mkdir -p runs/short_yelp_40k
-    for part in train:40000 valid:2000 test:2000; do
-        head -n "${part#*:}" "$data/short_yelp/${part%:*}.tsv" > "runs/short_yelp_40k/${part%:*}.tsv"
+cut_short_yelp() {
+    mkdir -p "runs/short_yelp_$1"
+    for part in "train:$2" valid:2000 test:2000; do
+        head -n "${part#*:}" "$data/short_yelp/${part%:*}.tsv" > "runs/short_yelp_$1/${part%:*}.tsv"
     done
+}
+compare_methods() {
+    exec "$python" run_scripts/compare.py --methods "$2" --output_dir "runs/comparison_$1" \
+        --dataset_name "runs/short_yelp_$1" --size short_yelp --hidden_size 256 --recipe fast --max_nll_samples 500
+}
+if [[ $run == *_10k ]]; then
+    cut_short_yelp 10k 10000
+elif [[ $run == short_yelp_* ]]; then
+    cut_short_yelp 40k 40000
 fi
 paper=(--recipe paper --size ptb --dataset_name "$data/ptb" --num_train_epochs "$epochs" --kl_annealing_epochs 4
     --plateau_patience 2 --plateau_start_epoch 6 --bf16 true --max_nll_samples "$sentences")
 case $run in
     short_yelp_bn_vae_fast)
         flags=(--method bn_vae --recipe fast --size short_yelp --hidden_size 256 --dataset_name runs/short_yelp_40k) ;;
+    short_yelp_methods) compare_methods 40k "lstm_lm,vae,beta_vae,cyclic_vae:kl_annealing_epochs=2,skip_vae,cnn_vae,\
+fb_vae,fb_vae:free_bits_mode=sum,delta_vae,vmf_vae,bn_vae,bn_vae_learned,du_vae,ae,ae+vae,ae+fb_vae,ae+bn_vae" ;;
+    short_yelp_methods_10k) compare_methods 10k "vae,agg_vae,sa_vae:refinement_steps=10" ;;
     ptb_bn_vae_fast)
         flags=(--method bn_vae --recipe fast --size ptb --dataset_name "$data/ptb" --num_train_epochs 5
             --kl_annealing_epochs 2 --embedding_dropout 0.25 --output_dropout 0.25 --weight_decay 0.03

@@ -4,7 +4,8 @@
     python benchmarks/results_table.py --check    (fails when README.md is not what the results say)
 
 A run is a folder docs/results/CORPUS/NAME with `all_results.json`, and `run.json` that says in words what it was:
-`title`, `command`, `training` (its seconds), `hardware`, `notes`; the corpus has its heading in README.md.
+`title`, `command`, `training` (its seconds), `hardware`, `notes`; the corpus has its heading in README.md. A comparison
+is a folder with what compare.py wrote, and a README.md whose first paragraphs, up to a line of dashes, head its table.
 """
 
 import argparse
@@ -35,7 +36,17 @@ def corpus_table(folder: Path) -> str:
         cells += [f"{results['test_au']:.0f}", f"{results['train_epochs']:.0f}", run["training"]]
         lines.append("| " + " | ".join(cells) + " |")
         notes.append(f"- {run['title']}: `{run['command']}`. {run['hardware']}. {run['notes']}".rstrip())
-    return "\n".join([*lines, "", *notes])
+    lines = [*lines, "", *notes] if notes else [heading]
+    for path in sorted(folder.glob("*/comparison.md")):
+        lines += ["", comparison_table(path)]
+    return "\n".join(lines)
+
+
+def comparison_table(path: Path) -> str:
+    head = (path.parent / "README.md").read_text(encoding="utf-8").split("\n---\n")[0].strip()
+    table = re.search(r"^[|] method .*?(?=\n\n)", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    link = f"[{path.parent.name}]({path.parent.relative_to(ROOT)}/README.md)"
+    return f"{head}\n\n{table[0]}\n\nThe command, the times, the pictures, and what they show: {link}."
 
 
 def rendered() -> str:

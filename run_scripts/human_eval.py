@@ -87,7 +87,7 @@ def export(argv: list[str]) -> None:
     for name in args.models:
         model = load_model(name, "--models", DIALOGUE_MODELS).to(PartialState().device)
         rows = responses_to(
-            model, load_tokenizer(name), corpus, args.split, chosen, data, args.num_responses, args.seed
+            model, load_tokenizer(name, "--models"), corpus, args.split, chosen, data, args.num_responses, args.seed
         )
         responses[Path(name).resolve().name] = rows
         longest_context = max(longest_context, model.config.context_turns)

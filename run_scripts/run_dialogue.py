@@ -208,6 +208,14 @@ class ResponseArguments(JudgeArguments):
     def __post_init__(self):
         super().__post_init__()
         check_least(self, num_responses=0, max_response_contexts=1, num_cases=0)
+        for name, reader in (
+            ("max_nll_samples", "nll_samples"),
+            ("word_vectors", "num_responses"),
+            ("max_response_contexts", "num_responses"),
+            ("compare_with", "num_cases"),
+        ):
+            if getattr(self, name) and not getattr(self, reader):
+                raise UsageError(f"--{name} is read with --{reader} above 0 only: leave it out")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -225,7 +233,8 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, checkpoint)
     vectors = load_vectors(judge.word_vectors, "--word_vectors")
-    others = {Path(name).name: load_model(name, "--compare_with", DIALOGUE_MODELS) for name in judge.compare_with}
+    ours = Path(args.output_dir).resolve().name
+    others = load_others(judge.compare_with, ours)
     set_seed(args.seed)
 
     corpus = data.load()
@@ -264,18 +273,31 @@ def main(argv: list[str] | None = None) -> None:
         last = next((split for split in ("test", "validation") if split in encoded), None)
         if last is not None and judge.num_responses:
             prefix = "eval" if last == "validation" else last
-            found = judge_sampled(trainer, encoded[last], reference_responses(corpus, last), judge, vectors)
+            found = judge_sampled(trainer, encoded[last], reference_responses(corpus, last, tokenizer), judge, vectors)
             results |= {f"{prefix}_{name}": value for name, value in found.items()}
-        if last is not None and judge.num_cases:
-            models = {Path(args.output_dir).name: (model, tokenizer)}
-            models |= {name: (other, load_tokenizer(other.name_or_path)) for name, other in others.items()}
-            write_samples(Path(args.output_dir) / "samples.md", corpus, last, models, data, judge, args.seed)
         trainer.save_state()
         write_json(Path(args.output_dir) / "all_results.json", results)
-        trainer.create_model_card(model_name=Path(args.output_dir).name)
+        trainer.create_model_card(model_name=ours)
+        if last is None:
+            logger.warning("There is neither a test nor a validation split: no response was judged or shown.")
+        elif judge.num_cases:
+            models = {ours: (model, tokenizer), **others}
+            write_samples(Path(args.output_dir) / "samples.md", corpus, last, models, data, judge, args.seed)
         print_results(results)
     if args.push_to_hub:
         trainer.push_to_hub()
+
+
+def load_others(names: list[str], ours: str) -> dict[str, tuple]:
+    """The models of --compare_with with their tokenizers, by the names of their folders."""
+    others: dict[str, tuple] = {}
+    for name in names:
+        folder = Path(name).resolve().name
+        if folder == ours or folder in others:
+            raise UsageError(f"--compare_with {name}: another model's folder is named {folder} too; rename one")
+        model = load_model(name, "--compare_with", DIALOGUE_MODELS)
+        others[folder] = model, load_tokenizer(name, "--compare_with")
+    return others
 
 
 def load_vectors(path: str | None, flag: str) -> WordVectors | None:
@@ -340,10 +362,30 @@ def judge_sampled(trainer: DialogueTrainer, dataset, references, judge: Response
     return found | ({"word_vectors": vectors.name} if vectors is not None else {})
 
 
-def reference_responses(corpus: DialogueCorpus, split: str) -> list[list[str]]:
-    """What people said, of every response in its order: the turn itself, and other references where there are any."""
+def reference_responses(corpus: DialogueCorpus, split: str, tokenizer) -> list[list[str]]:
+    """What people said, of every response in its order: the turn itself, and other references where there are any.
+
+    It is cut into words as the model's responses are; words that the model does not know stay as they are.
+    """
     turns = [dialogue.turns[turn] for dialogue, turn in corpus.responses(split)]
-    return [[" ".join(text.split()) for text in (turn.text, *turn.references)] for turn in turns]
+    texts = [text for turn in turns for text in (turn.text, *turn.references)]
+    split_texts = iter(as_the_model_writes(texts, tokenizer))
+    return [[next(split_texts) for _ in range(1 + len(turn.references))] for turn in turns]
+
+
+def as_the_model_writes(texts: list[str], tokenizer) -> list[str]:
+    """Texts encoded and decoded, but for unknown words."""
+    encoded = tokenizer(texts, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
+    decoded = tokenizer.batch_decode(encoded["input_ids"], skip_special_tokens=True)
+    unknown = tokenizer.unk_token_id
+    for place, ids in enumerate(encoded["input_ids"]):
+        if unknown in ids:
+            decoded[place] = " ".join(
+                texts[place][start:end] if number == unknown else tokenizer.decode([number])
+                for number, (start, end) in zip(ids, encoded["offset_mapping"][place], strict=True)
+                if end > start
+            )
+    return decoded
 
 
 def write_samples(path: Path, corpus, split: str, models: dict, data, judge: ResponseArguments, seed: int) -> None:

@@ -265,6 +265,8 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
         method = models.METHODS[chosen.method]
         defaults = models.SIZES.get(chosen.size, {}) | models.RECIPES[chosen.recipe]
         defaults |= {"kl_schedule": method.kl_schedule, "strategy": method.strategy, **method.settings}
+        if _given(argv) & {"kl_annealing_epochs", "kl_annealing_steps"} == {"kl_annealing_epochs"}:
+            defaults.pop("kl_annealing_steps", None)
         known = {item.name for kind in dataclass_types for item in fields(kind)}
         parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
         if any(flag.replace("-", "_").startswith("__fp16") for flag in argv) and "bf16" in known:
@@ -277,9 +279,13 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
         raise UsageError(f"unknown flags: {' '.join(unknown)}; --help lists all")
     for arguments in parsed:
         if isinstance(arguments, MethodArguments):
-            given = {flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--")}
-            arguments.refuse_unread(given)
+            arguments.refuse_unread(_given(argv))
     return tuple(parsed)
+
+
+def _given(argv: list[str]) -> set[str]:
+    """The names of the flags that the user gave."""
+    return {flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--")}
 
 
 def _yaml_flags(path: Path) -> list[str]:
@@ -363,7 +369,7 @@ def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> Non
     saved = load_config(checkpoint, flag, SENTENCE_MODELS | DIALOGUE_MODELS)
     if type(saved) is not type(config):
         raise UsageError(f"{flag}: the checkpoint is a {saved.model_type}, and --method makes a {config.model_type}")
-    for name in (item.name for item in fields(arguments) if hasattr(config, item.name)):
+    for name in (name for name in (*(item.name for item in fields(arguments)), "topics") if hasattr(config, name)):
         if getattr(saved, name) != getattr(config, name):
             raise UsageError(
                 f"{flag}: the checkpoint has {name} {getattr(saved, name)} and the flags say {getattr(config, name)}; "

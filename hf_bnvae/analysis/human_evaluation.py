@@ -139,10 +139,10 @@ def read_study(path: Path) -> Study:
         AnswersError: when it is none.
     """
     content = _read_json(path)
-    try:
-        return Study(content["study"], content["items"], content["cases"], content["annotators"])
-    except (KeyError, TypeError) as error:
-        raise AnswersError(f"{path} is no key of a study: {error} is missing") from error
+    for name, kind in (("study", str), ("items", dict), ("cases", list), ("annotators", int)):
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            raise AnswersError(f"{path} is no key of a study: {name} is missing or wrong")
+    return Study(content["study"], content["items"], content["cases"], content["annotators"])
 
 
 def read_answers(study: Study, paths: Sequence[Path]) -> dict[int, dict[str, dict[str, int]]]:
@@ -161,7 +161,7 @@ def read_answers(study: Study, paths: Sequence[Path]) -> dict[int, dict[str, dic
         if content.get("study") != study.name:
             raise AnswersError(f"{path} answers the study {content.get('study')!r}, and the key is of {study.name!r}")
         annotator = content.get("annotator")
-        if annotator not in range(1, study.annotators + 1):
+        if type(annotator) is not int or not 1 <= annotator <= study.annotators:
             raise AnswersError(f"{path} is of annotator {annotator!r}, and there are 1 to {study.annotators}")
         if annotator in found:
             raise AnswersError(f"{path} and {sources[annotator]} are both of annotator {annotator}: keep one")
@@ -178,9 +178,9 @@ def _grades(study: Study, answers: list, path: Path) -> dict[str, dict[str, int]
         if not isinstance(answer, dict) or str(answer.get("item")) not in grades:
             raise AnswersError(f"{where}: no item of this study")
         item, criterion, grade = str(answer["item"]), answer.get("criterion"), answer.get("grade")
-        if criterion not in CRITERIA:
+        if not isinstance(criterion, str) or criterion not in CRITERIA:
             raise AnswersError(f"{where}: no criterion {criterion!r}; there are {', '.join(CRITERIA)}")
-        if isinstance(grade, bool) or grade not in GRADES:
+        if type(grade) is not int or grade not in GRADES:
             raise AnswersError(f"{where}: the grade must be 1, 2 or 3, got {grade!r}")
         if grades[item].setdefault(criterion, grade) != grade:
             raise AnswersError(

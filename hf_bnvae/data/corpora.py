@@ -137,18 +137,18 @@ def hub_splits(name: str, built_in: tuple[str, ...]) -> dict[str, Dataset]:
     return {split: theirs[stem] for split, stem in present.items() if stem is not None}
 
 
-def find_splits(folder: Path) -> dict[str, Path]:
-    """The file of each split that a local folder holds."""
+def find_splits(folder: Path, endings: tuple[str, ...] = tuple(BUILDERS)) -> dict[str, Path]:
+    """The file of each split that a local folder holds, with one of those endings."""
     found = {}
     for split, stems in SPLIT_NAMES.items():
-        candidates = [folder / f"{stem}{suffix}" for stem in stems for suffix in BUILDERS]
+        candidates = [folder / f"{stem}{suffix}" for stem in stems for suffix in endings]
         path = next((path for path in candidates if path.is_file()), None)
         if path is not None:
             found[split] = path
     if "train" not in found and "test" not in found:
         raise CorpusError(
             f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
-            f"{', '.join(BUILDERS)}"
+            f"{', '.join(endings)}"
         )
     return found
 

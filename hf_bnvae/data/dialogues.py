@@ -10,6 +10,7 @@ from .toy_dialogues import toy_dialogues
 
 BUILT_IN_DIALOGUES = ("toy_dialogues",)
 DEFAULT_TURN_SEPARATOR = "__eou__"
+ENDINGS = (".jsonl", ".json", ".tsv", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def load_dialogues(
         for split, rows in toy_dialogues().items():
             corpus.splits[split] = [parse_dialogue(row, f"toy_dialogues, {split}") for row in rows]
     elif dataset_name is not None and Path(dataset_name).is_dir():
-        found = find_splits(Path(dataset_name))
+        found = find_splits(Path(dataset_name), ENDINGS)
         corpus.splits |= {split: _read(path, *columns, turn_separator) for split, path in found.items()}
     elif dataset_name is not None:
         for split, rows in hub_splits(dataset_name, BUILT_IN_DIALOGUES).items():
@@ -155,6 +156,8 @@ def _read(path: Path, context_column: str, response_column: str, separator: str)
                 raise CorpusError(f"{where}: not UTF-8; convert the file to UTF-8") from None
             except json.JSONDecodeError as error:
                 raise CorpusError(f"{where}: no JSON ({error.msg} at column {error.colno})") from None
+            except RecursionError:
+                raise CorpusError(f"{where}: no JSON of a dialogue (nested too deeply)") from None
             dialogues.append(_from_row(row, where, context_column, response_column, separator))
     if not dialogues:
         raise CorpusError(f"{path} is empty")
@@ -175,7 +178,10 @@ def _from_rows(rows, source: str, context_column: str, response_column: str, sep
 def _from_row(row: object, where: str, context_column: str, response_column: str, separator: str) -> Dialogue:
     if not isinstance(row, dict) or "turns" in row or response_column not in row:
         return parse_dialogue(row, where)
-    context, response = str(row.get(context_column) or ""), str(row[response_column] or "")
+    context, response = (
+        "" if row.get(column) is None else _readable(row[column], f"{where}, {column}")
+        for column in (context_column, response_column)
+    )
     texts = context.split(separator)
     if len(texts) > 1 and not texts[-1].strip():
         texts.pop()  # a separator at the end of the context
@@ -219,12 +225,21 @@ def _parse_turn(turn: object, where: str) -> Turn:
     speaker, text = turn["speaker"], turn["text"]
     if isinstance(speaker, bool) or not isinstance(speaker, (str, int)) or not str(speaker).strip():
         raise CorpusError(f"{where}, field speaker: {speaker!r} names nobody; give each speaker a name")
-    if not isinstance(text, str):
-        raise CorpusError(f"{where}, field text: must be a string, got {type(text).__name__}")
-    if not text.strip():
+    if not _readable(text, f"{where}, field text").strip():
         raise CorpusError(f"{where}, field text: empty; take the turn out")
     references = turn.get("references") or []
-    if not isinstance(references, list) or not all(isinstance(item, str) and item.strip() for item in references):
-        raise CorpusError(f"{where}, field references: must be a list of strings that are not empty")
+    where_references = f"{where}, field references"
+    if not isinstance(references, list) or not all(_readable(item, where_references).strip() for item in references):
+        raise CorpusError(f"{where_references}: must be a list of strings that are not empty")
     act = turn.get("dialogue_act")
     return Turn(str(speaker), text, None if act is None else str(act), tuple(references))
+
+
+def _readable(text: object, where: str) -> str:
+    if not isinstance(text, str):
+        raise CorpusError(f"{where}: must be a string, got {type(text).__name__}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise CorpusError(f"{where}: character {error.start + 1} is half of one; take it out") from None
+    return text

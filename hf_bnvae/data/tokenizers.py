@@ -85,7 +85,7 @@ def build_tokenizer(
     )
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, flag: str = "--tokenizer") -> PreTrainedTokenizerBase:
     """An existing tokenizer by name or folder, made to put a start and an end symbol around each sentence.
 
     Missing symbols are borrowed where that does no harm (a classifier's `[CLS]` starts, its `[SEP]` ends) and added
@@ -97,9 +97,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
-        raise CorpusError(f"--tokenizer {name!r} could not be loaded: {first_line(error)}") from error
+        raise CorpusError(f"{flag} {name!r}: no tokenizer could be loaded from there ({first_line(error)})") from error
     if not tokenizer.is_fast:
-        raise CorpusError(f"--tokenizer {name!r} is a slow tokenizer: use one with a tokenizer.json")
+        raise CorpusError(f"{flag} {name!r} is a slow tokenizer: use one with a tokenizer.json")
     if tokenizer.bos_token is None:
         tokenizer.add_special_tokens({"bos_token": tokenizer.cls_token or BOS})
     if tokenizer.eos_token is None:

@@ -120,7 +120,9 @@ def aggregate_log_prob(posterior: LatentDistribution, latents: torch.Tensor) -> 
 
 
 def elbo_metrics(inference: Inference) -> dict[str, float]:
-    """`elbo`, `rec`, `kl`, `mi`, `au` and `agg_kl` of a split."""
+    """`elbo`, `rec`, `kl`, `mi`, `au` and `agg_kl` of a split of sentences."""
+    if isinstance(inference.posterior, ConditionalGaussian):
+        raise TypeError("the prior of a CVAE changes with the context: judge it by dialogue_metrics")
     information = mi(inference)
     return {
         "elbo": elbo(inference),

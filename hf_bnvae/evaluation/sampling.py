@@ -27,11 +27,13 @@ def sample_responses(
     Args:
         model: a CVAE with its decoder.
         batches: of a `data.DialogueCollator`; the responses in them are not read.
-        generation_options: of Transformers' `generate`.
+        generation_options: of Transformers' `generate`, but for `num_return_sequences`.
 
     Returns:
         The words of each response, special symbols left out, in the order of the batches.
     """
+    if generation_options.get("num_return_sequences", 1) != 1:
+        raise ValueError("num_return_sequences: ask for more responses by num_samples")
     was_training = model.training
     model.eval()
     found: list[list[str]] = []

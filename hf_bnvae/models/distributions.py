@@ -107,7 +107,7 @@ class DiagonalGaussian(LatentDistribution):
         return torch.cat([latents**2, latents], 1) @ weights + constants
 
     def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
-        return -0.5 * (latents**2 + LOG_TWO_PI).sum(-1)
+        return log_standard_normal(latents)
 
 
 @dataclass
@@ -195,6 +195,11 @@ class VonMisesFisher(LatentDistribution):
 
     def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
         return latents.new_full(latents.shape[:-1], log_uniform_on_sphere(latents.size(-1)))
+
+
+def log_standard_normal(latents: torch.Tensor) -> torch.Tensor:
+    """log N(z; 0, I) in nats; the last dimension is summed out."""
+    return -0.5 * (latents**2 + LOG_TWO_PI).sum(-1)
 
 
 def log_uniform_on_sphere(n: int) -> float:

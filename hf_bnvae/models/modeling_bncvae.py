@@ -278,9 +278,11 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         return output if return_dict is not False else output.to_tuple()
 
     @torch.no_grad()
-    def encode(self, input_ids: torch.Tensor, sample: bool = False, **inputs) -> torch.Tensor:
+    def encode(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **inputs
+    ) -> torch.Tensor:
         """Latents `(batch, latent_size)`: the mean, or one sample, of q where the response is known, else of p."""
-        output = self(input_ids, **inputs)
+        output = self(input_ids, attention_mask, **inputs)
         if sample:
             return output.latents.squeeze(1)
         return output.prior_mean if output.posterior_mean is None else output.posterior_mean
@@ -491,9 +493,11 @@ class BnCvaeForConditionalGeneration(DecodingMixin, BnCvaePreTrainedModel, Gener
     # What users call
 
     @torch.no_grad()
-    def encode(self, input_ids: torch.Tensor, sample: bool = False, **inputs) -> torch.Tensor:
+    def encode(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **inputs
+    ) -> torch.Tensor:
         """See `BnCvaeModel.encode`."""
-        return self.model.encode(input_ids, sample, **inputs)
+        return self.model.encode(input_ids, attention_mask, sample, **inputs)
 
     def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
         """See `BnCvaeModel.recompute_statistics`."""
@@ -516,6 +520,8 @@ class BnCvaeForConditionalGeneration(DecodingMixin, BnCvaePreTrainedModel, Gener
             num_latents: k draws of the prior for each context instead.
             generator: of those draws.
         """
+        if latents is not None and num_latents is not None:
+            raise ValueError("give either latents or num_latents, not both")
         inputs = options.pop("input_ids", None) if inputs is None else inputs
         if inputs is None:
             raise ValueError("a response needs a context: input_ids")
@@ -551,6 +557,9 @@ class BnCvaeForConditionalGeneration(DecodingMixin, BnCvaePreTrainedModel, Gener
         **options,
     ) -> torch.Tensor:
         """Token ids `(steps, length)` of responses to one context along the way from latent a to b `(latent_size,)`."""
+        contexts = len(options.get("context_index", input_ids))  # type: ignore[arg-type]
+        if contexts > 1:
+            raise ValueError(f"an interpolation is of one context, got {contexts}")
         return self.generate(input_ids, latents=interpolate_latents(a, b, steps, mode), **options)
 
 

@@ -408,6 +408,10 @@ class BnVaeForConditionalGeneration(DecodingMixin, BnVaePreTrainedModel, Generat
         refined = refine(start, losses, list(self.decoder.parameters()), steps)
         return DiagonalGaussian(*refined.chunk(2, 1))
 
+    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats; the last dimension is summed out."""
+        return self.model.posterior.log_prior(latents)
+
     @torch.no_grad()
     def encode(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **kwargs

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .distributions import DiagonalGaussian, LatentDistribution, VonMisesFisher
+from .distributions import (
+    DiagonalGaussian,
+    LatentDistribution,
+    VonMisesFisher,
+    log_standard_normal,
+    log_uniform_on_sphere,
+)
 from .normalisation import BatchStandardisation, FixedScaleBatchNorm
 
 SMALLEST_SQUARED_MEAN = 1e-6
@@ -56,6 +62,10 @@ class Posterior(nn.Module):
         parameter = next(self.parameters())
         device = generator.device if generator is not None else parameter.device
         return torch.randn(num_samples, self.latent_size, generator=generator, device=device).to(parameter.device)
+
+    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
+        """log p(z) in nats; the last dimension is summed out."""
+        return log_standard_normal(latents)
 
 
 class GaussianPosterior(Posterior):
@@ -197,6 +207,9 @@ class VonMisesFisherPosterior(Posterior):
 
     def sample_prior(self, num_samples: int, generator: torch.Generator | None = None) -> torch.Tensor:
         return F.normalize(super().sample_prior(num_samples, generator), dim=-1)
+
+    def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents.new_full(latents.shape[:-1], log_uniform_on_sphere(self.latent_size))
 
 
 POSTERIORS: dict[str, type[Posterior]] = {

@@ -221,7 +221,8 @@ class VaeTrainer(Trainer):
         if all(self.kl_share(step) < 1 for step in range(num_training_steps + 1)):
             logger.warning(
                 f"The KL weight is not full before step {self.annealing_steps}, and training ends at step "
-                f"{num_training_steps}: no best model can be chosen. Shorten --kl_annealing_epochs."
+                f"{num_training_steps}: no best model can be chosen. Shorten --kl_annealing_"
+                + ("epochs." if self.args.kl_annealing_steps is None else "steps.")
             )
         return super().create_scheduler(num_training_steps, optimizer)
 

@@ -55,6 +55,10 @@ def test_a_dialogue_file_is_read_whole(tmp_path):
         ({"turns": [turn(), turn("B", " \t")]}, "turn 2, field text: empty"),
         ({"turns": [turn(), turn("B", 3)]}, "turn 2, field text: must be a string"),
         ({"turns": [turn(), turn("B", references="x")]}, "turn 2, field references"),
+        ({"turns": [turn(), turn("B", references=[" "])]}, "turn 2, field references"),
+        ({"turns": [turn(), turn("B", "a \ud83d")]}, "turn 2, field text: character 3 is half of one"),
+        ('{"turns": ' + "[" * 100_000 + "\n", "nested too deeply"),
+        ({"context": "hello", "response": 0}, "response: must be a string, got int"),
         ({"context": "hello", "response": ""}, "response: empty"),
         ({"context": "hello __eou__ __eou__ you", "response": "hi"}, "context, turn 2: empty"),
         ({"context": None, "response": "hi"}, "context, turn 1: empty"),
@@ -97,6 +101,12 @@ def test_a_table_without_its_columns_and_plain_text_are_refused(tmp_path):
         load_dialogues(files={"train": str(tmp_path / "none.jsonl")})
     with pytest.raises(CorpusError, match="is empty"):
         load_dialogues(files={"train": write(tmp_path / "b.jsonl", "\n")})
+
+
+def test_a_folder_is_searched_for_dialogues_only(tmp_path):
+    write(tmp_path / "train.txt", "hello\n")
+    write(tmp_path / "train.jsonl", GOOD)
+    assert len(load_dialogues(str(tmp_path)).splits["train"]) == 1
 
 
 def test_the_built_in_small_talk_is_the_same_every_time_and_offers_more_than_one_answer():

@@ -162,6 +162,7 @@ def test_a_context_of_one_utterance_may_come_flat():
     model, ids = make(), torch.tensor([[1, 5, 6, 2, 0], [1, 7, 8, 9, 2]])
     assert torch.equal(model.encode(ids), model.encode(ids.unsqueeze(1)))
     assert torch.equal(model.encode(ids[:1]), model.encode(ids[:1, :4]))
+    assert torch.equal(model.encode(ids), model.encode(ids, (ids != 0).long()))
 
 
 def test_topics_have_vectors_and_an_unknown_one_has_its_own():
@@ -218,6 +219,10 @@ def test_latents_are_shared_out_to_contexts_in_their_order():
         assert torch.equal(together[row, : alone.size(1)], alone[0])
     with pytest.raises(ValueError, match="7 latents cannot be shared out to 4 contexts"):
         model.generate(input_ids, latents=latents[:7])
+    with pytest.raises(ValueError, match="either latents or num_latents"):
+        model.sample(2, input_ids, latents=latents)
+    with pytest.raises(ValueError, match="of one context, got 4"):
+        model.interpolate(latents[0], latents[1], 4, input_ids=input_ids)
     path = model.interpolate(latents[0], latents[1], 3, input_ids=input_ids[:1], max_new_tokens=6)
     ends = [model.generate(input_ids[:1], latents=z.unsqueeze(0), max_new_tokens=6)[0] for z in latents[:2]]
     assert all(torch.equal(path[place, : len(end)], end) for place, end in zip((0, 2), ends, strict=True))

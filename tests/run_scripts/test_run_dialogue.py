@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from script_utils import DIALOGUE_MODELS, UsageError, load_model
 
-from hf_bnvae.data import CorpusError, load_tokenizer
+from hf_bnvae.data import CorpusError, Dialogue, DialogueCorpus, Turn, build_tokenizer, load_tokenizer
 from hf_bnvae.methods import DIALOGUE_METHODS
 
 SMALL = {
@@ -96,6 +96,8 @@ def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, v
         ({"strategy": "aggressive"}, "--strategy aggressive is for run_lm.py"),
         ({"per_device_train_batch_size": 1}, "--per_device_train_batch_size 1 leaves nothing to normalise over"),
         ({"hiden_size": 5}, "unknown flags: --hiden_size"),
+        ({"max_nll_samples": 5}, "--max_nll_samples is read with --nll_samples above 0 only"),
+        ({"num_responses": 0, "max_response_contexts": 5}, "--max_response_contexts is read with --num_responses"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_writes_nothing(changes, message, tmp_path):
@@ -103,6 +105,52 @@ def test_bad_input_gets_one_sentence_and_writes_nothing(changes, message, tmp_pa
         run_dialogue.main(flags(tmp_path / "run", **changes))
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_another_model_that_cannot_stand_beside_this_one_is_refused_before_training(tmp_path):
+    for folder in ("one", "two/one"):
+        run_dialogue.main(flags(tmp_path / folder, max_steps=1, num_responses=0, num_cases=0))
+    for beside, message in (
+        ({"output_dir": tmp_path / "new" / "one", "compare_with": tmp_path / "one"}, "folder is named one too"),
+        ({"compare_with": f"{tmp_path / 'one'} {tmp_path / 'two' / 'one'}"}, "folder is named one too"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run_dialogue.main(flags(**{"output_dir": tmp_path / "run"} | beside))
+    (tmp_path / "one" / "tokenizer.json").unlink()
+    with pytest.raises(CorpusError, match=r"--compare_with .*one': no tokenizer"):
+        run_dialogue.main(flags(tmp_path / "run", compare_with=tmp_path / "one"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_the_topics_that_it_had_only(tmp_path):
+    changes = {"num_responses": 0, "num_cases": 0, "max_steps": 9}
+    run_dialogue.main(flags(tmp_path / "run", **changes, topic_embedding=True))
+    with pytest.raises(UsageError, match="the checkpoint has topics"):
+        run_dialogue.main(flags(tmp_path / "run", **changes, resume_from_checkpoint="last"))
+
+
+def test_references_are_cut_into_words_as_responses_are_and_keep_the_words_that_the_model_does_not_know():
+    tokenizer = build_tokenizer(["i am fine , thanks ."], split_punctuation=True)
+    corpus = DialogueCorpus(
+        {"test": [Dialogue((Turn("A", "hi"), Turn("B", "i am  swell, thanks.", None, ("fine.",))))]}
+    )
+    found = run_dialogue.reference_responses(corpus, "test", tokenizer)
+    assert found == [["i am swell , thanks .", "fine ."]]
+
+
+def test_epochs_of_annealing_win_over_the_steps_of_a_recipe():
+    def annealing(*more):
+        arguments = run_dialogue.parse_arguments(
+            run_dialogue.DialogueModelArguments,
+            run_dialogue.DialogueTrainingArguments,
+            description="",
+            argv=["--recipe", "paper", "--output_dir", "unused", *more],
+        )[1]
+        return arguments.kl_annealing_steps, arguments.kl_annealing_epochs
+
+    assert annealing()[0] == 10_000
+    assert annealing("--kl_annealing_epochs", "3") == (None, 3)
+    assert annealing("--kl_annealing_epochs", "3", "--kl_annealing_steps", "7")[0] == 7
 
 
 def test_vectors_of_another_width_are_refused(tmp_path, vectors):

@@ -12,6 +12,7 @@ BETTER: dict[str, Callable] = {"nll": min, "ppl": min, "elbo": min, "mi": max, "
 DYNAMICS = {"mi": "MI", "kl": "KL", "agg_kl": "KL(q(z) ‖ p(z))"}
 COLUMN_WIDTH = 3.3
 OFF_THE_SCALE = 60
+FAR_FROM_THE_BEST = 1.2
 LINES = ("-", "--", "-.", ":")
 MARKERS = "osv^D*PX<>hd8"
 
@@ -151,17 +152,38 @@ def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
 
 
 def draw_tradeoff(runs: Sequence[Run], path: Path) -> None:
-    """NLL against MI, a point a method: what the latent knows, and what it costs."""
+    """NLL against MI, a point a method: what the latent knows, and what it costs.
+
+    A method whose NLL is far above the best is named over the picture, in which it would leave the others a line.
+    """
     figure, axis = _pyplot().subplots(figsize=(COLUMN_WIDTH, 2.8))
-    for number, (method, group) in enumerate(_by_method(runs).items()):
-        if not all({"nll", "mi"} <= run.results.keys() for run in group):
-            continue
-        point = [statistics.mean(run.results[metric] for run in group) for metric in ("mi", "nll")]
-        axis.plot(*point, label=method, **_style(number) | {"linestyle": "none", "markersize": 5})
+    points, far = tradeoff_points(runs)
+    for number, method in enumerate(_by_method(runs)):
+        if method in points:
+            axis.plot(*points[method], label=method, **_style(number) | {"linestyle": "none", "markersize": 5})
+    if far:
+        axis.set_title(
+            "off the scale: " + ", ".join(f"{method} ({nll:.1f})" for method, nll in far.items()), fontsize=6
+        )
     axis.set_xlabel("mutual information (nats)")
     axis.set_ylabel("NLL (nats)")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=2, fontsize=6, frameon=False)
     _save(figure, path)
+
+
+def tradeoff_points(runs: Sequence[Run]) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
+    """Mean MI and NLL of each method that has both, and the NLL of those that are far above the best."""
+    points = {
+        method: (
+            statistics.mean(run.results["mi"] for run in group),
+            statistics.mean(run.results["nll"] for run in group),
+        )
+        for method, group in _by_method(runs).items()
+        if all({"nll", "mi"} <= run.results.keys() for run in group)
+    }
+    highest = FAR_FROM_THE_BEST * min((nll for _, nll in points.values()), default=0.0)
+    far = {method: nll for method, (_, nll) in points.items() if nll > highest}
+    return {method: point for method, point in points.items() if method not in far}, far
 
 
 def _style(number: int) -> dict:

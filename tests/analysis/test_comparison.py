@@ -6,6 +6,7 @@ import json
 import pytest
 
 from hf_bnvae.analysis import Run, read_run, results_table, time_table, write_comparison
+from hf_bnvae.analysis.comparison import tradeoff_points
 
 
 def run(method, seed, nll, mi=1.0, seconds=10.0):
@@ -55,3 +56,14 @@ def test_the_folder_gets_tables_a_csv_and_pictures(tmp_path):
     assert [row["method"] for row in rows] == ["vae", "bn_vae:gamma=0.6"] and rows[1]["nll"] == "9.0"
     for name in ("dynamics.png", "tradeoff.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_method_far_from_the_others_is_kept_out_of_their_picture():
+    runs = [
+        run("vae", 1, 10.0, mi=0.5),
+        run("vae", 2, 11.0, mi=0.7),
+        run("bn_vae", 1, 11.5, mi=5.0),
+        run("ae", 1, 90.0),
+    ]
+    points, far = tradeoff_points([*runs, Run("lstm_lm", 1, {"nll": 1.0}, 1.0, [])])
+    assert points == {"vae": pytest.approx((0.6, 10.5)), "bn_vae": (5.0, 11.5)} and far == {"ae": 90.0}

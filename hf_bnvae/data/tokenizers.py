@@ -97,7 +97,7 @@ def load_tokenizer(name: str, flag: str = "--tokenizer") -> PreTrainedTokenizerB
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
-        raise CorpusError(f"{flag} {name!r}: no tokenizer could be loaded from there ({first_line(error)})") from error
+        raise CorpusError(f"{flag} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
     if not tokenizer.is_fast:
         raise CorpusError(f"{flag} {name!r} is a slow tokenizer: use one with a tokenizer.json")
     if tokenizer.bos_token is None:

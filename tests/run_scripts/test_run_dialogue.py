@@ -117,7 +117,7 @@ def test_another_model_that_cannot_stand_beside_this_one_is_refused_before_train
         with pytest.raises(UsageError, match=message):
             run_dialogue.main(flags(**{"output_dir": tmp_path / "run"} | beside))
     (tmp_path / "one" / "tokenizer.json").unlink()
-    with pytest.raises(CorpusError, match=r"--compare_with .*one': no tokenizer"):
+    with pytest.raises(CorpusError, match=r"--compare_with .*one': its tokenizer"):
         run_dialogue.main(flags(tmp_path / "run", compare_with=tmp_path / "one"))
     assert not (tmp_path / "run").exists()
 

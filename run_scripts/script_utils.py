@@ -369,8 +369,8 @@ def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> Non
     saved = load_config(checkpoint, flag, SENTENCE_MODELS | DIALOGUE_MODELS)
     if type(saved) is not type(config):
         raise UsageError(f"{flag}: the checkpoint is a {saved.model_type}, and --method makes a {config.model_type}")
-    for name in (name for name in (*(item.name for item in fields(arguments)), "topics") if hasattr(config, name)):
-        if getattr(saved, name) != getattr(config, name):
+    for name in [*(item.name for item in fields(arguments)), "topics"]:
+        if hasattr(config, name) and getattr(saved, name) != getattr(config, name):
             raise UsageError(
                 f"{flag}: the checkpoint has {name} {getattr(saved, name)} and the flags say {getattr(config, name)}; "
                 "repeat the flags of the run"

@@ -24,7 +24,7 @@ def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length
 
     def encode(rows):
         whole = tokenizer(rows["text"], truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        kept = [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in whole]
+        kept = [cut_inside(ids, max_length) for ids in whole]
         return {
             "input_ids": kept,
             "length": [len(ids) for ids in kept],
@@ -54,6 +54,11 @@ class VaeCollator:
         input_ids, attention_mask = padded([row["input_ids"] for row in rows], self.pad_token_id)
         labels = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, IGNORED)
         return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def cut_inside(ids: list[int], max_length: int) -> list[int]:
+    """Token ids cut to `max_length`, the end symbol kept."""
+    return ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]]
 
 
 def padded(rows: list[list[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedTokenizerBase
 
 from ..models.objectives import IGNORED
-from .batches import cut_into_batches, padded
+from .batches import cut_inside, cut_into_batches, padded
 from .dialogues import DialogueCorpus
 
 
@@ -91,9 +91,7 @@ def encode_dialogues(
     for split, dialogues in corpus.splits.items():
         texts = [turn.text for dialogue in dialogues for turn in dialogue.turns]
         whole = tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        kept = [
-            ids if len(ids) <= max_utterance_length else [*ids[: max_utterance_length - 1], ids[-1]] for ids in whole
-        ]
+        kept = [cut_inside(ids, max_utterance_length) for ids in whole]
         rows = DialogueResponses(kept, [], [], [], [], context_turns)
         report = corpus.reports[split]
         report.truncated_turns = sum(len(ids) > max_utterance_length for ids in whole)

@@ -148,13 +148,11 @@ def dialogue_metrics(inference: Inference) -> dict[str, float]:
         "rec": rec(inference),
         "kl": kl(inference),
         "kl_prior": float(posterior.prior.kl().sum(-1).double().mean()),
-        "rec_ppl": reconstruction_perplexity(
-            float(inference.reconstruction.double().sum()), int(inference.tokens.sum())
-        ),
+        "rec_ppl": perplexity(float(inference.reconstruction.double().sum()), int(inference.tokens.sum())),
     }
     return metrics | {name: float(losses.double().mean()) for name, losses in inference.side_losses.items()}
 
 
-def reconstruction_perplexity(reconstruction: float, tokens: int) -> float:
-    """exp(total rec / total tokens), the end symbol counted."""
-    return math.exp(min(reconstruction / tokens, 700.0))
+def perplexity(total: float, tokens: int) -> float:
+    """exp(total nats / total tokens), the end symbol counted."""
+    return math.exp(min(total / tokens, 700.0))

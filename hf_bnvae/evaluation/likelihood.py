@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from ..models.noise import keyed_noise
 from ..models.objectives import IGNORED
+from .inference import perplexity
 
 DEFAULT_NUM_SAMPLES = 500
 MEMORY_SHARE = 8
@@ -59,7 +60,7 @@ def nll(
     model.train(was_training)
     if not sentences:
         raise ValueError("no batches to evaluate")
-    return {"nll": total / sentences, "ppl": math.exp(min(total / tokens, 700.0))}
+    return {"nll": total / sentences, "ppl": perplexity(total, tokens)}
 
 
 def sentence_nll(

@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from sacrebleu.metrics import BLEU
 
 Texts = Sequence[Sequence[str]]
 
@@ -48,7 +47,9 @@ def check_pairs(predictions: Texts, references: Texts) -> None:
 
 
 @lru_cache(maxsize=1)
-def _bleu() -> BLEU:
+def _bleu():
+    from sacrebleu.metrics import BLEU  # here, because no training needs it
+
     return BLEU(tokenize="none", max_ngram_order=BLEU_ORDER + 1, smooth_method="none", effective_order=True)
 
 

@@ -557,9 +557,9 @@ class BnCvaeForConditionalGeneration(DecodingMixin, BnCvaePreTrainedModel, Gener
         **options,
     ) -> torch.Tensor:
         """Token ids `(steps, length)` of responses to one context along the way from latent a to b `(latent_size,)`."""
-        contexts = len(options.get("context_index", input_ids))  # type: ignore[arg-type]
-        if contexts > 1:
-            raise ValueError(f"an interpolation is of one context, got {contexts}")
+        contexts = options.get("context_index", input_ids)
+        if contexts is not None and len(contexts) > 1:
+            raise ValueError(f"an interpolation is of one context, got {len(contexts)}")
         return self.generate(input_ids, latents=interpolate_latents(a, b, steps, mode), **options)
 
 

@@ -272,3 +272,5 @@ def test_a_posterior_without_a_response_is_refused():
         make().infer(torch.tensor([[1, 5, 2]]))
     with pytest.raises(ValueError, match="needs a context"):
         make().generate()
+    with pytest.raises(ValueError, match="needs a context"):
+        make().interpolate(torch.zeros(4), torch.ones(4))

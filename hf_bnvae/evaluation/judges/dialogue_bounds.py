@@ -3,7 +3,7 @@
 import datasets
 import evaluate
 
-from hf_bnvae.evaluation.inference import reconstruction_perplexity
+from hf_bnvae.evaluation.inference import perplexity
 
 DESCRIPTION = """rec_ppl = exp(total reconstruction / total tokens), and the mean KL in nats a response."""
 INPUTS = """reconstruction, kl: nats of each response; tokens: its words, the end symbol counted."""
@@ -28,7 +28,7 @@ class DialogueBounds(evaluate.Metric):
 
     def _compute(self, reconstruction, kl, tokens):
         return {
-            "rec_ppl": reconstruction_perplexity(sum(reconstruction), sum(tokens)),
+            "rec_ppl": perplexity(sum(reconstruction), sum(tokens)),
             "rec": sum(reconstruction) / len(reconstruction),
             "kl": sum(kl) / len(kl),
             "elbo": (sum(reconstruction) + sum(kl)) / len(kl),

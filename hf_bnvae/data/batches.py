@@ -69,31 +69,64 @@ def padded(rows: list[list[int]], padding: int) -> tuple[torch.Tensor, torch.Ten
     return filled, (torch.arange(longest) < lengths.unsqueeze(1)).long()
 
 
-def cut_into_batches(indices: list[int], size: int, least: int) -> list[list[int]]:
-    """Batches of `size`, of which the last takes in a remainder of fewer than `least`."""
-    batches = [indices[start : start + size] for start in range(0, len(indices), size)]
-    if len(batches) > 1 and len(batches[-1]) < min(size, least):
-        few = batches.pop()
-        batches[-1] += few
-    return batches
+class EpochSampler(Sampler[list[int]]):
+    """What our samplers share: an epoch to shuffle by, and whole batches to share out to processes.
 
-
-class LengthBucketSampler(Sampler[list[int]]):
-    """Batches of sentences of equal or near-equal length, in a new order every epoch; each sentence comes once.
-
-    A remainder of one sentence (or of fewer than there are processes) joins a neighbouring batch, because one sentence
-    has no batch statistics. The order of an epoch depends on `seed` and the epoch alone, so that a resumed run sees the
+    A remainder of one example (or of fewer than there are processes) joins the batch before it, because one example has
+    no batch statistics. The order of an epoch depends on `seed` and the epoch alone, so that a resumed run sees the
     batches that it would have seen.
 
     Args:
-        lengths: the length of each sentence.
-        batch_size: sentences in a batch (one or two more where lone ones joined).
-        equal: only sentences of one length together. Else windows of 20 batches are shuffled together and sorted by
-            length within.
+        batch_size: examples in a batch (one or two more where lone ones joined).
         seed: of the shuffling; without `shuffle` it is not used.
-        shuffle: False keeps one fixed order, sorted by length (evaluation).
+        shuffle: False keeps one fixed order (evaluation).
         num_processes, process_index: with several processes, each batch is the share of this one in a batch of all
             of them, so that N processes with batches of b take the steps of one with batches of N·b.
+    """
+
+    def __init__(
+        self, batch_size: int, seed: int = 0, shuffle: bool = True, num_processes: int = 1, process_index: int = 0
+    ):
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.num_processes = num_processes
+        self.process_index = process_index
+        self.drop_last = False
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def _generator(self) -> random.Random:
+        return random.Random(f"{self.seed}-{self.epoch}")
+
+    @property
+    def _whole_batch_size(self) -> int:
+        return self.batch_size * self.num_processes
+
+    @property
+    def _least(self) -> int:
+        """Examples that a batch must have: two for a variance, and one for every process."""
+        return min(self._whole_batch_size, max(2, self.num_processes))
+
+    def _cut(self, indices: list[int]) -> list[list[int]]:
+        size = self._whole_batch_size
+        batches = [indices[start : start + size] for start in range(0, len(indices), size)]
+        if len(batches) > 1 and len(batches[-1]) < self._least:
+            few = batches.pop()
+            batches[-1] += few
+        return batches
+
+
+class LengthBucketSampler(EpochSampler):
+    """Batches of sentences of equal or near-equal length, in a new order every epoch; each sentence comes once.
+
+    Args:
+        lengths: the length of each sentence.
+        equal: only sentences of one length together. Else windows of 20 batches are shuffled together and sorted by
+            length within; without shuffling all of them are sorted.
+        batch_size, seed, shuffle, num_processes, process_index: see `EpochSampler`.
     """
 
     def __init__(
@@ -108,39 +141,21 @@ class LengthBucketSampler(Sampler[list[int]]):
     ):
         if not lengths:
             raise ValueError("no sentences to make batches of")
+        super().__init__(batch_size, seed, shuffle, num_processes, process_index)
         self.lengths = lengths
-        self.batch_size = batch_size
-        self.num_processes = num_processes
-        self.process_index = process_index
         self.equal = equal
-        self.seed = seed
-        self.shuffle = shuffle
-        self.drop_last = False
-        self.epoch = 0
         self._num_batches = len(self._batches(random.Random(0)))
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self._num_batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = random.Random(f"{self.seed}-{self.epoch}")
+        generator = self._generator()
         batches = self._batches(generator)
         if self.shuffle:
             generator.shuffle(batches)
         for batch in batches:
             yield batch[self.process_index :: self.num_processes]
-
-    @property
-    def _whole_batch_size(self) -> int:
-        return self.batch_size * self.num_processes
-
-    @property
-    def _least(self) -> int:
-        """Sentences that a batch must have: two for a variance, and one for every process."""
-        return min(self._whole_batch_size, max(2, self.num_processes))
 
     def _batches(self, generator: random.Random) -> list[list[int]]:
         order = list(range(len(self.lengths)))
@@ -172,6 +187,3 @@ class LengthBucketSampler(Sampler[list[int]]):
         elif few:
             batches.append(few)
         return batches
-
-    def _cut(self, indices: list[int]) -> list[list[int]]:
-        return cut_into_batches(indices, self._whole_batch_size, self._least)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..models.objectives import IGNORED
-from .batches import cut_inside, cut_into_batches, padded
+from .batches import EpochSampler, cut_inside, padded
 from .dialogues import DialogueCorpus
 
 
@@ -144,20 +144,15 @@ class DialogueCollator:
         }
 
 
-class DialogueSampler(Sampler[list[int]]):
+class DialogueSampler(EpochSampler):
     """Batches made of runs of consecutive responses of one dialogue, so that what they share is encoded once.
 
-    Each response comes once an epoch; a remainder of one (or of fewer than there are processes) joins the batch before
-    it. The order of an epoch depends on `seed` and the epoch alone.
+    Each response comes once an epoch; without shuffling they come in the order of the corpus.
 
     Args:
         dialogues: a number for the dialogue of each response; responses of one dialogue stand together, in order.
-        batch_size: responses in a batch.
         run_length: consecutive responses that stay together, at most; where they are cut moves from epoch to epoch.
-        seed: of the shuffling; without `shuffle` it is not used.
-        shuffle: False keeps the order of the corpus (evaluation).
-        num_processes, process_index: with several processes, each batch is the share of this one in a batch of all
-            of them, so that N processes with batches of b take the steps of one with batches of N·b.
+        batch_size, seed, shuffle, num_processes, process_index: see `EpochSampler`.
     """
 
     def __init__(
@@ -172,27 +167,18 @@ class DialogueSampler(Sampler[list[int]]):
     ):
         if not dialogues:
             raise ValueError("no responses to make batches of")
+        super().__init__(batch_size, seed, shuffle, num_processes, process_index)
         self.dialogues = dialogues
-        self.batch_size = batch_size
         self.run_length = run_length
-        self.seed = seed
-        self.shuffle = shuffle
-        self.num_processes = num_processes
-        self.process_index = process_index
-        self.drop_last = False
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._batches(list(range(len(self.dialogues)))))
+        return len(self._cut(list(range(len(self.dialogues)))))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = list(range(len(self.dialogues)))
         if self.shuffle:
-            order = [index for run in self.runs(random.Random(f"{self.seed}-{self.epoch}")) for index in run]
-        for batch in self._batches(order):
+            order = [index for run in self.runs(self._generator()) for index in run]
+        for batch in self._cut(order):
             share = -(-len(batch) // self.num_processes)
             if share * (self.num_processes - 1) < len(batch):
                 yield batch[self.process_index * share : (self.process_index + 1) * share]
@@ -212,6 +198,3 @@ class DialogueSampler(Sampler[list[int]]):
                 length = self.run_length
         generator.shuffle(runs)
         return runs
-
-    def _batches(self, order: list[int]) -> list[list[int]]:
-        return cut_into_batches(order, self.batch_size * self.num_processes, max(2, self.num_processes))

@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 from .configuration_bncvae import BnCvaeConfig
 from .decoders import GruDecoder, GruState
 from .distributions import ConditionalGaussian, DiagonalGaussian
-from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, DecodingMixin, initialise, interpolate_latents
+from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, EncoderDecoderMixin, initialise, interpolate_latents
 from .noise import sentence_keys
 from .normalisation import FixedScaleBatchNorm
 from .objectives import (
@@ -316,7 +316,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             self.prior.mean_norm.recompute_statistics(prior_means)
 
 
-class BnCvaeForConditionalGeneration(DecodingMixin, BnCvaePreTrainedModel, GenerationMixin):
+class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel, GenerationMixin):
     """The whole dialogue model: p(z|x), q(z|x,y) and p(y|x,z).
 
     `generate(input_ids)` answers from the mean of the prior, `sample(n, input_ids)` from n draws of it, and
@@ -340,15 +340,6 @@ class BnCvaeForConditionalGeneration(DecodingMixin, BnCvaePreTrainedModel, Gener
             )
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
-
-    def get_encoder(self, *args, **kwargs):
-        return self.model
-
-    def get_input_embeddings(self):
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value):
-        self.model.set_input_embeddings(value)
 
     def forward(
         self,
@@ -498,10 +489,6 @@ class BnCvaeForConditionalGeneration(DecodingMixin, BnCvaePreTrainedModel, Gener
     ) -> torch.Tensor:
         """See `BnCvaeModel.encode`."""
         return self.model.encode(input_ids, attention_mask, sample, **inputs)
-
-    def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
-        """See `BnCvaeModel.recompute_statistics`."""
-        self.model.recompute_statistics(batches)
 
     @torch.no_grad()
     def generate(  # type: ignore[override]

@@ -158,6 +158,25 @@ class DecodingMixin:
         return losses.sum(1)
 
 
+class EncoderDecoderMixin(DecodingMixin):
+    """What a whole model has that stands on an encoder, its `model`."""
+
+    model: Any
+
+    def get_encoder(self, *args, **kwargs):
+        return self.model
+
+    def get_input_embeddings(self):
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.model.set_input_embeddings(value)
+
+    def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
+        """See the encoder's own."""
+        self.model.recompute_statistics(batches)
+
+
 class BnVaeModel(BnVaePreTrainedModel):
     """The inference network: word vectors, a single-layer LSTM, and the posterior over latents.
 
@@ -250,7 +269,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         return states[torch.arange(states.size(0), device=states.device), last]
 
 
-class BnVaeForConditionalGeneration(DecodingMixin, BnVaePreTrainedModel, GenerationMixin):
+class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin):
     """The whole text VAE: p(z), q(z|x) and p(x|z).
 
     `generate(input_ids)` reconstructs from the posterior mean, `generate(latents=z)` decodes z; both take every
@@ -263,15 +282,6 @@ class BnVaeForConditionalGeneration(DecodingMixin, BnVaePreTrainedModel, Generat
         self.decoder = DECODERS[config.decoder](config)
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
-
-    def get_encoder(self, *args, **kwargs):
-        return self.model
-
-    def get_input_embeddings(self):
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value):
-        self.model.set_input_embeddings(value)
 
     def forward(
         self,
@@ -418,10 +428,6 @@ class BnVaeForConditionalGeneration(DecodingMixin, BnVaePreTrainedModel, Generat
     ) -> torch.Tensor:
         """Latents of sentences, `(batch, latent_size)`: the posterior mean, or one sample of the posterior."""
         return _chosen_latents(self.infer(input_ids, attention_mask), sample)
-
-    def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
-        """See `BnVaeModel.recompute_statistics`."""
-        self.model.recompute_statistics(batches)
 
     def generate(self, inputs: torch.Tensor | None = None, **options):  # type: ignore[override]
         """Transformers' `generate`; token ids are reconstructed from the mean of their posterior, refined if it is."""

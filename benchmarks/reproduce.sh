@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains and judges the models whose results stand in docs/results/. Data: $BNVAE_DATA, with ptb/ and short_yelp/
-# (the first 40,000 / 2,000 / 2,000 lines of short Yelp are cut out first).
+# Trains and judges the models whose results stand in docs/results/. Data: $BNVAE_DATA, with ptb/, switchboard/ and
+# short_yelp/ (the first 40,000 / 2,000 / 2,000 lines of short Yelp are cut out first).
 #
 #   BNVAE_DATA=/path/to/data benchmarks/reproduce.sh short_yelp_bn_vae_fast
 set -euo pipefail
@@ -10,7 +10,7 @@ data=${BNVAE_DATA:-../shared/data}
 epochs=${PAPER_EPOCHS:-15}
 sentences=${NLL_SENTENCES:-500}
 run=${1:?name a run: short_yelp_bn_vae_fast, short_yelp_methods, short_yelp_methods_10k, ptb_bn_vae_fast,
-    ptb_bn_vae_paper, ptb_vae_paper}
+    ptb_bn_vae_paper, ptb_vae_paper, switchboard_cvae, switchboard_cvae_bow, switchboard_bn_cvae, switchboard_gamma}
 shift
 cut_short_yelp() {
     mkdir -p "runs/short_yelp_$1"
@@ -27,6 +27,15 @@ if [[ $run == *_10k ]]; then
 elif [[ $run == short_yelp_* ]]; then
     cut_short_yelp 40k 40000
 fi
+vectors=runs/switchboard_vectors.txt
+if [[ $run == switchboard_* && ! -f $vectors ]]; then
+    "$python" run_scripts/train_word_vectors.py --dataset_name "$data/switchboard" --output_file "$vectors"
+fi
+dialogue() {
+    "$python" run_scripts/run_dialogue.py --recipe fast --size switchboard_half --dataset_name "$data/switchboard" \
+        --word_vectors "$vectors" --seed 1 "$@"
+}
+long=(--num_train_epochs 2 --kl_annealing_epochs 0.5)
 paper=(--recipe paper --size ptb --dataset_name "$data/ptb" --num_train_epochs "$epochs" --kl_annealing_epochs 4
     --plateau_patience 2 --plateau_start_epoch 6 --bf16 true --max_nll_samples "$sentences")
 case $run in
@@ -41,6 +50,15 @@ fb_vae,fb_vae:free_bits_mode=sum,delta_vae,vmf_vae,bn_vae,bn_vae_learned,du_vae,
             --max_nll_samples "$sentences") ;;
     ptb_bn_vae_paper) flags=(--method bn_vae "${paper[@]}") ;;
     ptb_vae_paper) flags=(--method vae "${paper[@]}") ;;
+    switchboard_gamma)
+        for gamma in 0.1 0.2 0.3 0.4 0.5 0.6 0.7; do
+            dialogue --method bn_cvae --gamma "$gamma" --max_train_samples 200 --num_train_epochs 2 \
+                --kl_annealing_epochs 0.5 --max_response_contexts 1000 --output_dir "runs/$run/$gamma" "$@"
+        done
+        exit ;;
+    switchboard_cvae | switchboard_cvae_bow | switchboard_bn_cvae)
+        dialogue --method "${run#switchboard_}" "${long[@]}" --output_dir "runs/$run" "$@"
+        exit ;;
     *) echo "unknown run $run" >&2; exit 2 ;;
 esac
 exec "$python" run_scripts/run_lm.py "${flags[@]}" --seed 1 --output_dir "runs/$run" "$@"

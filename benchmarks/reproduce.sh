@@ -35,7 +35,7 @@ dialogue() {
     "$python" run_scripts/run_dialogue.py --recipe fast --size switchboard_half --dataset_name "$data/switchboard" \
         --word_vectors "$vectors" --seed 1 "$@"
 }
-long=(--num_train_epochs 2 --kl_annealing_epochs 0.5)
+long=(--num_train_epochs 3 --kl_annealing_epochs 0.75)
 paper=(--recipe paper --size ptb --dataset_name "$data/ptb" --num_train_epochs "$epochs" --kl_annealing_epochs 4
     --plateau_patience 2 --plateau_start_epoch 6 --bf16 true --max_nll_samples "$sentences")
 case $run in

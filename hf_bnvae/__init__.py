@@ -1,27 +1,43 @@
 """Text VAEs whose posterior does not collapse, for Transformers."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
-from ._version import __version__
 from .models import (
     BnCvaeConfig,
     BnCvaeForConditionalGeneration,
     BnCvaeModel,
     BnVaeConfig,
     BnVaeForConditionalGeneration,
+    BnVaeForSequenceClassification,
     BnVaeModel,
     LstmLMConfig,
     LstmLMForCausalLM,
 )
+from .models.version import __version__
 
-AutoConfig.register("bnvae", BnVaeConfig)
-AutoModel.register(BnVaeConfig, BnVaeModel)
-AutoModelForSeq2SeqLM.register(BnVaeConfig, BnVaeForConditionalGeneration)
-AutoConfig.register("bncvae", BnCvaeConfig)
-AutoModel.register(BnCvaeConfig, BnCvaeModel)
-AutoModelForSeq2SeqLM.register(BnCvaeConfig, BnCvaeForConditionalGeneration)
-AutoConfig.register("lstm_lm", LstmLMConfig)
-AutoModelForCausalLM.register(LstmLMConfig, LstmLMForCausalLM)
+for config, models in (
+    (
+        BnVaeConfig,
+        {
+            AutoModel: BnVaeModel,
+            AutoModelForSeq2SeqLM: BnVaeForConditionalGeneration,
+            AutoModelForSequenceClassification: BnVaeForSequenceClassification,
+        },
+    ),
+    (BnCvaeConfig, {AutoModel: BnCvaeModel, AutoModelForSeq2SeqLM: BnCvaeForConditionalGeneration}),
+    (LstmLMConfig, {AutoModelForCausalLM: LstmLMForCausalLM}),
+):
+    AutoConfig.register(config.model_type, config)
+    config.register_for_auto_class()
+    for auto_class, model in models.items():
+        auto_class.register(config, model)
+        model.register_for_auto_class(auto_class.__name__)  # saving copies the code that loads it
 
 __all__ = [
     "BnCvaeConfig",
@@ -29,6 +45,7 @@ __all__ = [
     "BnCvaeModel",
     "BnVaeConfig",
     "BnVaeForConditionalGeneration",
+    "BnVaeForSequenceClassification",
     "BnVaeModel",
     "LstmLMConfig",
     "LstmLMForCausalLM",

@@ -1,15 +1,15 @@
 """Configuration of the conditional VAE for dialogue."""
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 
+from .checkpoints import CheckpointConfig
 from .configuration_bnvae import NORMALISED_POSTERIORS, check_finite, check_names, check_range
 
 CONDITIONAL_POSTERIORS = ("gaussian", *NORMALISED_POSTERIORS)
 
 
 @strict
-class BnCvaeConfig(PreTrainedConfig):
+class BnCvaeConfig(CheckpointConfig):
     r"""Sizes and choices of a conditional VAE that answers the last turns of a dialogue.
 
     The defaults are the sizes that the BN-VAE paper takes from Zhao et al. (2017) for Switchboard.
@@ -49,6 +49,11 @@ class BnCvaeConfig(PreTrainedConfig):
     """
 
     model_type = "bncvae"
+    AUTO_CLASSES = {
+        "AutoConfig": "configuration_bncvae.BnCvaeConfig",
+        "AutoModel": "modeling_bncvae.BnCvaeModel",
+        "AutoModelForSeq2SeqLM": "modeling_bncvae.BnCvaeForConditionalGeneration",
+    }
 
     vocab_size: int = 10_000
     embedding_size: int = 200

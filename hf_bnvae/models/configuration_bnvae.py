@@ -3,7 +3,8 @@
 import math
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+
+from .checkpoints import CheckpointConfig
 
 POSTERIOR_NAMES = ("gaussian", "batch_norm", "tied_scales", "du", "delta", "vmf")
 NORMALISED_POSTERIORS = ("batch_norm", "tied_scales", "du")
@@ -38,7 +39,7 @@ def check_names(config, **choices: tuple[str, ...]) -> None:
 
 
 @strict
-class BnVaeConfig(PreTrainedConfig):
+class BnVaeConfig(CheckpointConfig):
     r"""Sizes and choices of a text VAE with an LSTM encoder and an autoregressive decoder.
 
     The defaults are the sizes that the BN-VAE paper uses for Yahoo and Yelp reviews.
@@ -80,6 +81,12 @@ class BnVaeConfig(PreTrainedConfig):
     """
 
     model_type = "bnvae"
+    AUTO_CLASSES = {
+        "AutoConfig": "configuration_bnvae.BnVaeConfig",
+        "AutoModel": "modeling_bnvae.BnVaeModel",
+        "AutoModelForSeq2SeqLM": "modeling_bnvae.BnVaeForConditionalGeneration",
+        "AutoModelForSequenceClassification": "modeling_bnvae.BnVaeForSequenceClassification",
+    }
 
     vocab_size: int = 20_000
     embedding_size: int = 512

@@ -1,16 +1,20 @@
 """Configuration of the LSTM language model."""
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 
+from .checkpoints import CheckpointConfig
 from .configuration_bnvae import check_range
 
 
 @strict
-class LstmLMConfig(PreTrainedConfig):
+class LstmLMConfig(CheckpointConfig):
     """Sizes of a single-layer LSTM language model: the text VAE's decoder alone. The fields are `BnVaeConfig`'s."""
 
     model_type = "lstm_lm"
+    AUTO_CLASSES = {
+        "AutoConfig": "configuration_lstm_lm.LstmLMConfig",
+        "AutoModelForCausalLM": "modeling_lstm_lm.LstmLMForCausalLM",
+    }
 
     vocab_size: int = 20_000
     embedding_size: int = 512

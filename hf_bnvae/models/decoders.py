@@ -80,12 +80,12 @@ class LatentDecoder(Decoder):
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
 
-    def read(self, input_ids: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    def read(self, embedded: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         """Word vectors with z beside each: `(batch, length, embedding_size + latent_size)`."""
-        embedded = self.embedding_dropout(self.embedding(input_ids))
+        embedded = self.embedding_dropout(embedded)
         if latents.size(1) == 0:
             return embedded
-        repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, input_ids.size(1), -1)
+        repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, embedded.size(1), -1)
         return torch.cat([embedded, repeated], -1)
 
 
@@ -114,10 +114,16 @@ class LstmDecoder(LatentDecoder):
     def forward(
         self, input_ids: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
     ) -> tuple[torch.Tensor, LstmState]:
+        return self.run(self.embedding(input_ids), latents, state)
+
+    def run(
+        self, embedded: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
+    ) -> tuple[torch.Tensor, LstmState]:
+        """The same over word vectors `(batch, length, embedding_size)`."""
         if state is None:
             state = self.initial_state(latents)
-        outputs, (hidden, cell) = self.lstm(self.read(input_ids, latents), (state.hidden, state.cell))
-        return self.hidden_states(outputs, latents), LstmState(hidden, cell, state.length + input_ids.size(1))
+        outputs, (hidden, cell) = self.lstm(self.read(embedded, latents), (state.hidden, state.cell))
+        return self.hidden_states(outputs, latents), LstmState(hidden, cell, state.length + embedded.size(1))
 
     def hidden_states(self, outputs: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         """From the LSTM's outputs to what the decoder gives."""
@@ -199,7 +205,7 @@ class CnnDecoder(LatentDecoder):
         if state is None:
             state = self.initial_state(latents)
         tokens = torch.cat([state.tokens, input_ids], 1)
-        hidden = self.input(self.read(tokens, latents).transpose(1, 2))
+        hidden = self.input(self.read(self.embedding(tokens), latents).transpose(1, 2))
         for block in self.blocks:
             hidden = block(hidden)
         outputs = hidden[:, :, -input_ids.size(1) :].relu().transpose(1, 2)

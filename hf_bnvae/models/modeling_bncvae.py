@@ -16,7 +16,7 @@ from .configuration_bncvae import BnCvaeConfig
 from .decoders import GruDecoder, GruState
 from .distributions import ConditionalGaussian, DiagonalGaussian
 from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, EncoderDecoderMixin, initialise, interpolate_latents
-from .noise import sentence_keys
+from .noise import keyed_noise, sentence_keys
 from .normalisation import FixedScaleBatchNorm
 from .objectives import (
     IGNORED,
@@ -66,6 +66,7 @@ class BnCvaeOutput(ModelOutput):
         logits: `(batch · num_samples, length, vocab_size)`; left out in training unless asked for.
         past_key_values: the decoder's state.
         posterior_mean, posterior_logvar, prior_mean, prior_logvar, latents: as in `BnCvaeModelOutput`.
+        decoder_hidden_states: the word vectors and the decoder's states, where they are asked for.
     """
 
     loss: torch.Tensor | None = None
@@ -80,6 +81,7 @@ class BnCvaeOutput(ModelOutput):
     prior_mean: torch.Tensor | None = None
     prior_logvar: torch.Tensor | None = None
     latents: torch.Tensor | None = None
+    decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -98,6 +100,17 @@ class Scene:
     context_index: torch.Tensor
     own_turns: torch.Tensor
     response_index: torch.Tensor | None
+
+
+def scene_keys(scene: Scene) -> torch.Tensor:
+    """A key of each context, with its response where that is known, `(batch,)`: see `noise.sentence_keys`."""
+    keys = sentence_keys(scene.input_ids, scene.attention_mask)
+    present = scene.context_index >= 0
+    together = [keys[scene.context_index.clamp(min=0)]]
+    if scene.response_index is not None:
+        together.insert(0, keys[scene.response_index].unsqueeze(1))
+        present = F.pad(present, (1, 0), value=True)
+    return sentence_keys(torch.cat(together, 1), present)
 
 
 class BnCvaePreTrainedModel(PreTrainedModel):
@@ -243,6 +256,10 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         """p(z|x) of the contexts of a batch in either form."""
         return self.beliefs(self.scene(input_ids, **inputs), topic_ids)[1]
 
+    def keyed_noise(self, scene: Scene, num_samples: int) -> torch.Tensor | None:
+        """The noise of an evaluation, `(batch, num_samples, latent_size)`; None in training."""
+        return None if self.training else keyed_noise(scene_keys(scene), range(num_samples), self.config.latent_size)
+
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -258,6 +275,9 @@ class BnCvaeModel(BnCvaePreTrainedModel):
     ) -> BnCvaeModelOutput | tuple:
         """The beliefs of a batch in either form, with `num_samples` latents of q, or of p without a response.
 
+        In evaluation the draws are keyed by context and response, so that the same dialogue always gives the same
+        ones; `encode(sample=True)` draws afresh.
+
         Args:
             topic_ids: `(batch,)`, the place of each topic in `config.topics` counted from 1; 0 for an unknown one.
         """
@@ -270,7 +290,9 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             posterior_logvar=None if posterior is None else posterior.logvar,
             prior_mean=prior.mean,
             prior_logvar=prior.logvar,
-            latents=(prior if posterior is None else posterior).rsample(num_samples),
+            latents=(prior if posterior is None else posterior).rsample(
+                num_samples, self.keyed_noise(scene, num_samples)
+            ),
             kl=None if posterior is None else posterior.kl().sum(-1),
             kl_prior=prior.kl().sum(-1),
             context=context,
@@ -282,10 +304,10 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **inputs
     ) -> torch.Tensor:
         """Latents `(batch, latent_size)`: the mean, or one sample, of q where the response is known, else of p."""
-        output = self(input_ids, attention_mask, **inputs)
-        if sample:
-            return output.latents.squeeze(1)
-        return output.prior_mean if output.posterior_mean is None else output.posterior_mean
+        topic_ids = inputs.pop("topic_ids", None)
+        posterior, prior, _ = self.beliefs(self.scene(input_ids, attention_mask, **inputs), topic_ids)
+        known = prior if posterior is None else posterior
+        return known.rsample(1).squeeze(1) if sample else known.mean
 
     @torch.no_grad()
     def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
@@ -341,6 +363,12 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
+    def _resize_others(self, vocab_size, mean_resizing):
+        if self.bag_of_words is not None:
+            self.bag_of_words[-1] = self._get_resized_lm_head(
+                self.bag_of_words[-1], vocab_size, mean_resizing=mean_resizing
+            )
+
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -357,6 +385,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         kl_weight: float | torch.Tensor | None = None,
         use_cache: bool | None = None,
         return_logits: bool | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnCvaeOutput | tuple:
@@ -373,12 +402,13 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             return_logits: by default in evaluation only.
         """
         if labels is None:
-            output = self._step(decoder_input_ids, encoder_outputs, past_key_values, use_cache)
+            output = self._step(decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states)
             return output if return_dict is not False else output.to_tuple()
         if input_ids is None:
             raise ValueError("the encoder needs input_ids")
-        posterior = self.infer(input_ids, attention_mask, context_index, own_turns, topic_ids, response_index, labels)
-        latents = posterior.rsample(num_samples)
+        scene = self.model.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
+        posterior = self._posterior_of(scene, topic_ids)
+        latents = posterior.rsample(num_samples, self.model.keyed_noise(scene, num_samples))
         conditions = posterior.conditions(latents).flatten(0, 1)
         labels = labels.repeat_interleave(num_samples, 0)
         words = self._words(labels)
@@ -392,28 +422,40 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             loss = loss + self.config.bow_weight * bow_loss
         if return_logits is None:
             return_logits = not self.training
+        states = logits = None
+        if return_logits or output_hidden_states:
+            embedded = self.model.embedding(self.prepare_decoder_input_ids_from_labels(labels))
+            outputs, _ = self.decoder(embedded, conditions)
+            states = (embedded, outputs)
+            logits = self.decoder.logits(outputs) if return_logits else None
         output = BnCvaeOutput(
             loss=loss,
             reconstruction_loss=reconstruction,
             kl=kl,
             kl_prior=kl_prior,
             bow_loss=bow_loss,
-            logits=self._logits(labels, conditions) if return_logits else None,
+            logits=logits,
             posterior_mean=posterior.mean,
             posterior_logvar=posterior.logvar,
             prior_mean=posterior.prior_mean,
             prior_logvar=posterior.prior_logvar,
             latents=latents,
+            decoder_hidden_states=states if output_hidden_states else None,
         )
         return output if return_dict is not False else output.to_tuple()
 
-    def _step(self, decoder_input_ids, encoder_outputs, past_key_values, use_cache) -> BnCvaeOutput:
+    def _step(
+        self, decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states
+    ) -> BnCvaeOutput:
         if decoder_input_ids is None or encoder_outputs is None:
             raise ValueError("the decoder needs labels, or decoder_input_ids with encoder_outputs")
         conditions = encoder_outputs[0].squeeze(1)
-        outputs, state = self.decoder_states(decoder_input_ids, conditions, past_key_values)
+        embedded = self.model.embedding(decoder_input_ids)
+        outputs, state = self.decoder(embedded, conditions, past_key_values)
         return BnCvaeOutput(
-            logits=self.decoder.logits(outputs), past_key_values=state if use_cache is not False else None
+            logits=self.decoder.logits(outputs),
+            past_key_values=state if use_cache is not False else None,
+            decoder_hidden_states=(embedded, outputs) if output_hidden_states else None,
         )
 
     def infer(
@@ -432,6 +474,9 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             ValueError: where the response is not known.
         """
         scene = self.model.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
+        return self._posterior_of(scene, topic_ids)
+
+    def _posterior_of(self, scene: Scene, topic_ids: torch.Tensor | None) -> ConditionalGaussian:
         posterior, _, _ = self.model.beliefs(scene, topic_ids)
         if posterior is None:
             raise ValueError("a posterior needs the responses: labels or response_index")
@@ -441,14 +486,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, topic_ids=None, **inputs
     ) -> torch.Tensor:
         """A key of each context with its response, `(batch,)`: see `noise.sentence_keys`."""
-        scene = self.model.scene(input_ids, attention_mask, **inputs)
-        keys = sentence_keys(scene.input_ids, scene.attention_mask)
-        present = scene.context_index >= 0
-        together = [keys[scene.context_index.clamp(min=0)]]
-        if scene.response_index is not None:
-            together.insert(0, keys[scene.response_index].unsqueeze(1))
-            present = F.pad(present, (1, 0), value=True)
-        return sentence_keys(torch.cat(together, 1), present)
+        return scene_keys(self.model.scene(input_ids, attention_mask, **inputs))
 
     # The decoder
 
@@ -476,10 +514,6 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
     def _word_losses(self, words: PackedSequence, conditions: torch.Tensor) -> torch.Tensor:
         embedded = PackedSequence(self.model.embedding(words.data[:, 0]), *words[1:])
         return token_nll(self.decoder.logits(self.decoder.packed(embedded, conditions)), words.data[:, 1])
-
-    def _logits(self, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
-        outputs, _ = self.decoder_states(self.prepare_decoder_input_ids_from_labels(labels), conditions)
-        return self.decoder.logits(outputs)
 
     # What users call
 

@@ -11,11 +11,11 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
 from .configuration_bnvae import BnVaeConfig
-from .decoders import DECODERS, CnnState, Decoder, LstmState
+from .decoders import DECODERS, CnnState, Decoder, LatentDecoder, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .noise import keyed_noise, sentence_keys
 from .normalisation import BatchStandardisation
@@ -36,12 +36,14 @@ class BnVaeModelOutput(ModelOutput):
         posterior_logvar: log σ² of q(z|x), `(batch, latent_size)`; None where the family has none (vmf).
         latents: samples of q(z|x), `(batch, num_samples, latent_size)`.
         kl: KL(q(z|x) ‖ p(z)) of each sentence in nats, `(batch,)`.
+        hidden_states: the word vectors and the LSTM's states, where they are asked for.
     """
 
     posterior_mean: torch.Tensor | None = None
     posterior_logvar: torch.Tensor | None = None
     latents: torch.Tensor | None = None
     kl: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -56,6 +58,7 @@ class BnVaeOutput(ModelOutput):
             needs no logits of padding.
         past_key_values: the decoder's state.
         posterior_mean, posterior_logvar, latents: as in `BnVaeModelOutput`.
+        encoder_hidden_states, decoder_hidden_states: the word vectors and the states of each, where they are asked for.
     """
 
     loss: torch.Tensor | None = None
@@ -66,6 +69,23 @@ class BnVaeOutput(ModelOutput):
     posterior_mean: torch.Tensor | None = None
     posterior_logvar: torch.Tensor | None = None
     latents: torch.Tensor | None = None
+    encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+    decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class Reading:
+    """What the encoder's LSTM makes of a batch.
+
+    Args:
+        embedded: the word vectors, `(batch, length, embedding_size)`.
+        states: `(batch, length, hidden_size)`.
+        last: the state at the last word of each sentence, `(batch, hidden_size)`.
+    """
+
+    embedded: torch.Tensor
+    states: torch.Tensor
+    last: torch.Tensor
 
 
 class BnVaePreTrainedModel(PreTrainedModel):
@@ -125,6 +145,16 @@ class DecodingMixin:
         if self.config.tie_word_embeddings:
             # A checkpoint does not hold the tied weight twice; told so, `Trainer` does not warn of it.
             self._keys_to_ignore_on_save = {*(self._keys_to_ignore_on_save or ()), *self._tied_weights_keys}
+
+    def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
+        embeddings = super()._resize_token_embeddings(  # type: ignore[misc]
+            new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
+        self._resize_others(embeddings.num_embeddings, mean_resizing)
+        return embeddings
+
+    def _resize_others(self, vocab_size: int, mean_resizing: bool) -> None:
+        """Give what else has a row a word as many rows; nothing has in most models."""
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """`labels` behind the start symbol, without their last column, padding restored."""
@@ -205,7 +235,7 @@ class BnVaeModel(BnVaePreTrainedModel):
 
     def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> LatentDistribution:
         """The posterior q(z|x) of `(batch, length)` token ids, padded on the right."""
-        return self.posterior(self._last_state(input_ids, attention_mask))
+        return self.posterior(self.read(input_ids, attention_mask).last)
 
     def forward(
         self,
@@ -213,25 +243,29 @@ class BnVaeModel(BnVaePreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         latents: torch.Tensor | None = None,
         num_samples: int = 1,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnVaeModelOutput | tuple:
         """Infer the posterior of `(batch, length)` token ids and draw `num_samples` latents of it.
 
-        Given `latents` `(batch, latent_size)`, they are handed through and nothing is inferred: `generate(latents=z)`
-        relies on that.
+        In evaluation the draws are keyed by the sentence, so that the same sentence always gives the same ones;
+        `encode(sample=True)` draws afresh. Given `latents` `(batch, latent_size)`, they are handed through and nothing
+        is inferred: `generate(latents=z)` relies on that. In the place of token ids `inputs_embeds`
+        `(batch, length, embedding_size)` may stand, all of whose positions count without a mask.
         """
         if latents is not None:
             output = BnVaeModelOutput(latents=latents.unsqueeze(1))
         else:
-            if input_ids is None:
-                raise ValueError("the encoder needs input_ids")
-            posterior = self.infer(input_ids, attention_mask)
+            reading = self.read(input_ids, attention_mask, inputs_embeds)
+            posterior = self.posterior(reading.last)
             output = BnVaeModelOutput(
                 posterior_mean=posterior.mean,
                 posterior_logvar=getattr(posterior, "logvar", None),
-                latents=posterior.rsample(num_samples),
+                latents=posterior.rsample(num_samples, self.keyed_noise(input_ids, attention_mask, num_samples)),
                 kl=posterior.kl().sum(-1),
+                hidden_states=(reading.embedded, reading.states) if output_hidden_states else None,
             )
         return output if return_dict is not False else output.to_tuple()
 
@@ -257,16 +291,44 @@ class BnVaeModel(BnVaePreTrainedModel):
         """
         if self.posterior.normalisation is not None:
             self.posterior.recompute_statistics(
-                self._last_state(batch["input_ids"].to(self.device), _moved(batch.get("attention_mask"), self.device))
+                self.read(batch["input_ids"].to(self.device), _moved(batch.get("attention_mask"), self.device)).last
                 for batch in batches
             )
 
-    def _last_state(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    def read(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+    ) -> Reading:
+        """The LSTM over `(batch, length)` token ids, padded on the right, or over word vectors.
+
+        Raises:
+            ValueError: for neither or both.
+        """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("the encoder needs input_ids, or inputs_embeds in their place")
+            inputs_embeds = self.embedding(input_ids)
+            if attention_mask is None:
+                attention_mask = input_ids != self.config.pad_token_id
+        elif input_ids is not None:
+            raise ValueError("give either input_ids or inputs_embeds, not both")
+        elif attention_mask is None:
+            attention_mask = torch.ones(inputs_embeds.shape[:2], device=inputs_embeds.device)
+        states, _ = self.lstm(inputs_embeds)
+        last = (attention_mask.long().sum(-1) - 1).clamp(min=0)
+        return Reading(inputs_embeds, states, states[torch.arange(states.size(0), device=states.device), last])
+
+    def keyed_noise(
+        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, num_samples: int
+    ) -> torch.Tensor | None:
+        """The noise of an evaluation, `(batch, num_samples, latent_size)`; None in training and without token ids."""
+        if self.training or input_ids is None:
+            return None
         if attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
-        states, _ = self.lstm(self.embedding(input_ids))
-        last = (attention_mask.long().sum(-1) - 1).clamp(min=0)
-        return states[torch.arange(states.size(0), device=states.device), last]
+        return keyed_noise(sentence_keys(input_ids, attention_mask), range(num_samples), self.config.latent_size)
 
 
 class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin):
@@ -276,12 +338,18 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
     option of `transformers`' own `generate`.
     """
 
+    decoder: LatentDecoder
+
     def __init__(self, config: BnVaeConfig):
         super().__init__(config)
         self.model = BnVaeModel(config)
         self.decoder = DECODERS[config.decoder](config)
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
+
+    def _resize_others(self, vocab_size, mean_resizing):
+        embedding = self.decoder.embedding
+        self.decoder.embedding = self._get_resized_embeddings(embedding, vocab_size, mean_resizing=mean_resizing)
 
     def forward(
         self,
@@ -296,10 +364,14 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         kl_weight: float | torch.Tensor | None = None,
         use_cache: bool | None = None,
         return_logits: bool | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnVaeOutput | tuple:
         """One pass of encoder, posterior and decoder.
+
+        In evaluation the latents are keyed by the sentence: the same sentence always gives the same losses.
 
         Args:
             input_ids: `(batch, length)`, start and end symbols included.
@@ -313,7 +385,9 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             num_samples: latents drawn for each sentence; the losses are averaged over them.
             kl_weight: weight of the KL in `loss`; `config.kl_weight` by default.
             return_logits: by default in evaluation only.
+            inputs_embeds: the encoder's word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
         """
+        reading = None
         posterior_mean = posterior_logvar = kl = divergence = None
         if kl_weight is None:
             kl_weight = self.config.kl_weight
@@ -322,12 +396,11 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         elif encoder_outputs is not None:
             mean = getattr(encoder_outputs, "posterior_mean", None)
             latents = encoder_outputs[0] if mean is None else mean.unsqueeze(1)
-        elif input_ids is None:
-            raise ValueError("the encoder needs input_ids")
         else:
-            posterior = self.infer(input_ids, attention_mask, kl_weight)
+            reading = self.model.read(input_ids, attention_mask, inputs_embeds)
+            posterior = self._posterior_of(reading, input_ids, attention_mask, kl_weight)
             posterior_mean, posterior_logvar = posterior.mean, getattr(posterior, "logvar", None)
-            latents = posterior.rsample(num_samples)
+            latents = posterior.rsample(num_samples, self.model.keyed_noise(input_ids, attention_mask, num_samples))
             terms = posterior.kl()
             kl = kl_objective(terms)
             divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
@@ -364,6 +437,10 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             posterior_logvar=posterior_logvar,
             latents=latents,
         )
+        if output_hidden_states:
+            output["decoder_hidden_states"] = (self.decoder.embedding(decoder_input_ids), outputs)
+            if reading is not None:
+                output["encoder_hidden_states"] = (reading.embedded, reading.states)
         return output if return_dict is not False else output.to_tuple()
 
     def infer(
@@ -377,9 +454,14 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
 
         The encoder's, or what `config.refinement_steps` gradient steps on the ELBO with this KL weight make of it.
         """
-        posterior = self.model.infer(input_ids, attention_mask)
+        return self._posterior_of(self.model.read(input_ids, attention_mask), input_ids, attention_mask, kl_weight)
+
+    def _posterior_of(self, reading: Reading, input_ids, attention_mask, kl_weight) -> LatentDistribution:
+        posterior = self.model.posterior(reading.last)
         if self.config.refinement_steps == 0 or not isinstance(posterior, DiagonalGaussian):
             return posterior
+        if input_ids is None:
+            raise ValueError("a refined posterior needs input_ids: inputs_embeds do not say what to reconstruct")
         return self._refined(posterior, input_ids, attention_mask, kl_weight)
 
     def _refined(self, posterior, input_ids, attention_mask, kl_weight) -> DiagonalGaussian:
@@ -466,6 +548,48 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         return self.decode(interpolate_latents(a, b, steps, mode), **generation_options)
 
 
+class BnVaeForSequenceClassification(BnVaePreTrainedModel):
+    """A linear classifier on the posterior mean, with as many outputs as `config.num_labels`."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
+
+    def __init__(self, config: BnVaeConfig):
+        super().__init__(config)
+        self.model = BnVaeModel(config)
+        self.classifier = nn.Linear(config.latent_size, config.num_labels or 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput | tuple:
+        """Logits `(batch, num_labels)` of sentences.
+
+        Args:
+            input_ids, attention_mask, inputs_embeds: see `BnVaeModel`.
+            labels: `(batch,)` classes, or numbers with one output, or `(batch, num_labels)` for several labels each;
+                `config.problem_type` says which where the labels do not.
+        """
+        reading = self.model.read(input_ids, attention_mask, inputs_embeds)
+        mean = self.model.posterior(reading.last).mean
+        logits = self.classifier(mean.to(self.classifier.weight.dtype))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+        output = SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=(reading.embedded, reading.states) if output_hidden_states else None,
+        )
+        return output if return_dict is not False else output.to_tuple()
+
+
 def interpolate_latents(a: torch.Tensor, b: torch.Tensor, steps: int, mode: str = "slerp") -> torch.Tensor:
     """`(steps, latent_size)` points from a to b, spherical or linear.
 
@@ -508,4 +632,4 @@ def _moved(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | 
     return tensor if tensor is None else tensor.to(device)
 
 
-__all__ = ["BnVaeForConditionalGeneration", "BnVaeModel", "BnVaePreTrainedModel"]
+__all__ = ["BnVaeForConditionalGeneration", "BnVaeForSequenceClassification", "BnVaeModel", "BnVaePreTrainedModel"]

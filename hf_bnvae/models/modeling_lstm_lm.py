@@ -1,14 +1,37 @@
 """The LSTM language model of the paper's tables: the text VAE's decoder with no latent."""
 
+from dataclasses import dataclass
+
 import torch
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
+from transformers.utils import ModelOutput
 
 from .configuration_lstm_lm import LstmLMConfig
 from .decoders import LstmDecoder, LstmState
 from .distributions import DiagonalGaussian
-from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, BnVaeOutput, DecodingMixin, initialise
+from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, DecodingMixin, initialise
 from .objectives import IGNORED, reconstruction_loss, token_nll
+
+
+@dataclass
+class LstmLMOutput(ModelOutput):
+    """What the language model makes of a batch. Losses are means over sentences, in nats per sentence.
+
+    Args:
+        loss, reconstruction_loss: −log p(x); given `labels`.
+        kl: 0, for the trainer of VAEs.
+        logits: `(batch, length, vocab_size)`.
+        past_key_values: the state to go on from.
+        hidden_states: the word vectors and the LSTM's states, where they are asked for.
+    """
+
+    loss: torch.Tensor | None = None
+    reconstruction_loss: torch.Tensor | None = None
+    kl: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    past_key_values: LstmState | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
 class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
@@ -20,6 +43,7 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
 
     config_class = LstmLMConfig
     base_model_prefix = ""
+    decoder: LstmDecoder
     main_input_name = "input_ids"
 
     def __init__(self, config: LstmLMConfig):
@@ -39,15 +63,17 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         past_key_values: LstmState | None = None,
         use_cache: bool | None = None,
         return_logits: bool | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **kwargs,
-    ) -> BnVaeOutput | tuple:
+    ) -> LstmLMOutput | tuple:
         """Read `(batch, length)` tokens, padded on the right.
 
         Args:
@@ -58,10 +84,15 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
                 sentence.
             past_key_values: the state to go on from.
             return_logits: by default in evaluation only.
+            inputs_embeds: word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
         """
-        if labels is not None and labels.size(1) == input_ids.size(1):
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        if inputs_embeds is None:
+            inputs_embeds = self.decoder.embedding(input_ids)
+        if labels is not None and labels.size(1) == inputs_embeds.size(1):
             labels = labels[:, 1:]
-        outputs, state = self.decoder(input_ids, self._no_latents(input_ids), past_key_values)
+        outputs, state = self.decoder.run(inputs_embeds, self._no_latents(inputs_embeds), past_key_values)
         if return_logits is None:
             return_logits = not self.training or labels is None
         loss = kl = None
@@ -70,12 +101,13 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
             losses = token_nll(self.decoder.logits(outputs[:, :-1][words]), labels[words])
             loss = reconstruction_loss(losses, labels.size(0))
             kl = torch.zeros_like(loss)
-        output = BnVaeOutput(
+        output = LstmLMOutput(
             loss=loss,
             reconstruction_loss=loss,
             kl=kl,
             logits=self.decoder.logits(outputs) if return_logits else None,
             past_key_values=state if use_cache is not False else None,
+            hidden_states=(inputs_embeds, outputs) if output_hidden_states else None,
         )
         return output if return_dict is not False else output.to_tuple()
 
@@ -91,8 +123,8 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         return self.generate(start, **options)  # type: ignore[misc,return-value]
 
     @staticmethod
-    def _no_latents(input_ids: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(input_ids), 0, device=input_ids.device)
+    def _no_latents(inputs: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(inputs), 0, device=inputs.device)
 
 
 __all__ = ["LstmLMForCausalLM"]

@@ -1,0 +1,3 @@
+"""The version, which travels with a checkpoint's code."""
+
+__version__ = "0.1.0"

@@ -20,6 +20,7 @@ from .models import (
     LstmLMForCausalLM,
 )
 from .models.version import __version__
+from .pipelines import TextVaePipeline
 
 for config, models in (
     (
@@ -49,5 +50,6 @@ __all__ = [
     "BnVaeModel",
     "LstmLMConfig",
     "LstmLMForCausalLM",
+    "TextVaePipeline",
     "__version__",
 ]

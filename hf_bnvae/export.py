@@ -1,0 +1,58 @@
+"""The encoder for other runtimes: `torch.export`, and ONNX (extra `onnx`)."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .models import BnVaeForConditionalGeneration, BnVaeModel
+
+
+class _PosteriorMean(nn.Module):
+    def __init__(self, encoder: BnVaeModel):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.encoder.infer(input_ids, attention_mask).mean
+
+
+def export_encoder(model: BnVaeModel | BnVaeForConditionalGeneration, length: int = 64) -> torch.export.ExportedProgram:
+    """The map from `input_ids` and `attention_mask`, both `(batch, length)`, to posterior means `(batch, latent_size)`.
+
+    Batches may have any size. `torch.export` fixes the length of what an LSTM reads: pad to it on the right, which
+    changes nothing. In ONNX (`export_onnx`) the length is free.
+
+    Raises:
+        ValueError: for a model that is no text VAE, or whose posterior is refined by the decoder.
+    """
+    return _program(model, length, {0: torch.export.Dim("batch")})
+
+
+def _program(model, length: int, sizes: dict) -> torch.export.ExportedProgram:
+    encoder = model.model if isinstance(model, BnVaeForConditionalGeneration) else model
+    if not isinstance(encoder, BnVaeModel):
+        raise ValueError(f"the encoder of a text VAE can be exported, not a {type(model).__name__}")
+    if encoder.config.refinement_steps > 0:
+        raise ValueError("a refined posterior takes gradients of the decoder, which cannot be exported")
+    ids = torch.full((2, length), encoder.config.bos_token_id or 1, device=encoder.device)
+    was_training = encoder.training
+    program = torch.export.export(
+        _PosteriorMean(encoder.eval()), (ids, torch.ones_like(ids)), dynamic_shapes=(sizes, sizes)
+    )
+    encoder.train(was_training)
+    return program
+
+
+def export_onnx(model: BnVaeModel | BnVaeForConditionalGeneration, path: str | Path) -> None:
+    """Write the same map as ONNX, for batches of any size and length.
+
+    Raises:
+        ValueError: as `export_encoder`, or where onnx and onnxscript are not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ValueError("writing ONNX takes onnx and onnxscript: pip install 'hf-bnvae[onnx]'") from error
+    free = torch.export.Dim.AUTO
+    torch.onnx.export(_program(model, 64, {0: free, 1: free}), (), dynamo=True, verbose=False).save(str(path))

@@ -1,0 +1,191 @@
+"""For the downstream user: from texts to latents and back, in batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import is_torch_xla_available, logging
+
+from .data.batches import LengthBucketSampler, VaeCollator, cut_inside
+from .models import BnVaeConfig, BnVaeForConditionalGeneration
+from .models.modeling_bnvae import interpolate_latents
+
+logger = logging.get_logger(__name__)
+
+BAR_AFTER_SECONDS = 1.0
+
+
+class TextVaePipeline:
+    """A text VAE with its tokenizer: texts in, latents out, and the other way round.
+
+    Latents are posterior means, fp32 on the CPU, `(n, latent_size)`, whatever the device and dtype of the model. Texts
+    are read in batches of near-equal length; a progress bar appears when a call takes more than a second.
+
+    Args:
+        model: the whole text VAE, on the device and in the dtype that it is to run in.
+        tokenizer: its tokenizer.
+        batch_size: texts, or latents, at once.
+        max_length: texts are cut at so many tokens, both ends counted; a warning says how many were.
+
+    Example:
+
+        vae = TextVaePipeline.from_pretrained("out")
+        vectors = vae.encode(["the food was great", "never again"])
+        vae.interpolate("the food was great", "never again", steps=5)
+    """
+
+    def __init__(
+        self,
+        model: BnVaeForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 128,
+        max_length: int = 512,
+    ):
+        if not isinstance(model, BnVaeForConditionalGeneration):
+            raise TypeError(f"TextVaePipeline needs a whole text VAE, got a {type(model).__name__}")
+        if batch_size < 1 or max_length < 3:
+            raise ValueError(f"batch_size must be at least 1 and max_length 3, got {batch_size} and {max_length}")
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self._collate = VaeCollator(model.config.pad_token_id or 0)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        device: str | torch.device | None = None,
+        batch_size: int = 128,
+        max_length: int = 512,
+        **options,
+    ) -> "TextVaePipeline":
+        """Load a model and its tokenizer from a folder or the Hub.
+
+        Args:
+            device: by default the accelerator, where there is one.
+            options: of `from_pretrained`, such as `dtype`, `revision` and `token`.
+
+        Raises:
+            ValueError: for a model that is no text VAE, or a checkpoint without the decoder.
+        """
+        shared = {key: options[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in options}
+        config = AutoConfig.from_pretrained(name, **shared)
+        if not isinstance(config, BnVaeConfig):
+            raise ValueError(f"{name} is a {config.model_type} model, and TextVaePipeline needs a text VAE (bnvae)")
+        both: Any = BnVaeForConditionalGeneration.from_pretrained(name, output_loading_info=True, **options)
+        model, loaded = both
+        if loaded["missing_keys"]:
+            raise ValueError(f"{name} lacks weights of a whole text VAE, {min(loaded['missing_keys'])} for one")
+        if device is None and torch.accelerator.is_available() and not is_torch_xla_available():
+            device = torch.accelerator.current_accelerator()
+        if device is not None:
+            model = model.to(device)
+        return cls(model, AutoTokenizer.from_pretrained(name, **shared), batch_size, max_length)
+
+    @property
+    def latent_size(self) -> int:
+        return self.model.config.latent_size
+
+    def encode(self, texts: str | Sequence[str], sample: bool = False) -> torch.Tensor:
+        """Latents of texts, `(n, latent_size)`: posterior means, or with `sample` one draw of each posterior.
+
+        Raises:
+            TypeError: naming the first of `texts` that is no string.
+        """
+        texts = self._checked(texts)
+        if not texts:
+            return torch.zeros(0, self.latent_size)
+        whole = self.tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
+        rows = [cut_inside(ids, self.max_length) for ids in whole]
+        cut = sum(len(ids) > self.max_length for ids in whole)
+        if cut:
+            logger.warning(f"{cut:,} of {len(texts):,} texts have more than {self.max_length} tokens and were cut.")
+        lengths = [len(ids) for ids in rows]
+        latents = torch.empty(len(rows), self.latent_size)
+        batches = list(LengthBucketSampler(lengths, self.batch_size, shuffle=False))
+        for batch in self._bar(batches, "Encoding"):
+            inputs = self._collate([{"input_ids": rows[place]} for place in batch])
+            inputs = {key: inputs[key].to(self.model.device) for key in ("input_ids", "attention_mask")}
+            latents[torch.tensor(batch)] = self.model.encode(**inputs, sample=sample).float().cpu()
+        return latents
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor, **generation_options) -> list[str]:
+        """Texts of latents `(n, latent_size)` (also a NumPy array or nested lists), by every option of `generate`.
+
+        With `num_return_sequences` k there are k texts for each latent, side by side.
+        """
+        latents = torch.as_tensor(latents, dtype=torch.float32)
+        if latents.dim() != 2 or latents.size(1) != self.latent_size:
+            raise ValueError(f"latents must be (n, {self.latent_size}), got {tuple(latents.shape)}")
+        texts: list[str] = []
+        for batch in self._bar(latents.split(self.batch_size) if len(latents) else [], "Decoding"):
+            ids = self.model.decode(batch, **generation_options)
+            texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return texts
+
+    def reconstruct(self, texts: str | Sequence[str], **generation_options) -> list[str]:
+        """What the decoder makes of each text's posterior mean."""
+        return self.decode(self.encode(texts), **generation_options)
+
+    def sample(self, num_samples: int = 1, seed: int | None = None, **generation_options) -> list[str]:
+        """Texts from draws of the prior; the same `seed` gives the same draws."""
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return self.decode(self.model.model.posterior.sample_prior(num_samples, generator).cpu(), **generation_options)
+
+    def interpolate(
+        self, a: str | torch.Tensor, b: str | torch.Tensor, steps: int = 5, mode: str = "slerp", **generation_options
+    ) -> list[str]:
+        """Texts along the way from a to b, both ends included; each end is a text or a latent `(latent_size,)`.
+
+        Args:
+            mode: `"slerp"` along the arc, or `"linear"`.
+        """
+        return self.decode(interpolate_latents(self._latent(a), self._latent(b), steps, mode), **generation_options)
+
+    def analogy(self, a: str | torch.Tensor, b: str | torch.Tensor, c: str | torch.Tensor, **generation_options) -> str:
+        """What is to c as b is to a: the text of z_b − z_a + z_c."""
+        point = self._latent(b) - self._latent(a) + self._latent(c)
+        if self.model.config.posterior == "vmf":
+            point = F.normalize(point, dim=0)  # its decoder knows the sphere alone
+        return self.decode(point.unsqueeze(0), **generation_options)[0]
+
+    def nearest(
+        self, text: str | torch.Tensor, corpus: Sequence[str], k: int = 5, latents: torch.Tensor | None = None
+    ) -> list[tuple[str, float]]:
+        """The k texts of a corpus whose latents have the highest cosine with that of a text, best first.
+
+        Args:
+            latents: those of the corpus, `(n, latent_size)`, where they are known already.
+
+        Returns:
+            Texts with their cosines.
+        """
+        if latents is None:
+            latents = self.encode(corpus)
+        if len(latents) != len(corpus):
+            raise ValueError(f"{len(latents)} latents for {len(corpus)} texts of the corpus")
+        cosines = F.normalize(latents.float(), dim=1) @ F.normalize(self._latent(text), dim=0)
+        best = cosines.topk(min(k, len(corpus)))
+        return [
+            (corpus[place], value) for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+    def _latent(self, end: str | torch.Tensor) -> torch.Tensor:
+        return self.encode(end)[0] if isinstance(end, str) else torch.as_tensor(end, dtype=torch.float32).cpu()
+
+    @staticmethod
+    def _checked(texts: str | Sequence[str]) -> list[str]:
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        for place, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"texts[{place}] must be a string, got {type(text).__name__}")
+        return texts
+
+    @staticmethod
+    def _bar(batches, description: str):
+        return tqdm(batches, desc=description, delay=BAR_AFTER_SECONDS, disable=not logging.is_progress_bar_enabled())

@@ -1,0 +1,67 @@
+"""The encoder as a module of sentence-transformers, which the extra `sentence-transformers` installs."""
+
+from collections.abc import Sequence
+
+import torch
+from sentence_transformers.base.modules import InputModule
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from .data.batches import cut_inside
+from .models import BnVaeModel
+
+
+class TextVaeModule(InputModule):
+    """Posterior means as sentence embeddings, `(n, latent_size)`.
+
+    Args:
+        model: the encoder.
+        tokenizer: its tokenizer.
+        max_seq_length: texts are cut at so many tokens, both ends counted.
+
+    Example:
+
+        vectors = SentenceTransformer(modules=[TextVaeModule.from_pretrained("out")]).encode(texts)
+    """
+
+    save_in_root = False
+    config_file_name = "text_vae_config.json"
+    config_keys = ["max_seq_length"]
+    modalities = ["text"]
+
+    def __init__(self, model: BnVaeModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int = 512):
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_seq_length = max_seq_length
+
+    @classmethod
+    def from_pretrained(cls, name: str, max_seq_length: int = 512, **options) -> "TextVaeModule":
+        """Load the encoder of a text VAE, and its tokenizer, from a folder or the Hub."""
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        return cls(BnVaeModel.from_pretrained(name, **options), tokenizer, max_seq_length)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **options) -> "TextVaeModule":
+        where = {name: options.get(name) for name in ("token", "cache_folder", "revision")}
+        local = options.get("local_files_only", False)
+        config = cls.load_config(model_name_or_path, subfolder, local_files_only=local, **where)
+        folder = cls.load_dir_path(model_name_or_path, subfolder, local_files_only=local, **where)
+        return cls.from_pretrained(folder, **config)
+
+    def save(self, output_path: str, *args, safe_serialization: bool = True, **kwargs) -> None:
+        self.model.save_pretrained(output_path)
+        self.save_tokenizer(output_path)
+        self.save_config(output_path)
+
+    def get_embedding_dimension(self) -> int:
+        return self.model.config.latent_size
+
+    def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **kwargs) -> dict[str, torch.Tensor]:
+        texts = [(prompt or "") + text for text in inputs]
+        rows = self.tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
+        rows = [cut_inside(ids, self.max_seq_length) for ids in rows]
+        return dict(self.tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt"))
+
+    def forward(self, features: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:
+        posterior = self.model.infer(features["input_ids"], features["attention_mask"])
+        return features | {"sentence_embedding": posterior.mean}

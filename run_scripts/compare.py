@@ -93,6 +93,7 @@ def parse_method(text: str) -> Entry:
             raise UsageError(f"--methods: {setting!r} in {text!r} must be FLAG=VALUE")
         if flag in OURS:
             raise UsageError(f"--methods: {flag} in {text!r}: a comparison sets this flag for each run itself")
+        refuse_publishing(flag)
         flags.append((flag, value))
     return Entry(text, tuple(flags), parse_method(first) if first else None)
 
@@ -104,11 +105,18 @@ def parse_seeds(text: str) -> list[int]:
         raise UsageError(f"--seeds must be whole numbers separated by commas, got {text}") from error
 
 
+def refuse_publishing(name: str) -> None:
+    if name == "push_to_hub" or name.startswith("hub_"):
+        raise UsageError(f"--{name}: a comparison publishes no model; publish.py does, from the folder of a run")
+
+
 def check_shared(shared: list[str], output_dir: Path) -> None:
     """Refuse flags that the comparison sets itself, and runs made with other flags in the same folder."""
     for flag in shared:
-        if flag.startswith("--") and flag[2:].partition("=")[0].replace("-", "_") in OURS:
+        name = flag[2:].partition("=")[0].replace("-", "_") if flag.startswith("--") else ""
+        if name in OURS:
             raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
+        refuse_publishing(name)
     record = output_dir / "flags.json"
     if record.is_file():
         before = json.loads(record.read_text(encoding="utf-8"))
@@ -127,7 +135,7 @@ class RunFailed(Exception):
 def train(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
     """Train an entry, and before it what it is pretrained on, unless that is done."""
     folder = entry.folder(output_dir, seed)
-    flags = [*entry.flags, ("seed", str(seed)), ("output_dir", str(folder))]
+    flags = [*entry.flags, ("seed", str(seed)), ("output_dir", str(folder)), ("push_to_hub", "false")]
     seconds = 0.0
     if entry.first is not None:
         seconds = train(entry.first, seed, output_dir, shared).seconds

@@ -9,6 +9,7 @@ On the built-in small talk, on your own dialogues, and with one turn a column:
 Flags may stand in a YAML file, named first; flags on the command line win.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from script_utils import (
     DIALOGUE_MODELS,
+    CardArguments,
     JudgeArguments,
     MethodArguments,
     UsageError,
@@ -23,20 +25,25 @@ from script_utils import (
     check_output_dir,
     check_same_model,
     check_training,
+    far_apart,
     find_checkpoint,
     judge_nll,
     load_model,
     parse_arguments,
     print_results,
+    push_to_hub,
     run_main,
+    take_push_to_hub,
     training_results,
     write_json,
+    write_run,
 )
 from transformers import set_seed
 from transformers.utils import logging
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration
 from hf_bnvae.analysis import Case, write_case_study
+from hf_bnvae.analysis.case_study import CONTEXT_SHOWN
 from hf_bnvae.data import (
     CorpusError,
     DialogueCollator,
@@ -50,6 +57,7 @@ from hf_bnvae.data import (
 )
 from hf_bnvae.data.dialogues import DEFAULT_TURN_SEPARATOR
 from hf_bnvae.evaluation import WordVectors, judge_responses, sample_responses
+from hf_bnvae.hub.records import response_interpolation
 from hf_bnvae.methods import DIALOGUE_METHODS, method_table
 from hf_bnvae.models.configuration_bncvae import CONDITIONAL_POSTERIORS
 from hf_bnvae.training import DIALOGUE_RECIPES, DIALOGUE_SIZES, DialogueTrainer, DialogueTrainingArguments
@@ -219,10 +227,11 @@ class ResponseArguments(JudgeArguments):
 
 
 def main(argv: list[str] | None = None) -> None:
-    data, model_args, judge, args = parse_arguments(
+    data, model_args, judge, card, args = parse_arguments(
         DialogueDataArguments,
         DialogueModelArguments,
         ResponseArguments,
+        CardArguments,
         DialogueTrainingArguments,
         description=__doc__.splitlines()[0],
         argv=argv,
@@ -249,6 +258,7 @@ def main(argv: list[str] | None = None) -> None:
     for split, report in corpus.reports.items():
         logger.warning(f"{split}: {report}")
     check_training(args, config, corpus.name, len(encoded["train"]), "validation" in encoded)
+    pushed = take_push_to_hub(args)
     model = BnCvaeForConditionalGeneration(config)
     if model_args.initial_word_vectors is not None and checkpoint is None:
         known = load_vectors(model_args.initial_word_vectors, "--initial_word_vectors")
@@ -277,15 +287,18 @@ def main(argv: list[str] | None = None) -> None:
             results |= {f"{prefix}_{name}": value for name, value in found.items()}
         trainer.save_state()
         write_json(Path(args.output_dir) / "all_results.json", results)
-        trainer.create_model_card(model_name=ours)
+        examples = {}
+        if last is not None and card.card_quotes:
+            examples = write_examples(model, tokenizer, corpus, last, data, card.card_quotes, args.seed)
+        write_run(__file__, argv, corpus, (data, model_args, card, args), examples, pushed)
         if last is None:
             logger.warning("There is neither a test nor a validation split: no response was judged or shown.")
         elif judge.num_cases:
             models = {ours: (model, tokenizer), **others}
             write_samples(Path(args.output_dir) / "samples.md", corpus, last, models, data, judge, args.seed)
         print_results(results)
-    if args.push_to_hub:
-        trainer.push_to_hub()
+        if pushed:
+            push_to_hub(args)
 
 
 def load_others(names: list[str], ours: str) -> dict[str, tuple]:
@@ -391,8 +404,7 @@ def as_the_model_writes(texts: list[str], tokenizer) -> list[str]:
 def write_samples(path: Path, corpus, split: str, models: dict, data, judge: ResponseArguments, seed: int) -> None:
     """Contexts of a split that lie far apart in it, their responses, and those of each model."""
     places = corpus.responses(split)
-    count = min(judge.num_cases, len(places))
-    chosen = [place * len(places) // count for place in range(count)]
+    chosen = far_apart(judge.num_cases, len(places))
     responses = {
         name: responses_to(model, tokenizer, corpus, split, chosen, data, RESPONSES_SHOWN, seed)
         for name, (model, tokenizer) in models.items()
@@ -400,18 +412,44 @@ def write_samples(path: Path, corpus, split: str, models: dict, data, judge: Res
     write_case_study(path, [Case.of(*places[place]) for place in chosen], responses)
 
 
+def write_examples(model, tokenizer, corpus: DialogueCorpus, split: str, data, quotes: int, seed: int) -> dict:
+    """What the model writes: responses to contexts that lie far apart in a split, and the way between two of them."""
+    places = corpus.responses(split)
+    chosen = far_apart(quotes, len(places))
+    responses = responses_to(model, tokenizer, corpus, split, chosen, data, RESPONSES_SHOWN, seed)
+    cases = [Case.of(*places[place]).last_turns(CONTEXT_SHOWN) for place in chosen]
+    (first,) = batches_of(model, tokenizer, corpus, split, chosen[:1], data)
+    return {
+        "split": split,
+        "responses": [
+            {
+                "context": [[turn.speaker, turn.text] for turn in case.context],
+                "target": [case.response.speaker, case.response.text],
+                "responses": texts,
+            }
+            for case, texts in zip(cases, responses, strict=True)
+        ],
+        "interpolation": response_interpolation(model, tokenizer, first, seed),
+    }
+
+
 def responses_to(
     model, tokenizer, corpus: DialogueCorpus, split: str, chosen: list[int], data, num_responses: int, seed: int
 ) -> list[list[str]]:
     """Responses of a model to some contexts of a split, in their order."""
+    batches = batches_of(model, tokenizer, corpus, split, chosen, data)
+    return sample_responses(model, batches, tokenizer, num_responses, seed)
+
+
+def batches_of(model, tokenizer, corpus: DialogueCorpus, split: str, chosen: list[int], data) -> Iterator[dict]:
+    """Batches of some responses of a split, in their order, as a model reads them."""
     config = model.config
     part = DialogueCorpus({split: corpus.splits[split]}, {split: DialogueReport()})
     rows = encode_dialogues(part, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[split]
     rows = rows.select(chosen)
     sampler = DialogueSampler(rows.dialogues, CONTEXTS_TOGETHER, shuffle=False)
     collate = DialogueCollator(tokenizer.pad_token_id)
-    batches = (collate(rows.__getitems__(batch)) for batch in sampler)
-    return sample_responses(model, batches, tokenizer, num_responses, seed)
+    return (collate(rows.__getitems__(batch)) for batch in sampler)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ Flags may stand in a YAML file, named first; flags on the command line win.
 from pathlib import Path
 
 from script_utils import (
+    CardArguments,
     DataArguments,
     JudgeArguments,
     ModelArguments,
@@ -19,21 +20,26 @@ from script_utils import (
     check_output_dir,
     check_same_model,
     check_training,
+    far_apart,
     find_checkpoint,
     judge_nll,
     load_config,
     parse_arguments,
     print_results,
+    push_to_hub,
     run_main,
     start_from,
+    take_push_to_hub,
     training_results,
     write_json,
+    write_run,
 )
 from transformers import set_seed
 from transformers.utils import logging
 
 from hf_bnvae import BnVaeForConditionalGeneration, LstmLMForCausalLM
-from hf_bnvae.data import CorpusError, VaeCollator, encode_corpus
+from hf_bnvae.data import Corpus, CorpusError, VaeCollator, encode_corpus
+from hf_bnvae.hub.records import sentence_examples
 from hf_bnvae.methods import METHODS, method_table
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
@@ -41,10 +47,11 @@ logger = logging.get_logger("hf_bnvae.run_lm")
 
 
 def main(argv: list[str] | None = None) -> None:
-    data, model_args, judge, args = parse_arguments(
+    data, model_args, judge, card, args = parse_arguments(
         DataArguments,
         ModelArguments,
         JudgeArguments,
+        CardArguments,
         VaeTrainingArguments,
         description=__doc__.splitlines()[0],
         argv=argv,
@@ -71,6 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     if checkpoint is not None:
         check_same_model(config, checkpoint, model_args)
     check_training(args, config, corpus.name, len(encoded["train"]), "validation" in encoded)
+    pushed = take_push_to_hub(args)
     model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
     if model_args.pretrained_encoder is not None and checkpoint is None:
         logger.warning("Starting from " + start_from(model, model_args.pretrained_encoder, model_args.reset_decoder))
@@ -93,10 +101,21 @@ def main(argv: list[str] | None = None) -> None:
     if trainer.is_world_process_zero():
         trainer.save_state()
         write_json(Path(args.output_dir) / "all_results.json", results)
-        trainer.create_model_card(model_name=Path(args.output_dir).name)
+        examples = write_examples(trainer, corpus, encoded, card.card_quotes)
+        write_run(__file__, argv, corpus, (data, model_args, card, args), examples, pushed)
         print_results(results)
-    if args.push_to_hub:
-        trainer.push_to_hub()
+        if pushed:
+            push_to_hub(args)
+
+
+def write_examples(trainer: VaeTrainer, corpus: Corpus, encoded: dict, quotes: int) -> dict:
+    """What the model writes: from its prior, and of sentences that lie far apart in the last split there is."""
+    split = next(split for split in ("test", "validation", "train") if split in encoded)
+    chosen = far_apart(quotes, len(encoded[split]))
+    texts = [corpus.splits[split][place]["text"] for place in chosen]
+    batch = trainer.data_collator(list(encoded[split].select(chosen))) if chosen else None
+    found = sentence_examples(trainer.model, trainer.processing_class, texts, batch, trainer.args.seed)
+    return found | {"split": split}
 
 
 def judge_split(trainer: VaeTrainer, dataset, prefix: str, judge: JudgeArguments, last: bool) -> dict:

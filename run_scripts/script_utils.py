@@ -3,10 +3,13 @@
 import errno
 import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import yaml
@@ -26,6 +29,8 @@ from hf_bnvae import (
 from hf_bnvae.data import Corpus, CorpusError, build_tokenizer, load_corpus, load_tokenizer
 from hf_bnvae.data.corpora import first_line
 from hf_bnvae.evaluation import nll
+from hf_bnvae.hub import CardError, HubError, make_repository, publish, write_card
+from hf_bnvae.hub.records import RECORD_NAME, command_line, hardware, versions
 from hf_bnvae.methods import METHODS, Method
 from hf_bnvae.models.configuration_bnvae import (
     DECODER_NAMES,
@@ -35,6 +40,7 @@ from hf_bnvae.models.configuration_bnvae import (
 )
 from hf_bnvae.training import RECIPES, SIZES, NonFiniteLossError
 
+BUILT_IN_LICENSES = {"pydocs": "PSF-2.0, of Python and its documentation", "toy_dialogues": "Apache-2.0"}
 SENTENCE_MODELS = {BnVaeConfig: BnVaeForConditionalGeneration, LstmLMConfig: LstmLMForCausalLM}
 DIALOGUE_MODELS = {BnCvaeConfig: BnCvaeForConditionalGeneration}
 
@@ -250,14 +256,32 @@ class JudgeArguments:
         check_least(self, nll_samples=0, max_nll_samples=1)
 
 
+@dataclass
+class CardArguments:
+    """What the model card says and the run cannot know."""
+
+    license: str | None = field(
+        default=None, metadata={"help": "of the model, by its id on the Hub, such as apache-2.0, or 'other'"}
+    )
+    data_license: str | None = field(default=None, metadata={"help": "of the data, in words"})
+    card_quotes: int = field(
+        default=3, metadata={"help": "texts of the data that the model card shows with the model's; 0 to quote none"}
+    )
+
+    def __post_init__(self):
+        check_least(self, card_quotes=0)
+        if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license):
+            raise UsageError(
+                f"--license must be the id of a licence on the Hub, such as apache-2.0 or other, got {self.license!r}"
+            )
+
+
 def parse_arguments(*dataclass_types, description: str, argv: list[str] | None = None) -> tuple:
     """Flags into dataclasses. What is set where wins in this order: flags, YAML file, --method, --recipe, --size.
 
     The first argument may be a YAML file of flags.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and argv[0].endswith((".yaml", ".yml")):
-        argv = [*_yaml_flags(Path(argv[0])), *argv[1:]]
+    argv = all_flags(argv)
     parser = HfArgumentParser(dataclass_types, description=description, allow_abbrev=False)
     models = next((kind for kind in dataclass_types if issubclass(kind, MethodArguments)), None)
     if models is not None:
@@ -276,11 +300,21 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     except (ValueError, ImportError) as error:
         raise UsageError(" ".join(str(error).split())) from error
     if unknown:
-        raise UsageError(f"unknown flags: {' '.join(unknown)}; --help lists all")
+        # Their names only: a value may be a token.
+        names = [text.partition("=")[0] for text in unknown if text.startswith("-")] or unknown
+        raise UsageError(f"unknown flags: {' '.join(names)}; --help lists all")
     for arguments in parsed:
         if isinstance(arguments, MethodArguments):
             arguments.refuse_unread(_given(argv))
     return tuple(parsed)
+
+
+def all_flags(argv: list[str] | None) -> list[str]:
+    """The command line (by default this process's), with the flags of a YAML file in the place of its name."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = [*_yaml_flags(Path(argv[0])), *argv[1:]]
+    return argv
 
 
 def _given(argv: list[str]) -> set[str]:
@@ -310,7 +344,7 @@ def run_main(main: Callable[[], None]) -> None:
     """Call `main`; what the user can mend is printed as one sentence, and the exit status is 1."""
     try:
         main()
-    except (CorpusError, UsageError, NonFiniteLossError) as error:
+    except (CorpusError, UsageError, NonFiniteLossError, HubError, CardError) as error:
         fail(str(error))
     except (OSError, SafetensorError, RuntimeError) as error:
         if not is_full_disk(error):
@@ -461,6 +495,45 @@ def check_training(trainer_args, config, name: str, examples: int, has_validatio
         )
 
 
+def take_push_to_hub(args) -> bool:
+    """Take --push_to_hub from `Trainer`, which would push at every save; make sure of the repository before training.
+
+    Returns:
+        Whether the finished run is to be published, by `push_to_hub`.
+
+    Raises:
+        HubError: it could not be published.
+    """
+    wanted, args.push_to_hub = args.push_to_hub, False
+    if not wanted:
+        return False
+    if args.hub_model_id is None:
+        raise UsageError("--push_to_hub needs the name of the model on the Hub: add --hub_model_id USER/NAME")
+    if args.hub_strategy != "end" or args.hub_always_push:
+        raise UsageError("a run is published once, when it is finished: leave out --hub_strategy and --hub_always_push")
+    if args.process_index == 0:
+        make_repository(args.hub_model_id, args.hub_private_repo)
+    return True
+
+
+def push_to_hub(args) -> None:
+    """Publish the finished run in `args.output_dir`.
+
+    Raises:
+        HubError: it was not published; the error names the command that finishes the job.
+    """
+    try:
+        published = publish(args.output_dir, args.hub_model_id, args.hub_private_repo, revision=args.hub_revision)
+    except HubError as error:
+        command = ["python", "run_scripts/publish.py", args.output_dir, "--repo_id", args.hub_model_id]
+        command += ["--private"] if args.hub_private_repo else []
+        command += ["--revision", args.hub_revision] if args.hub_revision else []
+        raise HubError(
+            f"{error}. The trained model is whole in {args.output_dir}, and `{shlex.join(command)}` publishes it"
+        ) from None
+    print(f"Published: {published}")
+
+
 def training_results(trainer, trained, tokens: int) -> dict:
     """Speed and size of a training, with the seconds that evaluations and statistics took of it."""
     metrics = trained.metrics
@@ -481,6 +554,47 @@ def training_results(trainer, trained, tokens: int) -> dict:
         "seed": trainer.args.seed,
         "vocab_size": trainer.model.config.vocab_size,
     }
+
+
+def write_run(script: str, argv: list[str] | None, corpus, arguments: tuple, examples: dict, pushed: bool) -> None:
+    """Write `run.json` and the model card of a finished run, whose `all_results.json` is written.
+
+    Args:
+        script: the file that was run.
+        argv: its flags; None for this process's.
+        arguments: of the data, the model, the card and the training.
+        examples: what the model writes.
+        pushed: whether the run is to be published, so that the card loads the model from there.
+    """
+    data, model_args, card, args = arguments
+    record = {
+        "command": command_line(script, all_flags(argv), args.world_size),
+        "method": model_args.method,
+        "license": card.license,
+        "base_model": _hub_id(getattr(model_args, "pretrained_encoder", None)),
+        "data": {
+            "name": Path(corpus.name).resolve().name if Path(corpus.name).exists() else corpus.name,
+            "hub_id": _hub_id(data.dataset_name, BUILT_IN_LICENSES),
+            "license": card.data_license or (None if data.train_file else BUILT_IN_LICENSES.get(data.dataset_name)),
+            "splits": {split: str(report) for split, report in corpus.reports.items()},
+        },
+        "versions": versions(),
+        "hardware": hardware(args),
+        "examples": examples,
+    }
+    write_json(Path(args.output_dir) / RECORD_NAME, record)
+    write_card(args.output_dir, args.hub_model_id if pushed else None)
+
+
+def far_apart(count: int, length: int) -> list[int]:
+    """At most `count` places of a list, spread over it."""
+    count = min(count, length)
+    return [place * length // count for place in range(count)]
+
+
+def _hub_id(name: str | None, built_in: Mapping = MappingProxyType({})) -> str | None:
+    """A name that was loaded from the Hub: one that is neither built in nor a local path."""
+    return None if name is None or name in built_in or Path(name).exists() else name
 
 
 def print_results(results: dict) -> None:

@@ -35,24 +35,24 @@ def write_case_study(path: Path, cases: Sequence[Case], responses: dict[str, lis
     """
     lines = ["# Responses side by side", ""]
     for number, case in enumerate(cases):
-        lines += [f"## {number + 1}" + (f". {_escaped(case.topic)}" if case.topic else ""), ""]
+        lines += [f"## {number + 1}" + (f". {escaped(case.topic)}" if case.topic else ""), ""]
         shown = case.context[-CONTEXT_SHOWN:]
         if len(shown) < len(case.context):
             lines += [f"*{len(case.context) - len(shown)} turns before these*", ""]
-        lines += [f"- **{_escaped(turn.speaker)}**: {_escaped(turn.text)}" for turn in shown]
-        act = f" ({_escaped(case.response.dialogue_act)})" if case.response.dialogue_act else ""
-        lines += ["", f"Target{act}: **{_escaped(case.response.speaker)}**: {_escaped(case.response.text)}", ""]
-        lines.append("| | " + " | ".join(map(_escaped, responses)) + " |")
+        lines += [f"- **{escaped(turn.speaker)}**: {escaped(turn.text)}" for turn in shown]
+        act = f" ({escaped(case.response.dialogue_act)})" if case.response.dialogue_act else ""
+        lines += ["", f"Target{act}: **{escaped(case.response.speaker)}**: {escaped(case.response.text)}", ""]
+        lines.append("| | " + " | ".join(map(escaped, responses)) + " |")
         lines.append("|---" * (len(responses) + 1) + "|")
         for place, texts in enumerate(zip(*(found[number] for found in responses.values()), strict=True), start=1):
-            lines.append(f"| {place} | " + " | ".join(map(_escaped, texts)) + " |")
+            lines.append(f"| {place} | " + " | ".join(map(escaped, texts)) + " |")
         lines.append("")
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def _escaped(text: str) -> str:
-    """Text that stays text in a Markdown table."""
+def escaped(text: str) -> str:
+    """Text on one line that stays text in Markdown, also inside a table, and on a page that sets formulas."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    for sign in "\\`*_[]|#":
+    for sign in "\\`*_[]|#~$":
         text = text.replace(sign, "\\" + sign)
     return text

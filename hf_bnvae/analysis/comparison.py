@@ -9,8 +9,9 @@ from pathlib import Path
 
 METRICS = ("nll", "ppl", "elbo", "kl", "mi", "au")
 BETTER: dict[str, Callable] = {"nll": min, "ppl": min, "elbo": min, "mi": max, "au": max}
-DYNAMICS = {"mi": "MI", "kl": "KL", "agg_kl": "KL(q(z) ‖ p(z))"}
+DYNAMICS = {"mi": "MI", "kl": "KL", "agg_kl": "KL(q(z) ‖ p(z))", "kl_prior": "KL(p(z|x) ‖ N(0, I))"}
 COLUMN_WIDTH = 3.3
+ROW_HEIGHT = 1.87
 OFF_THE_SCALE = 60
 FAR_FROM_THE_BEST = 1.2
 LINES = ("-", "--", "-.", ":")
@@ -131,11 +132,18 @@ def write_comparison(runs: Sequence[Run], folder: Path, command: str, notes: Seq
 
 
 def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
-    """MI, KL and KL(q(z) ‖ p(z)) on the validation split over the steps of training; the first seed of each method."""
-    figure, axes = _pyplot().subplots(len(DYNAMICS), 1, sharex=True, figsize=(COLUMN_WIDTH, 5.6))
+    """MI, KL and KL(q(z) ‖ p(z)) on the validation split over the steps of training; the first seed of each method.
+
+    Of a CVAE, which has no one p(z), its two KLs.
+    """
+    lines = [line for run in runs for line in run.history]
+    shown = {metric: label for metric, label in DYNAMICS.items() if all(f"eval_{metric}" in line for line in lines)}
+    size = (COLUMN_WIDTH, ROW_HEIGHT * len(shown))
+    figure, axes = _pyplot().subplots(len(shown), 1, sharex=True, figsize=size, squeeze=False)
+    axes = axes[:, 0]
     for number, (method, group) in enumerate(_by_method(runs).items()):
         history = group[0].history
-        for axis, (metric, label) in zip(axes, DYNAMICS.items(), strict=True):
+        for axis, (metric, label) in zip(axes, shown.items(), strict=True):
             points = [(line["step"], line[f"eval_{metric}"]) for line in history]
             axis.plot(*zip(*points, strict=True), label=method, **_style(number), markevery=max(1, len(points) // 5))
             axis.set_ylabel(f"{label} (nats)")
@@ -147,7 +155,10 @@ def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
     figure.align_ylabels(axes)
     axes[-1].set_xlabel("steps")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.55, 0.04), ncol=2, fontsize=6, frameon=False)
+    if len(labels) > 1:
+        figure.legend(
+            handles, labels, loc="upper center", bbox_to_anchor=(0.55, 0.04), ncol=2, fontsize=6, frameon=False
+        )
     _save(figure, path)
 
 

@@ -79,8 +79,13 @@ class VaeTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = field(  # noqa: RUF036 (HfArgumentParser reads the order)
         default="none", metadata={"help": "trackers to report to: tensorboard, wandb, ...; none by default"}
     )
+    hub_strategy: str = field(
+        default="end", metadata={"help": "kept at end: a run is published once, when it is finished"}
+    )
 
     def __post_init__(self):
+        if self.hub_token is not None:
+            raise ValueError("--hub_token would show the token to others: set HF_TOKEN, or run `hf auth login` once")
         # Without this, `bf16` on a machine with no accelerator is refused.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()

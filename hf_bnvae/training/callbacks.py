@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -154,20 +154,24 @@ class CollapseCallback(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics, model=None, **kwargs):
         if "eval_kl" not in metrics:
             return
-        divergence = metrics["eval_kl"]
-        signs = f"KL {divergence:.2f} nats"
-        collapsed = divergence <= self.max_kl
-        if "eval_mi" in metrics:
-            active, information = metrics["eval_au"], metrics["eval_mi"]
-            latent_size = model.config.latent_size
-            few_units = active <= self.max_active_share * latent_size
-            collapsed = few_units or (collapsed and information <= self.max_mi)
-            signs = f"{active} of {latent_size} units are active, MI {information:.2f} and {signs}"
+        collapsed, signs = self.judge(metrics, model.config.latent_size)
         if collapsed and not self._warned:
             logger.warning(
                 f"The posterior is collapsing: {signs}, so the decoder ignores the latent. {self._advice(model.config)}"
             )
         self._warned = collapsed
+
+    def judge(self, metrics: Mapping[str, float], latent_size: int, prefix: str = "eval") -> tuple[bool, str]:
+        """Whether the posterior has collapsed by the metrics of an evaluation, and the signs of it in words."""
+        divergence = metrics[f"{prefix}_kl"]
+        signs = f"KL {divergence:.2f} nats"
+        collapsed = divergence <= self.max_kl
+        if f"{prefix}_mi" in metrics:
+            active, information = metrics[f"{prefix}_au"], metrics[f"{prefix}_mi"]
+            few_units = active <= self.max_active_share * latent_size
+            collapsed = few_units or (collapsed and information <= self.max_mi)
+            signs = f"{active} of {latent_size} units are active, MI {information:.2f} and {signs}"
+        return collapsed, signs
 
     @staticmethod
     def _advice(config) -> str:

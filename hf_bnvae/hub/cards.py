@@ -1,0 +1,417 @@
+"""The model card of a run, written from its folder alone, so that it can be written again later."""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.utils import validate_repo_id
+from jinja2 import Environment, StrictUndefined
+from transformers import AutoConfig, PreTrainedConfig
+
+from ..analysis.case_study import escaped
+from ..analysis.comparison import Run, draw_dynamics
+from ..data.corpora import first_line
+from ..methods import DIALOGUE_METHODS, METHODS
+from ..training import CollapseCallback
+from .records import RECORD_NAME
+
+TEMPLATE = Path(__file__).with_name("card_template.md")
+CARD_NAME = "README.md"
+PICTURE_NAME = "training.png"
+SPLITS = {"eval": "validation", "test": "test"}
+RECORD_FIELDS = ("title", "command", "license", "versions", "hardware", "notes")
+DATA_FIELDS = ("name", "hub_id", "license")
+CORPUS_SPLITS = ("train", "validation", "test")
+EXAMPLES = ("split", "samples", "reconstructions", "responses", "interpolation")
+COUNTS = ("sentences", "nll_sentences", "nll_samples", "response_contexts", "responses")
+AUTO_CLASSES = {
+    "bnvae": "AutoModelForSeq2SeqLM",
+    "bncvae": "AutoModelForSeq2SeqLM",
+    "lstm_lm": "AutoModelForCausalLM",
+}
+PIPELINE_TAGS = {"bnvae": "feature-extraction", "bncvae": "text-generation", "lstm_lm": "text-generation"}
+SIZES = (
+    "vocab_size",
+    "embedding_size",
+    "utterance_hidden_size",
+    "context_hidden_size",
+    "hidden_size",
+    "latent_size",
+    "context_turns",
+)
+
+
+class CardError(ValueError):
+    """A folder from which no card can be written: one sentence that names what is missing."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown.
+
+    Args:
+        label: its name.
+        unit: of its values; "nats" are nats per sentence, or per response.
+        meaning: what it says, in a few words.
+    """
+
+    label: str
+    unit: str = ""
+    meaning: str = ""
+
+
+METRICS = {
+    "nll": Metric("NLL", "nats", "importance-weighted bound on −log p of the text"),
+    "ppl": Metric("PPL", "", "perplexity per word that the NLL gives, end symbols counted"),
+    "elbo": Metric("ELBO (negative)", "nats", "reconstruction and KL together, each at weight 1"),
+    "rec": Metric("reconstruction", "nats", "−log p of the text at one sample of its posterior"),
+    "kl": Metric("KL", "nats", "of the posterior from the prior"),
+    "mi": Metric("MI", "nats", "mutual information between text and latent"),
+    "au": Metric("AU", "units", "active units: latent dimensions in use"),
+    "agg_kl": Metric("aggregate KL", "nats", "of the posterior averaged over the split from the prior"),
+    "kl_prior": Metric("KL of the prior", "nats", "of the prior of a context from N(0, I)"),
+    "bow_loss": Metric("bag-of-words loss", "nats", "of predicting the words of the response without their order"),
+    "rec_ppl": Metric("reconstruction PPL", "", "perplexity per word that the reconstruction gives"),
+    "bleu_precision": Metric("BLEU-4 precision", "percent", "how close the sampled responses come to a person's"),
+    "bleu_recall": Metric("BLEU-4 recall", "percent", "how close the best sampled response comes to each person's"),
+    "abow_precision": Metric("A-bow precision", "percent", "the same by cosines of averaged word vectors"),
+    "abow_recall": Metric("A-bow recall", "percent", "the same by cosines of averaged word vectors"),
+    "ebow_precision": Metric("E-bow precision", "percent", "the same by cosines of extreme word vectors"),
+    "ebow_recall": Metric("E-bow recall", "percent", "the same by cosines of extreme word vectors"),
+    "distinct_1": Metric("distinct-1", "share", "of different words in all responses to a context"),
+    "distinct_2": Metric("distinct-2", "share", "of different word pairs in all responses to a context"),
+    "within_distinct_1": Metric("distinct-1 within", "share", "of different words in one response"),
+    "within_distinct_2": Metric("distinct-2 within", "share", "of different word pairs in one response"),
+    "average_length": Metric("length", "words", "of a sampled response"),
+}
+TRAINING = {
+    "train_loss": "mean training loss",
+    "train_runtime": "seconds, everything included",
+    "train_seconds_without_evaluation": "seconds of training alone",
+    "train_evaluation_seconds": "seconds of evaluations",
+    "train_statistics_seconds": "seconds of batch-norm statistics",
+    "train_last_statistics_seconds": "seconds of the final statistics",
+    "train_tokens_per_second": "tokens per second of training",
+    "train_steps": "steps",
+    "train_epochs": "epochs",
+    "train_tokens": "tokens",
+    "world_size": "processes",
+}
+
+
+def write_card(folder: str | Path, repo_id: str | None = None, output: str | Path | None = None) -> Path:
+    """Write the model card of a finished run, and where matplotlib is installed the picture of its training.
+
+    Args:
+        folder: holds `config.json`, and what else a run leaves: `all_results.json`, `run.json`, `trainer_state.json`.
+            The card says what these say, and goes without what is not there.
+        repo_id: where the model is on the Hub, `USER/NAME`; by default the card loads it from the folder's name.
+        output: by default `README.md` in the folder. The picture stands beside it.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        CardError: for a folder without a model's configuration, or a `repo_id` that the Hub would not take.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    if repo_id is not None:
+        try:
+            validate_repo_id(repo_id)
+        except ValueError as error:
+            raise CardError(f"{repo_id!r} is no name of a repository: USER/NAME") from error
+    output = folder / CARD_NAME if output is None else Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    picture = output.with_name(PICTURE_NAME if output.name == CARD_NAME else f"{output.stem}_{PICTURE_NAME}")
+    if config.latent_size:
+        draw_training(folder, picture)
+    make_card(folder, config, repo_id, picture.name if picture.is_file() else None).save(output)
+    return output
+
+
+def name_repository(folder: str | Path, repo_id: str) -> bool:
+    """Let the card of a run load the model from its place on the Hub, unless somebody has changed the card by hand.
+
+    Returns:
+        Whether the card was written.
+
+    Raises:
+        CardError: as `write_card`.
+    """
+    folder = Path(folder)
+    card = folder / CARD_NAME
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        named = re.search(r'from_pretrained\("([^"/]+/[^"]+)"', text)
+        picture = PICTURE_NAME if (folder / PICTURE_NAME).is_file() else None
+        untouched = make_card(folder, load_config(folder), named and named[1], picture)
+        if text.split() != str(untouched).split():
+            return False
+    write_card(folder, repo_id)
+    return True
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of the model in a run's folder."""
+    if not (folder / "config.json").is_file():
+        raise CardError(f"{folder} holds no config.json: name the folder of a finished run")
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, StrictDataclassError) as error:
+        raise CardError(f"{folder / 'config.json'} is no configuration of a model ({first_line(error)})") from error
+    if config.model_type not in AUTO_CLASSES:
+        raise CardError(f"{folder} holds a {config.model_type} model, and cards are of {', '.join(AUTO_CLASSES)}")
+    return config
+
+
+def make_card(folder: Path, config: PreTrainedConfig, repo_id: str | None, picture: str | None) -> ModelCard:
+    """The card of a run's folder; `picture` is the name of a file beside it."""
+    results, record = _read(folder / "all_results.json"), _read(folder / RECORD_NAME)
+    data = record.get("data", {})
+    name = folder.resolve().name if repo_id is None else repo_id.rpartition("/")[2]
+    template = _environment().from_string(TEMPLATE.read_text(encoding="utf-8"))
+    unit = "response" if config.model_type == "bncvae" else "sentence"
+    prefixes = [prefix for prefix in SPLITS if _metrics(results, prefix)]
+    content = template.render(
+        card_data=card_data(config, results, record, name).to_yaml(),
+        config=config,
+        record=dict.fromkeys(RECORD_FIELDS) | record,
+        data=dict.fromkeys(DATA_FIELDS) | data,
+        reports=[(split, data["splits"][split]) for split in CORPUS_SPLITS if split in data.get("splits", {})],
+        examples=dict.fromkeys(EXAMPLES) | record["examples"] if record.get("examples") else {},
+        results=results,
+        name=name,
+        repo_id=repo_id,
+        published=(folder / "model.safetensors").is_file(),
+        picture=picture,
+        unit=unit,
+        description=describe(config, results, record, unit),
+        diagnosis=diagnose(config, results, prefixes),
+        splits=[SPLITS[prefix] for prefix in prefixes],
+        rows=metric_rows(results, prefixes, unit),
+        judged=[judged_on(results, prefix, unit, config) for prefix in prefixes],
+        training=training_rows(results, unit),
+        sizes=[(size, getattr(config, size)) for size in SIZES if getattr(config, size, 0)],
+        auto_class=AUTO_CLASSES[config.model_type],
+    )
+    return ModelCard(content)
+
+
+def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) -> ModelCardData:
+    """The metadata, with every metric of the results that is a finite number."""
+    data = record.get("data", {})
+    found = eval_results(results, data)
+    hub_id = data.get("hub_id")
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=PIPELINE_TAGS[config.model_type],
+        license=record.get("license"),
+        datasets=[hub_id] if hub_id else None,
+        base_model=record.get("base_model"),
+        tags=["hf_bnvae", config.model_type, *([record["method"]] if "method" in record else [])],
+        model_name=name if found else None,
+        eval_results=found or None,
+    )
+
+
+def eval_results(results: dict, data: dict) -> list[EvalResult]:
+    """Every metric of every split, but those that are not finite."""
+    name = data.get("name") or "unknown"
+    found = []
+    for prefix, split in SPLITS.items():
+        counts = {count: results.get(f"{prefix}_{count}") for count in COUNTS}
+        by_samples = {"samples": counts["nll_samples"], "sentences": counts["nll_sentences"]}
+        by_responses = {"responses": counts["responses"], "contexts": counts["response_contexts"]}
+        by_vectors = by_responses | {"word_vectors": results.get(f"{prefix}_word_vectors")}
+        for metric, value in _metrics(results, prefix).items():
+            if not math.isfinite(value):
+                continue
+            shown = METRICS.get(metric, Metric(metric))
+            arguments: dict | None = None
+            if metric in ("nll", "ppl"):
+                arguments = by_samples
+            elif metric.startswith(("abow", "ebow")):
+                arguments = by_vectors
+            elif metric.startswith(("bleu", "distinct", "within_distinct", "average_length")):
+                arguments = by_responses
+            found.append(
+                EvalResult(
+                    task_type="text-generation",
+                    dataset_type=data.get("hub_id") or name,
+                    dataset_name=name,
+                    dataset_split=split,
+                    dataset_args={"sentences": counts["sentences"]} if counts["sentences"] is not None else None,
+                    metric_type=metric,
+                    metric_value=value,
+                    metric_name=f"{shown.label} ({shown.unit})" if shown.unit else shown.label,
+                    metric_args={key: item for key, item in (arguments or {}).items() if item is not None} or None,
+                )
+            )
+    return found
+
+
+def describe(config: PreTrainedConfig, results: dict, record: dict, unit: str) -> list[str]:
+    """What the model is, what makes it so, and what it learnt from: a sentence each, as Markdown."""
+    what = {
+        "bnvae": f"A text VAE: an encoder that maps a sentence to {config.latent_size} latent numbers, and a decoder "
+        "that writes a sentence from them.",
+        "bncvae": "A conditional VAE that answers the last turns of a dialogue: each draw of its "
+        f"{config.latent_size} latent numbers gives another response.",
+        "lstm_lm": "An LSTM language model: a text VAE's decoder alone, without a latent, as a baseline.",
+    }
+    method = (METHODS | DIALOGUE_METHODS).get(record.get("method", ""))
+    how = ""
+    if config.latent_size:
+        how = f"Its posterior is of the family `{config.posterior}`"
+        how += f" with γ = {config.gamma}." if config.posterior in ("batch_norm", "du") else "."
+    if method is not None:
+        how = f"Method `{record['method']}`: {escaped(method.summary)}." + (f" {how}" if how else "")
+    learnt = ["It learnt"]
+    if "train_sentences" in results:
+        learnt.append(f"from {results['train_sentences']:,} {unit}s")
+    if "name" in record.get("data", {}):
+        learnt.append(f"of {escaped(record['data']['name'])}")
+    if "train_epochs" in results:
+        epochs = shown_number(results["train_epochs"])
+        learnt.append(f"in {epochs} epoch{'' if epochs == '1' else 's'}")
+    learnt += [f"with seed {results['seed']}"] if "seed" in results else []
+    return [what[config.model_type], how, " ".join(learnt) + "." if len(learnt) > 1 else ""]
+
+
+def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> list[str]:
+    """Whether the decoder uses the latent, by the last split that was judged: sentences, as Markdown.
+
+    The words and the thresholds are those of `training.CollapseCallback`.
+    """
+    prefix = prefixes[-1] if prefixes else ""
+    measured = [results[key] for name in ("kl", "mi", "au") if (key := f"{prefix}_{name}") in results]
+    if not config.latent_size or f"{prefix}_kl" not in results or not all(map(math.isfinite, measured)):
+        return []
+    collapsed, signs = CollapseCallback().judge(results, config.latent_size, prefix)
+    where = f"On the {SPLITS[prefix]} split"
+    if collapsed:
+        sentences = [f"**The posterior has collapsed.** {where} {signs}, so the decoder ignores the latent."]
+    else:
+        sentences = [f"**The posterior has not collapsed.** {where} {signs}."]
+    if config.kl_lower_bound is not None:
+        formula = {
+            "batch_norm": f"n·γ²/2 with n = {config.latent_size} and γ = {config.gamma}",
+            "tied_scales": f"−n/2·log(1−τ) with n = {config.latent_size} and τ = {config.tau}",
+            "delta": f"n·δ with n = {config.latent_size} and δ = {config.delta}",
+        }[config.posterior]
+        bound, found = config.kl_lower_bound, results[f"{prefix}_kl"]
+        sentences.append(
+            f"Its bound on the KL is {bound:.2f} nats ({formula}), and the KL here is {found:.2f}, "
+            + ("not under it." if found >= bound else f"{1 - found / bound:.1%} under it.")
+            + (
+                " The bound is on the mean over the training sentences, whose statistics the normalisation holds; on "
+                "other sentences the KL may fall a few percent under it."
+                if config.normalises_batches
+                else ""
+            )
+        )
+    prior = results.get(f"{prefix}_kl_prior")
+    if prior is not None and math.isfinite(prior):
+        sentences.append(
+            f"KL is that of the posterior from the prior of the context; that prior is {prior:.2f} nats from N(0, I)."
+        )
+    if f"{prefix}_au" in results:
+        sentences.append(
+            "A unit is active where its posterior mean varies from sentence to sentence (variance above 0.01). MI is "
+            "how much the latent tells of the sentence; it cannot be more than the logarithm of the number of "
+            "sentences that were judged."
+        )
+    return sentences
+
+
+def metric_rows(results: dict, prefixes: list[str], unit: str) -> list[list[str]]:
+    """A row for every metric: its label, what it means, its unit, and its value on each split."""
+    judged = {prefix: _metrics(results, prefix) for prefix in prefixes}
+    present = {metric for metrics in judged.values() for metric in metrics}
+    order = [metric for metric in METRICS if metric in present] + sorted(present - METRICS.keys())
+    rows = []
+    for metric in order:
+        shown = METRICS.get(metric, Metric(escaped(metric)))
+        values = [shown_number(judged[prefix][metric]) if metric in judged[prefix] else "–" for prefix in prefixes]
+        rows.append([shown.label, shown.meaning, f"nats per {unit}" if shown.unit == "nats" else shown.unit, *values])
+    return rows
+
+
+def judged_on(results: dict, prefix: str, unit: str, config: PreTrainedConfig) -> str:
+    """How many sentences a split's metrics are of, and how its NLL and its responses were judged, in one sentence."""
+    count = {name: results.get(f"{prefix}_{name}") for name in COUNTS}
+    parts = [f"{count['sentences']:,} {unit}s" if count["sentences"] is not None else f"an unknown number of {unit}s"]
+    if count["nll_samples"] is not None:
+        samples = f"K = {count['nll_samples']:,} samples" if config.latent_size else "no latent to sum over"
+        parts.append(f"the NLL with {samples} on {count['nll_sentences']:,} of them")
+    if count["responses"] is not None:
+        parts.append(f"{count['responses']:,} sampled responses to each of {count['response_contexts']:,} contexts")
+    if f"{prefix}_word_vectors" in results:
+        parts.append(f"word vectors {escaped(str(results[f'{prefix}_word_vectors']))}")
+    return f"{SPLITS[prefix].capitalize()} split: {'; '.join(parts)}."
+
+
+def training_rows(results: dict, unit: str) -> list[tuple[str, str]]:
+    """What the results say of the training itself."""
+    labels = {"train_sentences": f"{unit}s"} | TRAINING
+    return [(label, shown_number(results[key])) for key, label in labels.items() if key in results]
+
+
+def shown_number(value: float) -> str:
+    """A number as text: whole ones whole, others with two decimals."""
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+
+
+def draw_training(folder: Path, path: Path) -> None:
+    """Draw the evaluations during training, if there were any and matplotlib is installed."""
+    history = [line for line in _read(folder / "trainer_state.json").get("log_history", []) if "train_seconds" in line]
+    if history and find_spec("matplotlib") is not None:
+        draw_dynamics([Run(folder.resolve().name, 0, {}, 0.0, history)], path)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A block of code, whatever backticks are in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    environment.filters |= {"text": _shown_text, "fenced": fenced, "json": json.dumps}
+    return environment
+
+
+def _shown_text(text: object) -> str:
+    return escaped(str(text)) or "*(nothing)*"
+
+
+def _metrics(results: dict, prefix: str) -> dict[str, float]:
+    """The metrics of a split by their names, without the counts of what was judged."""
+    return {
+        key.removeprefix(f"{prefix}_"): value
+        for key, value in results.items()
+        if key.startswith(f"{prefix}_")
+        and key.removeprefix(f"{prefix}_") not in COUNTS
+        and isinstance(value, (int, float))
+    }
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise CardError(f"{path} cannot be read ({first_line(error)}): take it away, or run again") from error
+    if not isinstance(content, dict):
+        raise CardError(f"{path} holds no names with values: take it away, or run again")
+    return content

@@ -1,0 +1,241 @@
+"""Publish the folder of a finished run on the Hugging Face Hub, in one commit."""
+
+import errno
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from textwrap import shorten
+from typing import TypeVar
+
+from huggingface_hub import CommitOperationAdd, HfApi, get_session, get_token, is_offline_mode
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.utils import validate_repo_id
+
+from ..data.corpora import first_line
+
+LEFT_OUT = (
+    ".*",
+    "__pycache__",
+    "checkpoint-*",
+    "runs",
+    "optimizer.*",
+    "scheduler.*",
+    "scaler.*",
+    "rng_state*",
+    "training_args.bin",
+    "*.log",
+    "*.partial",
+)
+"""Files and folders of a run that are no part of what is published."""
+
+PATIENCE = 120.0
+"""Seconds without a word from the Hub after which a connection counts as broken; the client itself waits for ever."""
+
+T = TypeVar("T")
+
+
+class HubError(RuntimeError):
+    """A model that could not be published: one sentence with the remedy. It never holds a token."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model that stands on the Hub: its address, its number of files, and their size in bytes."""
+
+    url: str
+    files: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.url} ({self.files} files, {self.size / 1e6:.1f} MB)"
+
+
+def publish(
+    folder: str | Path,
+    repo_id: str,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+) -> Published:
+    """Upload the folder of a finished run: weights, configuration, code, tokenizer, card, results, figures.
+
+    Checkpoints, optimiser states, logs, half-written and hidden files stay behind (`LEFT_OUT`). All files arrive in one
+    commit or none does; those that the Hub holds already are not sent again. The folder itself is only read.
+
+    Args:
+        folder: where `config.json` and the weights are.
+        repo_id: USER/NAME. The repository is made where there is none.
+        private: True makes a private repository, and refuses a public one; by default what the account's settings say.
+        token: by default `HF_TOKEN`, or the saved login.
+        revision: a branch, which is made where there is none; by default `main`.
+        commit_message: by default one that names the package.
+
+    Returns:
+        The address of the model, and how much stands there.
+
+    Raises:
+        HubError: it was not published, with the reason and what to do. The folder is as it was, and the same call again
+            finishes the job.
+    """
+    folder = Path(folder)
+    files = files_to_publish(folder)
+    size = sum(path.stat().st_size for path in files)
+
+    def upload(api: HfApi) -> Published:
+        _make_repository(api, repo_id, private)
+        if revision is not None and not revision.startswith("refs/"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        api.create_commit(
+            repo_id,
+            [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files],
+            commit_message=commit_message or "Upload with hf_bnvae",
+            revision=revision,
+        )
+        url = f"{api.endpoint}/{repo_id}" + (f"/tree/{revision}" if revision else "")
+        return Published(url, len(files), size)
+
+    return _on_the_hub(upload, repo_id, token)
+
+
+def make_repository(repo_id: str, private: bool | None = None, token: str | None = None) -> None:
+    """Make the repository of a model where there is none, and see that it can be written to.
+
+    Args:
+        repo_id, private, token: as for `publish`.
+
+    Raises:
+        HubError: `publish` would fail, with the reason and what to do.
+    """
+    _on_the_hub(lambda api: _make_repository(api, repo_id, private), repo_id, token)
+
+
+def files_to_publish(folder: Path) -> list[Path]:
+    """The files of a model's folder that `publish` uploads, sorted.
+
+    Raises:
+        HubError: the folder holds no whole model, with what is missing.
+    """
+    if not folder.is_dir():
+        raise HubError(f"{folder} is no folder: name the folder of a finished run")
+    weights = folder / "model.safetensors"
+    index = folder / "model.safetensors.index.json"
+    needed = {"config.json", weights.name}
+    if index.is_file() and not weights.is_file():
+        try:
+            needed = {"config.json", *json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise HubError(f"{index} cannot be read ({first_line(error)}): save the model again") from error
+    missing = sorted(name for name in needed if not (folder / name).is_file())
+    if missing:
+        raise HubError(f"{folder} holds no whole model, {' and '.join(missing)} missing: name that of a finished run")
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not any(fnmatch(part, pattern) for part in path.relative_to(folder).parts for pattern in LEFT_OUT)
+    ]
+
+
+def _make_repository(api: HfApi, repo_id: str, private: bool | None) -> None:
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    api.auth_check(repo_id, write=True)
+    if private and not api.model_info(repo_id).private:
+        raise HubError(
+            f"{repo_id} was to be private, and exists already as a public model: make it private at "
+            f"{api.endpoint}/{repo_id}/settings, or choose another name"
+        )
+
+
+def _on_the_hub(work: Callable[[HfApi], T], repo_id: str, token: str | None) -> T:
+    """Do what needs the Hub; every failure becomes a `HubError`."""
+    if is_offline_mode():
+        raise HubError("HF_HUB_OFFLINE is set, which forbids to publish: unset it and try again")
+    try:
+        validate_repo_id(repo_id)
+        named = repo_id.count("/") == 1
+    except HFValidationError:
+        named = False
+    if not named:
+        raise HubError(f"{repo_id!r} cannot name a model: write USER/NAME, of letters, digits, '-', '_' and '.'")
+    try:
+        token = token or get_token()
+        if not token:
+            problem = "there is no token: set HF_TOKEN to one with write access, or run `hf auth login`"
+        elif not (token.isascii() and token.isprintable()):
+            problem = "the token holds characters that belong to no token: copy it once more into HF_TOKEN"
+        else:
+            return _with_patience(lambda: work(HfApi(token=token)))
+    except HubError:
+        raise
+    except Exception as error:
+        problem = _explain(error, repo_id)
+        if token:
+            problem = problem.replace(token, "***")
+    # Raised out here, where no exception is being handled: those of HTTP hold the request with its token.
+    raise HubError(problem)
+
+
+def _with_patience(work: Callable[[], T]) -> T:
+    """Do something with a client that waits for `PATIENCE` at most."""
+    client = get_session()
+    before, client.timeout = client.timeout, PATIENCE
+    try:
+        return work()
+    finally:
+        client.timeout = before
+
+
+def _explain(error: BaseException | None, repo_id: str) -> str:
+    """What went wrong and what to do, in one sentence, of an exception or of what caused it."""
+    endpoint = HfApi().endpoint
+    words = " ".join(str(error).split())
+    if words.startswith("Invalid metadata in README.md"):
+        return f"the Hub refuses the model card ({words}): mend the head of README.md and try again"
+    unknown = f"{repo_id} could not be published ({type(error).__name__}: {words}): try again"
+    while error is not None:
+        if isinstance(error, HfHubHTTPError):
+            return _explain_status(error, repo_id, endpoint)
+        if isinstance(error, json.JSONDecodeError):
+            return f"what answers at {endpoint} is not the Hub, or in trouble: check HF_ENDPOINT, or try again later"
+        if isinstance(error, HTTPError | ConnectionError | TimeoutError):
+            return (
+                f"the connection to {endpoint} failed or broke ({first_line(error)}): check the network and try "
+                "again; what has arrived is not sent again"
+            )
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk is full ({first_line(error)}): free some space and try again"
+        if isinstance(error, OSError) and error.filename:
+            return f"{error.filename} cannot be read ({error.strerror}): mend that and try again"
+        error = error.__cause__
+    return unknown
+
+
+def _explain_status(error: HfHubHTTPError, repo_id: str, endpoint: str) -> str:
+    status = error.response.status_code
+    renew = f"HF_TOKEN, or by `hf auth login`; {endpoint}/settings/tokens makes one"
+    said = f" ({shorten(error.server_message, 300)})" if error.server_message else ""
+    if status == 401:
+        return (
+            f"{endpoint} does not accept the token, which is wrong, expired or revoked: give one with write access by "
+            f"{renew}"
+        )
+    if status == 403:
+        return (
+            f"the token may not write to {repo_id}{said}: give one with write access, of {repo_id.split('/')[0]} or a "
+            f"member, by {renew}"
+        )
+    if status == 404:
+        return f"{endpoint} has nothing at {repo_id} that the token may see{said}: check the name and try again"
+    if status in (409, 412):
+        return f"somebody else changed {repo_id} at the same time{said}: look at what is there and try again"
+    if status == 429:
+        return f"{endpoint} had too many requests from you{said}: try again in some minutes"
+    if status >= 500:
+        return (
+            f"{endpoint} is in trouble (HTTP {status}){said}: try again in some minutes; what has arrived is not sent "
+            "again"
+        )
+    return f"{endpoint} refused the model (HTTP {status}){said}: mend that and try again"

@@ -1,0 +1,117 @@
+"""What a finished run knows of itself and leaves in `run.json`: its command, its versions, its machine, its texts."""
+
+import os
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+
+RECORD_NAME = "run.json"
+PACKAGES = ("torch", "transformers", "datasets", "accelerate")
+SAMPLES = 5
+STEPS = 5
+
+
+def command_line(script: str, argv: Sequence[str], processes: int = 1) -> str:
+    """The command of a run as a shell reads it, without the flags that hold a token.
+
+    Args:
+        script: the file that was run; its folder's name and its own are kept.
+        argv: its flags.
+        processes: how many processes trained together.
+    """
+    launcher = ["python"] if processes == 1 else ["accelerate", "launch", "--num_processes", str(processes)]
+    return shlex.join([*launcher, "/".join(Path(script).resolve().parts[-2:]), *without_tokens(argv)])
+
+
+def without_tokens(argv: Sequence[str]) -> list[str]:
+    """Flags with their values, less those whose name has the word `token` in it, such as --hub_token."""
+    kept, secret = [], False
+    for text in argv:
+        if text.startswith("--"):
+            words = text[2:].partition("=")[0].replace("-", "_").split("_")
+            secret = "token" in words
+        if not secret:
+            kept.append(text)
+    return kept
+
+
+def versions() -> dict[str, str]:
+    """Of hf_bnvae, of what it stands on, and of Python."""
+    found = {"hf_bnvae": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found | {"Python": platform.python_version()}
+
+
+def hardware(args) -> str:
+    """The processor that trained, how much of it, and the precision, for the arguments of a `Trainer`."""
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    if args.device.type == "cuda":
+        machine = torch.cuda.get_device_name(args.device)
+    else:
+        threads = torch.get_num_threads()
+        machine = f"{cpu_name()}, {os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''}"
+    processes = f", {args.world_size} processes" if args.world_size > 1 else ""
+    return f"{machine}{processes}, {precision}"
+
+
+def cpu_name() -> str:
+    """The model of the processor, or its architecture where the system does not say more."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
+
+
+@torch.no_grad()
+def sentence_examples(
+    model, tokenizer, sentences: Sequence[str], batch: Mapping[str, torch.Tensor] | None, seed: int
+) -> dict:
+    """What a model of sentences writes: `samples`, and of a text VAE `interpolation` and `reconstructions`.
+
+    Args:
+        sentences: to reconstruct, as text.
+        batch: the same of a `data.VaeCollator`; None for no sentence.
+        seed: of the draws; no other random state is touched.
+    """
+
+    def texts(tokens: torch.Tensor) -> list[str]:
+        return tokenizer.batch_decode(tokens, skip_special_tokens=True)
+
+    model.eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if not model.config.latent_size:
+            return {"samples": texts(model.sample(SAMPLES))}
+        latents = model.model.posterior.sample_prior(SAMPLES, torch.Generator().manual_seed(seed))
+        found: dict = {
+            "samples": texts(model.decode(latents)),
+            "interpolation": texts(model.interpolate(latents[0], latents[1], STEPS)),
+        }
+        if batch is not None:
+            rebuilt = model.reconstruct(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
+            found["reconstructions"] = [list(pair) for pair in zip(sentences, texts(rebuilt), strict=True)]
+    return found
+
+
+@torch.no_grad()
+def response_interpolation(model, tokenizer, batch: Mapping[str, torch.Tensor], seed: int) -> list[str]:
+    """Responses along the way between two draws of the prior of one context, a batch of a `data.DialogueCollator`."""
+    model.eval()
+    inputs = {
+        name: tensor.to(model.device) for name, tensor in batch.items() if name not in ("labels", "response_index")
+    }
+    noise = torch.randn(1, 2, model.config.latent_size, generator=torch.Generator().manual_seed(seed))
+    start, end = model.model.prior_of(**inputs).rsample(noise=noise.to(model.device))[0]
+    return tokenizer.batch_decode(model.interpolate(start, end, STEPS, **inputs), skip_special_tokens=True)

@@ -1,0 +1,428 @@
+"""Model cards: nothing of a run is lost in them, nothing secret is in them, and no text of the data breaks the page."""
+
+import json
+import math
+import re
+import shlex
+import shutil
+from itertools import pairwise
+
+import pytest
+import run_dialogue
+import run_lm
+import write_card as write_card_script
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.repocard_data import model_index_to_eval_results
+from markdown_it import MarkdownIt
+from script_utils import CardArguments, UsageError, all_flags
+
+from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
+from hf_bnvae.hub import CardError, cards, name_repository, write_card
+from hf_bnvae.hub.cards import COUNTS
+from hf_bnvae.hub.records import command_line, versions
+from tests.conftest import ROOT
+from tests.helpers import flags
+
+SPLITS = {"eval": "validation", "test": "test"}
+NASTY = (
+    "a | b",
+    "---",
+    "- - -",
+    "# heading",
+    "> quote",
+    "1. one",
+    "``` code",
+    "code\n```\nno code",
+    "`x` ~~y~~ *z* _w_ $u$",
+    "<script>alert(1)</script>",
+    "&lt; <!-- -->",
+    "two\nlines\n\n---\n",
+    "[link](javascript:x) ![picture](y)",
+    "{{ card_data }} {% if %}",
+    "\\| \\",
+    "a: b\n- c: !!python/object",
+    "",
+)
+SECRET = "hf_secret"
+RESULTS = {
+    "eval_elbo": 44.5,
+    "eval_kl": 7.9,
+    "test_kl": 7.8,
+    "test_mi": 5.0,
+    "test_au": 4,
+    "test_nll": 41.0,
+    "test_nll_samples": 500,
+    "test_nll_sentences": 100,
+    "test_ppl": 50.25,
+    "test_sentences": 200,
+    "test_something_new": 0.125,
+    "train_sentences": 1000,
+    "train_epochs": 3.0,
+    "seed": 7,
+}
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory):
+    """The folder of a finished run of run_lm.py."""
+    folder = tmp_path_factory.mktemp("sentences")
+    words = [*"abcdefghijklmno"]
+    for name, count in (("train", 80), ("valid", 20), ("test", 20)):
+        lines = [" ".join(words[(row * 7 + place) % 15] for place in range(3 + row % 6)) for row in range(count)]
+        (folder / f"{name}.txt").write_text("\n".join([*lines, "", ""]))
+    terms = {"data_license": "CC0-1.0 | of <ann>", "license": "apache-2.0"}
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HF_TOKEN", SECRET)
+        run_lm.main(flags(folder, folder / "out", seed=3, **terms))
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def dialogues(tmp_path_factory):
+    """The folder of a finished run of run_dialogue.py, its flags in a YAML file."""
+    folder = tmp_path_factory.mktemp("dialogues")
+    settings = {
+        "dataset_name": "toy_dialogues",
+        "max_train_samples": 10,
+        "max_eval_samples": 2,
+        "embedding_size": 6,
+        "utterance_hidden_size": 5,
+        "context_hidden_size": 6,
+        "hidden_size": 8,
+        "latent_size": 3,
+        "prior_hidden_size": 4,
+        "num_train_epochs": 2,
+        "num_responses": 2,
+        "max_utterance_length": 12,
+        "per_device_train_batch_size": 16,
+        "disable_tqdm": True,
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(settings))
+    run_dialogue.main([str(folder / "run.yaml"), "--output_dir", str(folder / "out"), "--seed", "5"])
+    return folder / "out"
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """The folder of a run that never was."""
+
+    def make(config=None, results=RESULTS, **record):
+        folder = tmp_path / "made"
+        (config or BnVaeConfig(latent_size=4)).save_pretrained(folder)
+        (folder / "all_results.json").write_text(json.dumps(results))
+        (folder / "run.json").write_text(json.dumps(record))
+        return folder
+
+    return make
+
+
+def results_of(folder):
+    return json.loads((folder / "all_results.json").read_text())
+
+
+def metrics_of(results):
+    """Every metric of a run, by split and name."""
+    return {
+        (split, key.removeprefix(f"{prefix}_")): value
+        for prefix, split in SPLITS.items()
+        for key, value in results.items()
+        if key.startswith(f"{prefix}_") and key.removeprefix(f"{prefix}_") not in COUNTS and not isinstance(value, str)
+    }
+
+
+def text_of(folder, **options):
+    return write_card(folder, **options).read_text(encoding="utf-8")
+
+
+def flat(text):
+    return " ".join(text.split())
+
+
+def page(text):
+    """The blocks of a card's page, and the texts of its tables, as a reader of GitHub's Markdown gets them."""
+    tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(ModelCard(text).text)
+    cells = []
+    for before, token in pairwise(tokens):
+        if before.type == "td_open":
+            assert all(child.type in ("text", "text_special") for child in token.children), token.content
+            cells.append("".join(child.content for child in token.children))
+    blocks = [token.type for token in tokens]
+    inline = {child.type for token in tokens for child in token.children or []}
+    return blocks, inline, cells
+
+
+# The metadata
+
+
+@pytest.mark.parametrize("run", ["sentences", "dialogues"])
+def test_the_metadata_survives_the_hubs_own_classes_with_every_metric(run, request):
+    folder = request.getfixturevalue(run)
+    card = ModelCard.load(folder / "README.md")
+    results = results_of(folder)
+    found = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
+    assert found == metrics_of(results) and len(found) == len(card.data.eval_results)
+    head = card.data.to_dict()
+    name, again = model_index_to_eval_results(head["model-index"])
+    assert name == "out" and again == card.data.eval_results
+    assert all(isinstance(result, EvalResult) for result in again)
+    assert ModelCardData(**yaml.safe_load(card.data.to_yaml())).to_dict() == head
+    assert str(card) == (folder / "README.md").read_text(encoding="utf-8")
+    assert {result.dataset_args["sentences"] for result in again if result.dataset_split == "test"} == {
+        results["test_sentences"]
+    }
+
+
+def test_the_nll_says_of_how_many_samples_and_sentences_it_is(sentences):
+    found = ModelCard.load(sentences / "README.md").data.eval_results
+    (nll,) = (result for result in found if result.metric_type == "nll")
+    assert nll.metric_args == {"samples": 5, "sentences": 20}
+
+
+@pytest.mark.parametrize(
+    ("config", "tag"),
+    [
+        (BnVaeConfig(latent_size=4), "feature-extraction"),
+        (BnVaeConfig(latent_size=4, posterior="vmf"), "feature-extraction"),
+        (BnCvaeConfig(latent_size=4), "text-generation"),
+        (LstmLMConfig(), "text-generation"),
+    ],
+)
+def test_every_kind_of_model_has_its_task_and_a_way_to_load_it(make_folder, config, tag):
+    text = text_of(make_folder(config))
+    card = ModelCard(text)
+    assert card.data.library_name == "transformers" and card.data.pipeline_tag == tag
+    assert config.model_type in card.data.tags
+    whole = "AutoModelForCausalLM" if config.model_type == "lstm_lm" else "AutoModelForSeq2SeqLM"
+    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        compile(code, "card", "exec")
+        assert f"{whole}.from_pretrained(" in code
+    assert "trust_remote_code=True" in text and "import hf_bnvae" in text
+    assert ("the latent?" in text) is (config.model_type != "lstm_lm")
+
+
+def test_only_what_is_on_the_hub_is_named_as_such(make_folder, sentences):
+    head = ModelCard(text_of(make_folder(base_model="ann/ae", data={"name": "ann/text", "hub_id": "ann/text"}))).data
+    assert head.datasets == ["ann/text"] and head.base_model == "ann/ae"
+    assert head.eval_results[0].dataset_type == "ann/text"
+    local = ModelCard.load(sentences / "README.md").data
+    assert local.datasets is None and local.base_model is None and local.license == "apache-2.0"
+    assert str(sentences.parent) not in local.to_yaml()
+
+
+def test_numbers_that_are_not_finite_stay_out_of_the_metadata_and_are_said(make_folder):
+    results = RESULTS | {"test_nll": math.nan, "test_ppl": math.inf, "train_loss": math.nan}
+    card = ModelCard(text_of(make_folder(results=results)))
+    assert {result.metric_type for result in card.data.eval_results} >= {"kl", "mi", "au"}
+    assert all(math.isfinite(result.metric_value) for result in card.data.eval_results)
+    assert not re.search(r"\bnan\b|\binf\b", str(card), flags=re.IGNORECASE)
+    assert card.text.count("not finite") == 3
+    assert "the latent?" not in text_of(make_folder(results=results | {"test_kl": math.nan}))
+
+
+# The page
+
+
+def test_a_card_of_sentences_says_how_the_run_was_made(sentences):
+    text = (sentences / "README.md").read_text(encoding="utf-8")
+    command = command_line(run_lm.__file__, flags(sentences.parent, sentences, seed=3))
+    assert command in text and "--data_license 'CC0-1.0 | of <ann>' --license apache-2.0" in text
+    assert "with seed 3" in text and "- Seed: 3" in text
+    assert r"CC0-1.0 \| of &lt;ann>" in text and "Licence of the model: apache-2.0" in text
+    for package, version in versions().items():
+        assert f"{package} {version}" in text.replace("\\_", "_")
+    assert "80 sentences, " in text and "of 81 lines empty" in text
+    assert "Sentences of the test split" in text and (sentences / "training.png").stat().st_size > 1000
+    assert "](training.png)" in text
+
+
+def test_every_metric_stands_in_the_table_as_the_run_printed_it(sentences, dialogues):
+    for folder in (sentences, dialogues):
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        for (split, metric), value in metrics_of(results_of(folder)).items():
+            (row,) = re.findall(rf"^\| {re.escape(cards.METRICS[metric].label)} \|.*$", text, flags=re.MULTILINE)
+            shown = row.split(" | ")[2 if split == "validation" else 3]
+            assert float(shown.replace(",", "")) == pytest.approx(value, abs=0.005)
+
+
+def test_a_card_of_dialogues_shows_contexts_with_responses_and_its_yaml_flags(dialogues):
+    text = (dialogues / "README.md").read_text(encoding="utf-8")
+    record = json.loads((dialogues / "run.json").read_text())
+    assert "--max_utterance_length 12" in record["command"] and "run.yaml" not in record["command"]
+    assert record["command"] in text and "Apache-2.0" in text and "- Seed: 5" in text
+    _, _, cells = page(text)
+    for case in record["examples"]["responses"]:
+        assert len(case["responses"]) == run_dialogue.RESPONSES_SHOWN
+        assert {case["target"][1], *(flat(said) or "(nothing)" for said in case["responses"])} <= {*cells, "(nothing)"}
+        assert case["context"][-1][1] in text
+    assert "KL of the prior" in text and "from N(0, I)" in text
+
+
+@pytest.mark.parametrize("where", ["samples", "interpolation", "reconstructions", "responses"])
+def test_no_text_of_the_data_breaks_the_page(make_folder, where):
+    def examples(texts):
+        pairs = [[text, text] for text in texts]
+        case = {"context": pairs, "target": pairs[0], "responses": texts}
+        return {"split": "test"} | {where: {"reconstructions": pairs, "responses": [case]}.get(where, texts)}
+
+    plain = page(text_of(make_folder(examples=examples(["plain"] * len(NASTY)))))
+    blocks, inline, cells = page(text_of(make_folder(examples=examples([*NASTY[:-1], "last"]))))
+    assert blocks == plain[0] and inline <= plain[1] | {"text_special"}
+    for text in NASTY[:-1]:
+        assert flat(text) in cells
+    assert "nothing" in text_of(make_folder(examples=examples([""] * len(NASTY))))
+
+
+def test_no_name_or_command_breaks_the_page_or_the_metadata(make_folder):
+    plain = page(text_of(make_folder(title="x", command="x", notes="x", license="mit", data={"name": "x"})))
+    for text in filter(None, NASTY):
+        made = text_of(make_folder(title=text, command=text, notes=text, license="mit", data={"name": text}))
+        blocks, inline, _ = page(made)
+        assert blocks == plain[0] and inline <= plain[1] | {"text_special"}, text
+        fence = re.search(r"^(`{3,})bash\n(.*?)\n\1$", made, flags=re.DOTALL | re.MULTILINE)
+        assert fence[2] == text
+        assert ModelCard(made).data.eval_results[0].dataset_name == text
+
+
+@pytest.mark.parametrize(
+    ("metrics", "config", "said"),
+    [
+        ({"kl": 0.02, "mi": 0.01, "au": 0}, {"posterior": "gaussian"}, "has collapsed"),
+        ({"kl": 3.0, "mi": 0.9, "au": 3}, {"posterior": "gaussian"}, "has collapsed"),
+        ({"kl": 7.8, "mi": 5.0, "au": 32}, {"posterior": "gaussian"}, "has not collapsed"),
+        ({"kl": 7.8, "mi": 5.0, "au": 32}, {}, "bound on the KL is 7.84 nats (n·γ²/2 with n = 32 and γ = 0.7)"),
+        ({"kl": 7.0, "mi": 5.0, "au": 32}, {}, "the KL here is 7.00, 10.7% under it"),
+        ({"kl": 8.1, "mi": 5.0, "au": 32}, {}, "the KL here is 8.10, not under it"),
+        ({"kl": 3.3, "mi": 1.2, "au": 32}, {"posterior": "delta"}, "bound on the KL is 3.20 nats (n·δ"),
+        ({"kl": 12.0, "mi": 1.2, "au": 32}, {"posterior": "tied_scales"}, "bound on the KL is 11.09 nats"),
+    ],
+)
+def test_the_diagnosis_is_the_trainers_and_names_the_bound(make_folder, metrics, config, said):
+    results = {f"test_{name}": value for name, value in metrics.items()}
+    text = text_of(make_folder(BnVaeConfig(**config), results))
+    assert said in text
+    assert f"{metrics['au']} of 32 units are active, MI {metrics['mi']:.2f} and KL {metrics['kl']:.2f} nats" in text
+    assert ("bound on the KL is" in text) is (config.get("posterior") != "gaussian")
+
+
+# What is there, and what is not
+
+
+def test_a_card_can_be_written_again_from_its_folder_alone(sentences, tmp_path, capsys):
+    before = (sentences / "README.md").read_bytes()
+    assert write_card(sentences).read_bytes() == before
+    write_card_script.main([str(sentences), "--repo_id", "ann/tiny", "--output", str(tmp_path / "new" / "card.md")])
+    assert (sentences / "README.md").read_bytes() == before
+    assert capsys.readouterr().out.strip() == str(tmp_path / "new" / "card.md")
+    text = (tmp_path / "new" / "card.md").read_text(encoding="utf-8")
+    assert 'from_pretrained("ann/tiny", trust_remote_code=True)' in text and ModelCard(text).data.model_name == "tiny"
+    assert "](card_training.png)" in text and (tmp_path / "new" / "card_training.png").is_file()
+
+
+def test_a_card_needs_no_more_than_a_configuration(tmp_path):
+    BnVaeConfig().save_pretrained(tmp_path)
+    card = ModelCard(text_of(tmp_path))
+    assert card.data.eval_results is None and "No split was judged" in card.text and "](" not in card.text
+    assert "Nobody has said under which terms" in card.text and "which is not known" in card.text
+
+
+@pytest.mark.parametrize("missing", ["library", "history"])
+def test_what_cannot_be_drawn_is_left_out_without_a_word(missing, sentences, tmp_path, monkeypatch, caplog):
+    for name in ("config.json", "all_results.json", "run.json", "trainer_state.json"):
+        (tmp_path / name).write_bytes((sentences / name).read_bytes())
+    if missing == "library":
+        monkeypatch.setattr(cards, "find_spec", lambda name: None)
+    else:
+        (tmp_path / "trainer_state.json").write_text('{"log_history": [{"loss": 1.0}]}')
+    text = text_of(tmp_path)
+    assert "](" not in text and "matplotlib" not in text and not caplog.text
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md"}
+
+
+def test_data_that_must_not_be_passed_on_is_not_quoted(sentences, tmp_path):
+    run_lm.main(flags(sentences.parent, tmp_path / "out", card_quotes=0, max_steps=1, nll_samples=0))
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["examples"].keys() == {"samples", "interpolation", "split"}
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "reconstructions" not in text and "a sample from the prior" in text
+
+
+def test_a_run_without_validation_test_or_latent_has_a_card(sentences, tmp_path):
+    data = {"dataset_name": None, "train_file": sentences.parent / "train.txt", "eval_strategy": "no"}
+    changes = data | {"load_best_model_at_end": False, "latent_size": None, "kl_annealing_epochs": None}
+    run_lm.main(flags(None, tmp_path / "out", method="lstm_lm", max_steps=1, **changes))
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.eval_results is None and "of train.txt in" in card.text and "a sample |" in card.text
+
+
+def test_no_token_reaches_the_folder_of_a_run(sentences):
+    for path in sentences.rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+
+
+def test_no_token_reaches_the_command_and_a_tokenizer_does(tmp_path):
+    argv = ["--hub_token", SECRET, "--tokenizer", "word", f"--hub-token={SECRET}", "--push_to_hub_token"]
+    (tmp_path / "run.yaml").write_text(f"hub_token: {SECRET}\nseed: 3\n")
+    argv = all_flags([str(tmp_path / "run.yaml"), *argv, SECRET, "--note", "it's", "two words"])
+    command = command_line("/somewhere/run_scripts/run_lm.py", argv, processes=2)
+    assert shlex.split(command) == [
+        *("accelerate", "launch", "--num_processes", "2", "run_scripts/run_lm.py"),
+        *("--seed", "3", "--tokenizer", "word", "--note", "it's", "two words"),
+    ]
+
+
+def test_a_card_learns_the_name_of_its_repository_unless_it_was_changed_by_hand(sentences, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(sentences, folder)
+    card = folder / "README.md"
+    card.unlink()
+    write_card(folder)
+    assert name_repository(folder, "ann/yelp") and 'from_pretrained("ann/yelp"' in card.read_text()
+    assert name_repository(folder, "ann/again") and 'from_pretrained("ann/again"' in card.read_text()
+    card.write_text("mine\n")
+    assert not name_repository(folder, "ann/other") and card.read_text() == "mine\n"
+    card.unlink()
+    assert name_repository(folder, "ann/other") and 'from_pretrained("ann/other"' in card.read_text()
+
+
+@pytest.mark.parametrize("name", ["no slash in/too/many", "ann/", "ann/a b"])
+def test_a_name_that_the_hub_would_not_take_is_refused_and_the_card_stays(name, sentences):
+    before = (sentences / "README.md").read_bytes()
+    with pytest.raises(CardError, match="is no name of a repository"):
+        write_card(sentences, repo_id=name)
+    assert (sentences / "README.md").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", None, "holds no config.json"),
+        ("config.json", "{", "is no configuration of a model"),
+        ("config.json", '{"model_type": "bert"}', "holds a bert model"),
+        ("all_results.json", "{", "all_results.json cannot be read"),
+        ("run.json", "[]", "run.json holds no names with values"),
+    ],
+)
+def test_a_folder_that_is_no_run_gets_one_sentence(make_folder, name, content, message):
+    folder = make_folder()
+    (folder / name).unlink() if content is None else (folder / name).write_text(content)
+    with pytest.raises(CardError, match=message) as error:
+        write_card(folder)
+    assert "\n" not in str(error.value) and not (folder / "README.md").exists()
+
+
+@pytest.mark.parametrize("value", ["Apache 2.0", "apache-2.0\nx: y", ""])
+def test_a_licence_is_an_id_of_the_hub(value):
+    with pytest.raises(UsageError, match="--license must be the id of a licence"):
+        CardArguments(license=value)
+
+
+def test_the_committed_cards_are_what_their_commands_write(tmp_path):
+    folder = ROOT / "model_cards"
+    commands = re.findall(
+        r"^python run_scripts/write_card.py (\S+) --output (\S+)$", *[(folder / "README.md").read_text()], re.M
+    )
+    assert {ROOT / output for _, output in commands} == {*folder.glob("*.md")} - {folder / "README.md"}
+    for results, output in commands:
+        written = write_card(ROOT / results, output=tmp_path / (ROOT / output).name)
+        assert written.read_text(encoding="utf-8") == (ROOT / output).read_text(encoding="utf-8")

@@ -1,0 +1,102 @@
+"""--push_to_hub: refused before training or done after it, and a training is never lost to the network."""
+
+import os
+import shlex
+
+import compare
+import publish
+import pytest
+import run_dialogue
+import run_lm
+from script_utils import UsageError
+
+from hf_bnvae.hub import HubError
+from tests.helpers import flags
+from tests.hub.conftest import READER, WRITER
+from tests.hub.server import Fault
+from tests.run_scripts.test_run_dialogue import flags as dialogue_flags
+
+REPO = "ann/tiny"
+PUSH = {"push_to_hub": True, "hub_model_id": REPO}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for name in ("train", "valid", "test"):
+        (folder / f"{name}.txt").write_text("a b c\nb c d e\nc a\nd e a b c\n" * 4)
+    return folder
+
+
+def check_published(hub, folder, commits=2):
+    files = hub.published(REPO)
+    files.pop(".gitattributes")
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "all_results.json"} <= files.keys()
+    assert not any(name.startswith("checkpoint-") or name.endswith((".pt", ".bin")) for name in files)
+    assert all((folder / name).read_bytes() == content for name, content in files.items())
+    assert len(hub.repos[REPO].messages) == commits
+
+
+def test_a_sentence_run_is_published_once_at_its_end(hub, corpus, tmp_path, capsys):
+    run_lm.main(flags(corpus, tmp_path / "out", hub_private_repo=True, **PUSH))
+    check_published(hub, tmp_path / "out")
+    assert hub.repos[REPO].private
+    said = capsys.readouterr()
+    assert f"Published: {hub.endpoint}/{REPO} (" in said.out
+    assert WRITER not in said.out + said.err
+    for path in (tmp_path / "out").rglob("*"):
+        assert not path.is_file() or WRITER.encode() not in path.read_bytes(), path
+
+
+def test_a_dialogue_run_is_published_once_at_its_end(hub, tmp_path):
+    run_dialogue.main(dialogue_flags(tmp_path / "out", num_train_epochs=1, num_responses=0, **PUSH))
+    check_published(hub, tmp_path / "out")
+    assert "samples.md" in hub.published(REPO)
+
+
+def test_a_training_outlives_the_network_and_the_command_of_the_error_publishes_it(hub, corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub.faults.append(Fault("^/lfs/", "drop", times=None))
+    with pytest.raises(HubError, match=r"check the network.*The trained model is whole in out, and `") as error:
+        run_lm.main(flags(corpus, "out", **PUSH))
+    hub.faults.clear()
+    program, script, *argv = shlex.split(str(error.value).split("`")[-2])
+    assert (program, script) == ("python", "run_scripts/publish.py")
+    publish.main(argv)
+    check_published(hub, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "token", "message"),
+    [
+        ({}, None, "there is no token: set HF_TOKEN"),
+        ({}, "hf_unknownSecret", "does not accept the token"),
+        ({}, READER, f"may not write to {REPO}"),
+        ({"hub_model_id": "bob/tiny"}, WRITER, "may not write to bob/tiny"),
+        ({"hub_model_id": "a/b/c"}, WRITER, "cannot name a model: write USER/NAME"),
+        ({"hub_model_id": None}, WRITER, "add --hub_model_id USER/NAME"),
+        ({"hub_strategy": "every_save"}, WRITER, "leave out --hub_strategy"),
+        ({"hub_token": "hf_flagSecret"}, WRITER, "--hub_token would show the token to others: set HF_TOKEN"),
+    ],
+)
+def test_what_would_fail_in_the_end_is_said_before_training(
+    hub, corpus, tmp_path, monkeypatch, changes, token, message
+):
+    monkeypatch.delenv("HF_TOKEN")
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises((HubError, UsageError), match=message) as error:
+        run_lm.main(flags(corpus, tmp_path / "out", **PUSH | changes))
+    assert "\n" not in str(error.value) and "Secret" not in str(error.value)
+    assert not os.listdir(tmp_path)
+    assert hub.repos == {}
+
+
+@pytest.mark.parametrize("shared", [["--push_to_hub"], ["--hub_token", "hf_flagSecret"], ["--hub-model-id=ann/tiny"]])
+def test_a_comparison_publishes_nothing_and_writes_no_token(hub, tmp_path, shared):
+    with pytest.raises(UsageError, match="a comparison publishes no model") as error:
+        compare.main(["--methods", "vae", "--output_dir", str(tmp_path / "out"), *shared])
+    assert "Secret" not in str(error.value)
+    assert not (tmp_path / "out").exists() and hub.requests == []
+    with pytest.raises(UsageError, match="a comparison publishes no model"):
+        compare.main(["--methods", "vae:push_to_hub=true", "--output_dir", str(tmp_path / "out")])

@@ -5,7 +5,8 @@
 
 A run is a folder docs/results/CORPUS/NAME with `all_results.json`, and `run.json` that says in words what it was:
 `title`, `command`, `training` (its seconds), `hardware`, `notes`; the corpus has its heading in README.md. A comparison
-is a folder with what compare.py wrote, and a README.md whose first paragraphs, up to a line of dashes, head its table.
+is a folder with what compare.py wrote, and a sweep one of folders with `all_results.json`, named for what they differ in;
+both have a README.md whose first paragraphs, up to a line of dashes, head the table.
 """
 
 import argparse
@@ -17,36 +18,73 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 START, END = "<!--results-->", "<!--/results-->"
-COLUMNS = (("NLL", "test_nll"), ("PPL", "test_ppl"), ("ELBO", "test_elbo"), ("KL", "test_kl"), ("MI", "test_mi"))
+SENTENCES = (
+    ("NLL", "test_nll", ".2f"),
+    ("PPL", "test_ppl", ".2f"),
+    ("ELBO", "test_elbo", ".2f"),
+    ("KL", "test_kl", ".2f"),
+    ("MI", "test_mi", ".2f"),
+    ("AU", "test_au", ".0f"),
+)
+DIALOGUES = (
+    ("rec. PPL", "test_rec_ppl", ".2f"),
+    ("KL", "test_kl", ".2f"),
+    ("KL prior", "test_kl_prior", ".2f"),
+    ("BLEU P", "test_bleu_precision", ".2f"),
+    ("BLEU R", "test_bleu_recall", ".2f"),
+    ("A-bow P", "test_abow_precision", ".2f"),
+    ("A-bow R", "test_abow_recall", ".2f"),
+    ("E-bow P", "test_ebow_precision", ".2f"),
+    ("E-bow R", "test_ebow_recall", ".2f"),
+    ("distinct-1", "test_distinct_1", ".2f"),
+    ("words", "test_average_length", ".1f"),
+)
 
 
 def corpus_table(folder: Path) -> str:
     heading = (folder / "README.md").read_text(encoding="utf-8").strip()
-    lines = [
-        heading,
-        "",
-        "| | NLL | PPL | ELBO | KL | MI | AU | epochs | training |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    notes = []
-    for path in sorted(folder.glob("*/all_results.json")):
-        results = json.loads(path.read_text(encoding="utf-8"))
-        run = json.loads((path.parent / "run.json").read_text(encoding="utf-8"))
-        cells = [run["title"], *(f"{results[key]:.2f}" for _, key in COLUMNS)]
-        cells += [f"{results['test_au']:.0f}", f"{results['train_epochs']:.0f}", run["training"]]
-        lines.append("| " + " | ".join(cells) + " |")
-        notes.append(f"- {run['title']}: `{run['command']}`. {run['hardware']}. {run['notes']}".rstrip())
-    lines = [*lines, "", *notes] if notes else [heading]
+    paths = sorted(folder.glob("*/all_results.json"))
+    lines = [heading]
+    if paths:
+        runs = [json.loads((path.parent / "run.json").read_text(encoding="utf-8")) for path in paths]
+        lines += ["", results_table("", paths, [run["title"] for run in runs], [run["training"] for run in runs]), ""]
+        lines += [f"- {run['title']}: `{run['command']}`. {run['hardware']}. {run['notes']}".rstrip() for run in runs]
     for path in sorted(folder.glob("*/comparison.md")):
         lines += ["", comparison_table(path)]
+    for sweep in sorted({path.parents[1] for path in folder.glob("*/*/all_results.json")}):
+        paths = sorted(sweep.glob("*/all_results.json"))
+        table = results_table(sweep.name, paths, [path.parent.name for path in paths])
+        lines += ["", with_heading(sweep, table, "The command, and what it shows")]
     return "\n".join(lines)
 
 
+def results_table(name: str, paths: list[Path], titles: list[str], training: list[str] | None = None) -> str:
+    """A row for each run; the columns are those of what was trained."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    columns = DIALOGUES if "test_rec_ppl" in results[0] else SENTENCES
+    head = [name, *(title for title, _, _ in columns), *(["epochs", "training"] if training else [])]
+    rows = [
+        [title, *(format(found[key], form) for _, key, form in columns)]
+        for title, found in zip(titles, results, strict=True)
+    ]
+    for cells, found, seconds in zip(rows, results, training or [], strict=False):
+        cells += [f"{found['train_epochs']:.0f}", seconds]
+    return "\n".join([table_row(head), "|" + "---|" * len(head), *map(table_row, rows)])
+
+
+def table_row(cells: list[str]) -> str:
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
+
+
 def comparison_table(path: Path) -> str:
-    head = (path.parent / "README.md").read_text(encoding="utf-8").split("\n---\n")[0].strip()
     table = re.search(r"^[|] method .*?(?=\n\n)", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    link = f"[{path.parent.name}]({path.parent.relative_to(ROOT)}/README.md)"
-    return f"{head}\n\n{table[0]}\n\nThe command, the times, the pictures, and what they show: {link}."
+    return with_heading(path.parent, table[0], "The command, the times, the pictures, and what they show")
+
+
+def with_heading(folder: Path, table: str, more: str) -> str:
+    """A table under the first paragraphs of its folder's page, with a link to the rest."""
+    head = (folder / "README.md").read_text(encoding="utf-8").split("\n---\n")[0].strip()
+    return f"{head}\n\n{table}\n\n{more}: [{folder.name}]({folder.relative_to(ROOT)}/README.md)."
 
 
 def rendered() -> str:

@@ -9,7 +9,7 @@ On the built-in small talk, on your own dialogues, and with one turn a column:
 Flags may stand in a YAML file, named first; flags on the command line win.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -283,7 +283,17 @@ def main(argv: list[str] | None = None) -> None:
         last = next((split for split in ("test", "validation") if split in encoded), None)
         if last is not None and judge.num_responses:
             prefix = "eval" if last == "validation" else last
-            found = judge_sampled(trainer, encoded[last], reference_responses(corpus, last, tokenizer), judge, vectors)
+            found = judge_sampled(
+                model,
+                tokenizer,
+                encoded[last],
+                trainer.get_eval_dataloader,
+                reference_responses(corpus, last, tokenizer),
+                judge,
+                vectors,
+                args.seed,
+                progress=not args.disable_tqdm,
+            )
             results |= {f"{prefix}_{name}": value for name, value in found.items()}
         trainer.save_state()
         write_json(Path(args.output_dir) / "all_results.json", results)
@@ -357,18 +367,23 @@ def judge_split(trainer: DialogueTrainer, dataset: DialogueResponses, prefix: st
     return results
 
 
-def judge_sampled(trainer: DialogueTrainer, dataset, references, judge: ResponseArguments, vectors) -> dict:
-    """The judges' words on `num_responses` responses to each context."""
+def judge_sampled(
+    model,
+    tokenizer,
+    dataset: DialogueResponses,
+    make_batches: Callable,
+    references: list[list[str]],
+    judge: ResponseArguments,
+    vectors: WordVectors | None,
+    seed: int,
+    progress: bool,
+) -> dict:
+    """The judges' words on `num_responses` responses to each context, in batches that keep the order of the rows."""
     if judge.max_response_contexts is not None:
         dataset = dataset.select(range(min(judge.max_response_contexts, len(dataset))))
         references = references[: len(dataset)]
     predictions = sample_responses(
-        trainer.model,
-        trainer.get_eval_dataloader(dataset),
-        trainer.processing_class,
-        judge.num_responses,
-        seed=trainer.args.seed,
-        progress=not trainer.args.disable_tqdm,
+        model, make_batches(dataset), tokenizer, judge.num_responses, seed=seed, progress=progress
     )
     found = judge_responses(predictions, references, vectors)
     found |= {"response_contexts": len(dataset), "responses": judge.num_responses}

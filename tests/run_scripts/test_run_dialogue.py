@@ -2,6 +2,7 @@
 
 import json
 
+import evaluate_dialogue
 import pytest
 import run_dialogue
 import torch
@@ -66,6 +67,28 @@ def test_a_method_trains_resumes_answers_and_is_judged(name, tmp_path, vectors):
     assert "| | resumed | whole |" in study and study.count("Target (") == 2
     rows = [line.split(" | ") for line in study.splitlines() if line.startswith("| ") and line[2].isdigit()]
     assert len(rows) == 6 and all(row[1] == row[2].removesuffix(" |") for row in rows)
+
+
+def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors):
+    judge = {"word_vectors": vectors, "nll_samples": 3, "num_cases": 2}
+    for name in ("one", "other"):
+        run_dialogue.main(
+            flags(tmp_path / name, **judge, max_steps=2, method="cvae_bow" if name == "one" else "bn_cvae")
+        )
+    files = {"output_file": tmp_path / "judged.json", "samples_file": tmp_path / "side.md"}
+    settings = {
+        name: SMALL[name] for name in ("dataset_name", "max_eval_samples", "max_train_samples", "num_responses")
+    }
+    settings |= judge | files | {"model_name_or_path": tmp_path / "one", "compare_with": tmp_path / "other"}
+    evaluate_dialogue.main([text for name, value in settings.items() for text in (f"--{name}", str(value))])
+    judged = json.loads((tmp_path / "judged.json").read_text())
+    results = json.loads((tmp_path / "one" / "all_results.json").read_text())
+    assert judged.pop("test_word_vectors") == results.pop("test_word_vectors")
+    assert judged == {name: pytest.approx(results[name], rel=1e-5) for name in judged}
+    assert judged.keys() == {name for name in results if name.startswith("test_")}
+    assert "| | one | other |" in (tmp_path / "side.md").read_text()
+    with pytest.raises(UsageError, match="--compare_with shows other models in --samples_file"):
+        evaluate_dialogue.main(["--model_name_or_path", "one", "--num_cases", "2", "--compare_with", "other"])
 
 
 def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, vectors, caplog):

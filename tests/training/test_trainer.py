@@ -140,7 +140,7 @@ def test_evaluation_leaves_training_untouched(make_trainer, make_model, tmp_path
 
 def exact_statistics(model, sentences):
     batch = VaeCollator(0)(sentences.to_list())
-    states = model.model._last_state(batch["input_ids"], batch["attention_mask"])
+    states = model.model.read(batch["input_ids"], batch["attention_mask"]).last
     raw = model.model.posterior.mean(states)
     return raw.mean(0), raw.var(0, correction=0)
 

@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
                 model,
                 tokenizer,
                 encoded[last],
-                trainer.get_eval_dataloader,
+                trainer.get_whole_dataloader,
                 reference_responses(corpus, last, tokenizer),
                 judge,
                 vectors,
@@ -361,7 +361,13 @@ def judge_split(trainer: DialogueTrainer, dataset: DialogueResponses, prefix: st
     if prefix == "test" or last:
         progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
         judged = judge_nll(
-            trainer.model, dataset, trainer.get_likelihood_dataloader, judge, trainer.args.seed, progress
+            trainer.model,
+            dataset,
+            trainer.get_likelihood_dataloader,
+            judge,
+            trainer.args.seed,
+            progress,
+            trainer.args.world_size,
         )
         results |= {f"{prefix}_{name}": value for name, value in judged.items()}
     return results

@@ -126,7 +126,15 @@ def judge_split(trainer: VaeTrainer, dataset, prefix: str, judge: JudgeArguments
     results[f"{prefix}_sentences"] = len(dataset)
     if prefix == "test" or last:
         progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
-        judged = judge_nll(trainer.model, dataset, trainer.get_eval_dataloader, judge, trainer.args.seed, progress)
+        judged = judge_nll(
+            trainer.model,
+            dataset,
+            trainer.get_eval_dataloader,
+            judge,
+            trainer.args.seed,
+            progress,
+            trainer.args.world_size,
+        )
         results |= {f"{prefix}_{name}": value for name, value in judged.items()}
     return results
 

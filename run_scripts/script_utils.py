@@ -467,13 +467,25 @@ def start_from(model: BnVaeForConditionalGeneration, folder: str, reset_decoder:
     return f"{taken} of {folder}{new}"
 
 
-def judge_nll(model, dataset, make_batches, judge: JudgeArguments, seed: int, progress: bool) -> dict:
-    """`nll` and `ppl` with what they were computed on; nothing where --nll_samples is 0."""
+def judge_nll(
+    model, dataset, make_batches, judge: JudgeArguments, seed: int, progress: bool, processes: int = 1
+) -> dict:
+    """`nll` and `ppl` with what they were computed on; nothing where --nll_samples is 0.
+
+    With several processes `make_batches` gives each its share of the data set, unless that has fewer rows.
+    """
     if judge.nll_samples <= 0:
         return {}
     if judge.max_nll_samples is not None:
         dataset = dataset.select(range(min(judge.max_nll_samples, len(dataset))))
-    judged = nll(model, make_batches(dataset), judge.nll_samples, seed=seed, progress=progress)
+    judged = nll(
+        model,
+        make_batches(dataset),
+        judge.nll_samples,
+        seed=seed,
+        progress=progress,
+        shared=len(dataset) >= processes > 1,
+    )
     samples = judge.nll_samples if model.config.latent_size else 1
     return judged | {"nll_sentences": len(dataset), "nll_samples": samples}
 

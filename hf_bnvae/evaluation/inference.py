@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from accelerate.utils import gather_object
 
 from ..models.distributions import ConditionalGaussian, LatentDistribution
 from ..models.noise import keyed_noise
@@ -35,6 +36,19 @@ class Inference:
     reconstruction: torch.Tensor
     tokens: torch.Tensor
     side_losses: dict[str, torch.Tensor]
+
+    def of_all_processes(self) -> "Inference":
+        """The rows of every process, those of the first one first; with one process these."""
+        first, *others = gather_object([self])
+        if not others:
+            return first
+        parts = (first, *others)
+        columns = ("latents", "kl", "log_posterior", "reconstruction", "tokens")
+        return Inference(
+            posterior=first.posterior.together([other.posterior for other in others]),
+            side_losses={name: torch.cat([part.side_losses[name] for part in parts]) for name in first.side_losses},
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in columns},
+        )
 
 
 @torch.no_grad()

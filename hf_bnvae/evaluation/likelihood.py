@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 import torch
+from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from ..models.noise import keyed_noise
@@ -26,6 +27,7 @@ def nll(
     seed: int = 0,
     memory_bytes: int | None = None,
     progress: bool = False,
+    shared: bool = False,
 ) -> dict[str, float]:
     """The importance-weighted bound −log (1/K) Σ_k p(x, z_k)/q(z_k|x) (Burda et al. 2016).
 
@@ -40,6 +42,7 @@ def nll(
         memory_bytes: what activations may take, weights and input not counted; by default an eighth of the memory
             that is free, and on a CPU, where more does not make it faster, 320 MiB at most.
         progress: show a progress bar over batches.
+        shared: the batches are this process's share, and the result is that of all shares together.
 
     Returns:
         `nll` in nats per sentence and `ppl` = exp(total nll / total tokens), the end symbol counted.
@@ -58,6 +61,9 @@ def nll(
         tokens += int((batch["labels"] != IGNORED).sum())
         sentences += len(losses)
     model.train(was_training)
+    if shared:
+        totals, all_tokens, all_sentences = zip(*gather_object([(total, tokens, sentences)]), strict=True)
+        total, tokens, sentences = sum(totals), sum(all_tokens), sum(all_sentences)
     if not sentences:
         raise ValueError("no batches to evaluate")
     return {"nll": total / sentences, "ppl": perplexity(total, tokens)}

@@ -256,9 +256,14 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         """p(z|x) of the contexts of a batch in either form."""
         return self.beliefs(self.scene(input_ids, **inputs), topic_ids)[1]
 
-    def keyed_noise(self, scene: Scene, num_samples: int) -> torch.Tensor | None:
-        """The noise of an evaluation, `(batch, num_samples, latent_size)`; None in training."""
-        return None if self.training else keyed_noise(scene_keys(scene), range(num_samples), self.config.latent_size)
+    def keyed_noise(
+        self, scene: Scene, num_samples: int, noise_seed: int | torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """Noise keyed by context and response, `(batch, num_samples, latent_size)`; None in training with no seed."""
+        if self.training and noise_seed is None:
+            return None
+        seed = 0 if noise_seed is None else noise_seed
+        return keyed_noise(scene_keys(scene), range(num_samples), self.config.latent_size, seed)
 
     def forward(
         self,
@@ -270,13 +275,14 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         response_index: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_samples: int = 1,
+        noise_seed: int | torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnCvaeModelOutput | tuple:
         """The beliefs of a batch in either form, with `num_samples` latents of q, or of p without a response.
 
-        In evaluation the draws are keyed by context and response, so that the same dialogue always gives the same
-        ones; `encode(sample=True)` draws afresh.
+        In evaluation, and wherever a `noise_seed` is given, the draws are keyed by context and response, so that the
+        same dialogue always gives the same ones; `encode(sample=True)` draws afresh.
 
         Args:
             topic_ids: `(batch,)`, the place of each topic in `config.topics` counted from 1; 0 for an unknown one.
@@ -291,7 +297,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             prior_mean=prior.mean,
             prior_logvar=prior.logvar,
             latents=(prior if posterior is None else posterior).rsample(
-                num_samples, self.keyed_noise(scene, num_samples)
+                num_samples, self.keyed_noise(scene, num_samples, noise_seed)
             ),
             kl=None if posterior is None else posterior.kl().sum(-1),
             kl_prior=prior.kl().sum(-1),
@@ -386,6 +392,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         use_cache: bool | None = None,
         return_logits: bool | None = None,
         output_hidden_states: bool | None = None,
+        noise_seed: int | torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnCvaeOutput | tuple:
@@ -400,6 +407,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             num_samples: latents drawn for each response; the losses are averaged over them.
             kl_weight: weight of the KLs in `loss`; `config.kl_weight` by default.
             return_logits: by default in evaluation only.
+            noise_seed: of latents keyed by context and response, in training as well; in evaluation they always are.
         """
         if labels is None:
             output = self._step(decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states)
@@ -408,7 +416,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             raise ValueError("the encoder needs input_ids")
         scene = self.model.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
         posterior = self._posterior_of(scene, topic_ids)
-        latents = posterior.rsample(num_samples, self.model.keyed_noise(scene, num_samples))
+        latents = posterior.rsample(num_samples, self.model.keyed_noise(scene, num_samples, noise_seed))
         conditions = posterior.conditions(latents).flatten(0, 1)
         labels = labels.repeat_interleave(num_samples, 0)
         words = self._words(labels)

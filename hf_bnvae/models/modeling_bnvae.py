@@ -245,15 +245,16 @@ class BnVaeModel(BnVaePreTrainedModel):
         num_samples: int = 1,
         inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        noise_seed: int | torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnVaeModelOutput | tuple:
         """Infer the posterior of `(batch, length)` token ids and draw `num_samples` latents of it.
 
-        In evaluation the draws are keyed by the sentence, so that the same sentence always gives the same ones;
-        `encode(sample=True)` draws afresh. Given `latents` `(batch, latent_size)`, they are handed through and nothing
-        is inferred: `generate(latents=z)` relies on that. In the place of token ids `inputs_embeds`
-        `(batch, length, embedding_size)` may stand, all of whose positions count without a mask.
+        In evaluation, and wherever a `noise_seed` is given, the draws are keyed by the sentence, so that the same
+        sentence always gives the same ones; `encode(sample=True)` draws afresh. Given `latents` `(batch, latent_size)`,
+        they are handed through and nothing is inferred: `generate(latents=z)` relies on that. In the place of token ids
+        `inputs_embeds` `(batch, length, embedding_size)` may stand, all of whose positions count without a mask.
         """
         if latents is not None:
             output = BnVaeModelOutput(latents=latents.unsqueeze(1))
@@ -263,7 +264,9 @@ class BnVaeModel(BnVaePreTrainedModel):
             output = BnVaeModelOutput(
                 posterior_mean=posterior.mean,
                 posterior_logvar=getattr(posterior, "logvar", None),
-                latents=posterior.rsample(num_samples, self.keyed_noise(input_ids, attention_mask, num_samples)),
+                latents=posterior.rsample(
+                    num_samples, self.keyed_noise(input_ids, attention_mask, range(num_samples), noise_seed)
+                ),
                 kl=posterior.kl().sum(-1),
                 hidden_states=(reading.embedded, reading.states) if output_hidden_states else None,
             )
@@ -321,14 +324,20 @@ class BnVaeModel(BnVaePreTrainedModel):
         return Reading(inputs_embeds, states, states[torch.arange(states.size(0), device=states.device), last])
 
     def keyed_noise(
-        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, num_samples: int
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        samples: range,
+        noise_seed: int | torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """The noise of an evaluation, `(batch, num_samples, latent_size)`; None in training and without token ids."""
-        if self.training or input_ids is None:
+        """Noise keyed by the sentence, `(batch, samples, latent_size)`; None in training with no seed given, and
+        without token ids."""
+        if input_ids is None or (self.training and noise_seed is None):
             return None
         if attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
-        return keyed_noise(sentence_keys(input_ids, attention_mask), range(num_samples), self.config.latent_size)
+        keys = sentence_keys(input_ids, attention_mask)
+        return keyed_noise(keys, samples, self.config.latent_size, 0 if noise_seed is None else noise_seed)
 
 
 class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin):
@@ -366,12 +375,14 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         return_logits: bool | None = None,
         inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        noise_seed: int | torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnVaeOutput | tuple:
         """One pass of encoder, posterior and decoder.
 
-        In evaluation the latents are keyed by the sentence: the same sentence always gives the same losses.
+        In evaluation, and wherever a `noise_seed` is given, the latents are keyed by the sentence: the same sentence
+        always gives the same losses, whatever its place in a batch or its process.
 
         Args:
             input_ids: `(batch, length)`, start and end symbols included.
@@ -398,9 +409,10 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             latents = encoder_outputs[0] if mean is None else mean.unsqueeze(1)
         else:
             reading = self.model.read(input_ids, attention_mask, inputs_embeds)
-            posterior = self._posterior_of(reading, input_ids, attention_mask, kl_weight)
+            posterior = self._posterior_of(reading, input_ids, attention_mask, kl_weight, noise_seed)
             posterior_mean, posterior_logvar = posterior.mean, getattr(posterior, "logvar", None)
-            latents = posterior.rsample(num_samples, self.model.keyed_noise(input_ids, attention_mask, num_samples))
+            noise = self.model.keyed_noise(input_ids, attention_mask, range(num_samples), noise_seed)
+            latents = posterior.rsample(num_samples, noise)
             terms = posterior.kl()
             kl = kl_objective(terms)
             divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
@@ -456,30 +468,29 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         """
         return self._posterior_of(self.model.read(input_ids, attention_mask), input_ids, attention_mask, kl_weight)
 
-    def _posterior_of(self, reading: Reading, input_ids, attention_mask, kl_weight) -> LatentDistribution:
+    def _posterior_of(
+        self, reading: Reading, input_ids, attention_mask, kl_weight, noise_seed=None
+    ) -> LatentDistribution:
         posterior = self.model.posterior(reading.last)
         if self.config.refinement_steps == 0 or not isinstance(posterior, DiagonalGaussian):
             return posterior
         if input_ids is None:
             raise ValueError("a refined posterior needs input_ids: inputs_embeds do not say what to reconstruct")
-        return self._refined(posterior, input_ids, attention_mask, kl_weight)
+        return self._refined(posterior, input_ids, attention_mask, kl_weight, noise_seed)
 
-    def _refined(self, posterior, input_ids, attention_mask, kl_weight) -> DiagonalGaussian:
+    def _refined(self, posterior, input_ids, attention_mask, kl_weight, noise_seed) -> DiagonalGaussian:
         if torch.is_inference_mode_enabled():
             # The steps need gradients, which neither this mode nor the tensors made in it have.
             with torch.inference_mode(False), torch.no_grad():
                 mask = attention_mask if attention_mask is None else attention_mask.clone()
-                return self._refined(posterior.map(torch.clone), input_ids.clone(), mask, kl_weight)
+                return self._refined(posterior.map(torch.clone), input_ids.clone(), mask, kl_weight, noise_seed)
         config = self.config
         mask = input_ids != config.pad_token_id if attention_mask is None else attention_mask.bool()
         labels = input_ids[:, 1:].masked_fill(~mask[:, 1:], IGNORED)
-        shape = (len(input_ids), config.refinement_steps, config.latent_size)
-        if self.training:
-            noise = torch.randn(shape, device=input_ids.device)
-        else:
-            noise = keyed_noise(
-                sentence_keys(input_ids, mask), range(REFINEMENT_SAMPLES, REFINEMENT_SAMPLES + shape[1]), shape[2]
-            )
+        samples = range(REFINEMENT_SAMPLES, REFINEMENT_SAMPLES + config.refinement_steps)
+        noise = self.model.keyed_noise(input_ids, mask, samples, noise_seed)
+        if noise is None:
+            noise = torch.randn(len(input_ids), len(samples), config.latent_size, device=input_ids.device)
 
         def losses(position: torch.Tensor, number: int) -> torch.Tensor:
             candidate = DiagonalGaussian(*position.chunk(2, 1))

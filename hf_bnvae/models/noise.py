@@ -12,13 +12,13 @@ def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torc
     return (_scrambled(positions) * (input_ids.long() + 1) * attention_mask.long()).sum(1)
 
 
-def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int = 0) -> torch.Tensor:
+def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int | torch.Tensor = 0) -> torch.Tensor:
     """Standard normal noise `(batch, len(samples), latent_size)`, a function of key, sample, dimension and seed alone.
 
     So an estimate does not change when the sentences come in another order, in other batches or on other processes.
     """
     numbers = torch.arange(samples.start * latent_size, samples.stop * latent_size, device=keys.device)
-    seeded = _scrambled(keys + _scrambled(torch.tensor(seed, device=keys.device)))
+    seeded = _scrambled(keys + _scrambled(torch.as_tensor(seed, device=keys.device)))
     bits = _scrambled(seeded.unsqueeze(1) + numbers)
     return _normal(bits).unflatten(1, (len(samples), latent_size))
 

@@ -36,9 +36,10 @@ class DialogueTrainer(VaeTrainer):
 
     def get_likelihood_dataloader(self, dataset) -> DataLoader:
         """Responses of like length together, for the NLL, whose time goes into their decoding."""
-        return self._data_loader(
-            dataset, LengthBucketSampler(dataset.lengths, self.args.per_device_eval_batch_size, shuffle=False)
+        sampler = LengthBucketSampler(
+            dataset.lengths, self.args.per_device_eval_batch_size, shuffle=False, **self._share_of(dataset)
         )
+        return self._data_loader(dataset, sampler)
 
     def _judge(self, inference: Inference) -> dict[str, float]:
         return dialogue_metrics(inference)

@@ -109,12 +109,26 @@ class VaeTrainer(Trainer):
         )
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """This process's share of a data set, each of whose rows comes once on one process."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("evaluation needs a data set")
-        return self._data_loader(dataset, self._sampler(dataset, self.args.per_device_eval_batch_size, shuffle=False))
+        return self._data_loader(dataset, self._evaluation_sampler(dataset, **self._share_of(dataset)))
 
     get_test_dataloader = get_eval_dataloader
+
+    def get_whole_dataloader(self, dataset) -> DataLoader:
+        """All of a data set, in the order of its evaluation."""
+        return self._data_loader(dataset, self._evaluation_sampler(dataset))
+
+    def _evaluation_sampler(self, dataset, **share) -> Sampler:
+        return self._sampler(dataset, self.args.per_device_eval_batch_size, shuffle=False, **share)
+
+    def _share_of(self, dataset) -> dict[str, int]:
+        """How a sampler shares out a data set; one with fewer rows than processes goes to all of them whole."""
+        if len(dataset) < self.args.world_size:
+            return {}
+        return {"num_processes": self.args.world_size, "process_index": self.args.process_index}
 
     def _data_loader(self, dataset, sampler: Sampler) -> DataLoader:
         return DataLoader(
@@ -151,14 +165,31 @@ class VaeTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         weight = self.model.config.kl_weight * self.kl_share()
-        # As a tensor, so that a compiled model is not compiled again at every weight.
-        outputs = model(**inputs, kl_weight=torch.tensor(weight, device=self.args.device))
+        share = self._share_of_batch(len(inputs["labels"]))
+        # As tensors, so that a compiled model is not compiled again at every weight and step.
+        outputs = model(
+            **inputs,
+            kl_weight=torch.tensor(weight, device=self.args.device),
+            noise_seed=torch.tensor(self._noise_seed(), device=self.args.device),
+        )
+        loss = outputs.loss * share
         with torch.no_grad():
-            parts = [outputs[name] for name in self.PARTS.values()]
+            parts = [outputs[name] * share for name in self.PARTS.values()]
             self._parts += torch.stack([*parts, torch.ones_like(parts[0])])
             bad = (self._first_bad_step < 0) & ~torch.isfinite(outputs.loss)
             self._first_bad_step.masked_fill_(bad, self.state.global_step + 1)
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        return (loss, outputs) if return_outputs else loss
+
+    def _noise_seed(self, draw: int = 0) -> int:
+        """Latents in training are keyed by sentence and this: the same on any number of processes, and resumed."""
+        return hash((self.args.seed, self.state.global_step, draw))
+
+    def _share_of_batch(self, own: int) -> torch.Tensor | float:
+        """What a mean over this process's part of a batch counts in the mean over processes: 1 where all are equal."""
+        if self.args.world_size == 1:
+            return 1.0
+        counts = self.accelerator.gather(torch.tensor([own], device=self.args.device))
+        return own / counts.float().mean()
 
     # The aggressive strategy
 
@@ -182,15 +213,17 @@ class VaeTrainer(Trainer):
             self._encoder_batches = list(self._train_sampler())
         draw = random.Random(f"{self.args.seed}-{self.state.global_step}")
         weight = torch.tensor(self.model.config.kl_weight * self.kl_share(), device=self.args.device)
-        before = math.inf
+        before, draws = math.inf, 0
         for _ in range(0, INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS):
             total = torch.zeros(2, device=self.args.device)
             for _ in range(INNER_STEPS_BETWEEN_CHECKS):
                 batch = self.data_collator(self.train_dataset.__getitems__(draw.choice(self._encoder_batches)))
                 batch = self._prepare_inputs(batch)
+                draws += 1
+                seed = torch.tensor(self._noise_seed(draws), device=self.args.device)
                 with self.compute_loss_context_manager():
-                    loss = model(**batch, kl_weight=weight).loss
-                self.accelerator.backward(loss)
+                    loss = model(**batch, kl_weight=weight, noise_seed=seed).loss
+                self.accelerator.backward(loss * self._share_of_batch(len(batch["labels"])))
                 self.model.decoder.zero_grad()
                 if self.args.max_grad_norm:
                     self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
@@ -243,7 +276,7 @@ class VaeTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._parts[-1] > 0:
-            *parts, count = self._parts.tolist()
+            *parts, count = self.accelerator.reduce(self._parts).tolist()
             self._parts.zero_()
             logs |= {name: part / count for name, part in zip(self.PARTS, parts, strict=True)}
             logs["kl_weight"] = self.model.config.kl_weight * self.kl_share()
@@ -257,6 +290,8 @@ class VaeTrainer(Trainer):
         self.refresh_statistics()
         with self._apart_from_training("evaluation"):
             inference = infer(self.model, dataloader, seed=self.args.seed)
+            if len(dataloader.dataset) >= self.args.world_size:
+                inference = inference.of_all_processes()
             metrics = self._judge(inference)
         # What is decided by a metric must be decided alike on all processes, to the last bit.
         metrics = broadcast_object_list([metrics])[0]

@@ -1,0 +1,70 @@
+"""N processes take the steps of one, and their metrics are of the whole split, each sentence once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import ROOT
+from tests.training.train_on_processes import VAES
+
+NAMES = (*VAES, "bn_cvae")
+SCRIPT = Path(__file__).with_name("train_on_processes.py")
+
+
+def launched(folder: Path, processes: int, *checkpoint: Path) -> Path:
+    """Everything trained by `accelerate launch` on so many processes over gloo, and gone on with from a checkpoint."""
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--num_machines", "1"]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes", str(processes)]
+    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, SCRIPT, folder, *checkpoint], env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return launched(tmp_path_factory.mktemp("processes") / "1", 1)
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def together(request, alone, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes") / str(request.param)
+    return launched(folder, request.param, alone / "bn_vae" / "checkpoint-27"), request.param
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_processes_take_the_steps_of_one(alone, together, name):
+    folder, processes = together
+    one, several = (json.loads((root / name / "record.json").read_text()) for root in (alone, folder))
+    assert (one["world_size"], several["world_size"]) == (1, processes)
+    assert len(one["logs"]) == len(several["logs"]) == (12 if name == "aggressive" else 50)
+    for first, second in zip(one["logs"], several["logs"], strict=True):
+        for part in {"loss", "rec", "kl", "kl_prior"} & first.keys():
+            assert second[part] == pytest.approx(first[part], rel=1e-5, abs=1e-6), (first["step"], part)
+    first, second = (load_file(root / name / "weights.safetensors") for root in (alone, folder))
+    for key in first:
+        torch.testing.assert_close(second[key], first[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_are_of_the_whole_split(alone, together, name):
+    one, several = (json.loads((root / name / "record.json").read_text())["metrics"] for root in (alone, together[0]))
+    assert one.keys() == several.keys()
+    for metric in one:
+        assert several[metric] == pytest.approx(one[metric], rel=1e-4, abs=1e-5), metric
+
+
+def test_a_run_goes_on_with_other_processes(alone, together):
+    first = load_file(alone / "bn_vae" / "weights.safetensors")
+    second = load_file(together[0] / "resumed" / "weights.safetensors")
+    for key in first:
+        torch.testing.assert_close(second[key], first[key], rtol=1e-4, atol=1e-5)

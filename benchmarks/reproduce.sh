@@ -52,7 +52,7 @@ fb_vae,fb_vae:free_bits_mode=sum,delta_vae,vmf_vae,bn_vae,bn_vae_learned,du_vae,
     ptb_vae_paper) flags=(--method vae "${paper[@]}") ;;
     switchboard_gamma)
         for gamma in 0.1 0.2 0.3 0.4 0.5 0.6 0.7; do
-            dialogue --method bn_cvae --gamma "$gamma" --max_train_samples 200 --num_train_epochs 2 \
+            dialogue --method bn_cvae --gamma "$gamma" --max_train_samples 150 --num_train_epochs 2 \
                 --kl_annealing_epochs 0.5 --max_response_contexts 1000 --output_dir "runs/$run/$gamma" "$@"
         done
         exit ;;

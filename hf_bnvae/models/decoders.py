@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 
 class LstmState:
@@ -123,6 +123,25 @@ class LstmDecoder(LatentDecoder):
         if state is None:
             state = self.initial_state(latents)
         outputs, (hidden, cell) = self.lstm(self.read(embedded, latents), (state.hidden, state.cell))
+        return self.hidden_states(outputs, latents), LstmState(hidden, cell, state.length + embedded.size(1))
+
+    def run_where(
+        self, embedded: torch.Tensor, mask: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
+    ) -> tuple[torch.Tensor, LstmState]:
+        """The same, where `mask` `(batch, length)` is 0 nothing being read: output and state stay as they were."""
+        if state is None:
+            state = self.initial_state(latents)
+        order = mask.long().argsort(dim=1, descending=True, stable=True)
+        words = self.read(embedded, latents).gather(1, order.unsqueeze(-1).expand(-1, -1, self.lstm.input_size))
+        read = mask.long().cumsum(1)
+        some = (read[:, -1] > 0).unsqueeze(1)
+        packed = pack_padded_sequence(words, read[:, -1].clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        outputs, (hidden, cell) = self.lstm(packed, (state.hidden, state.cell))
+        outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=embedded.size(1))
+        outputs = torch.cat([state.hidden[0].unsqueeze(1), outputs], 1)
+        outputs = outputs.gather(1, read.unsqueeze(-1).expand(-1, -1, outputs.size(-1)))
+        hidden = torch.where(some, hidden, state.hidden)
+        cell = torch.where(some, cell, state.cell)
         return self.hidden_states(outputs, latents), LstmState(hidden, cell, state.length + embedded.size(1))
 
     def hidden_states(self, outputs: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,14 @@ from transformers.utils import ModelOutput
 from .configuration_bncvae import BnCvaeConfig
 from .decoders import GruDecoder, GruState
 from .distributions import ConditionalGaussian, DiagonalGaussian
-from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, EncoderDecoderMixin, initialise, interpolate_latents
+from .modeling_bnvae import (
+    DEFAULT_MAX_NEW_TOKENS,
+    EncoderDecoderMixin,
+    as_asked,
+    initialise,
+    interpolate_latents,
+    wants_hidden_states,
+)
 from .noise import keyed_noise, sentence_keys
 from .normalisation import FixedScaleBatchNorm
 from .objectives import (
@@ -40,7 +47,7 @@ class BnCvaeModelOutput(ModelOutput):
         latents: samples of q, or of p without a response, `(batch, num_samples, latent_size)`.
         kl: KL(q(z|x,y) ‖ p(z|x)) of each response in nats, `(batch,)`; None without a response.
         kl_prior: KL(p(z|x) ‖ N(0, I)) in nats, `(batch,)`.
-        context: what is known of x, `(batch, context_size)`.
+        context: what is known of x, `(batch, context_size)`: all the states of an encoder that keeps no other.
     """
 
     posterior_mean: torch.Tensor | None = None
@@ -303,7 +310,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             kl_prior=prior.kl().sum(-1),
             context=context,
         )
-        return output if return_dict is not False else output.to_tuple()
+        return as_asked(output, return_dict, self.config)
 
     @torch.no_grad()
     def encode(
@@ -409,9 +416,10 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             return_logits: by default in evaluation only.
             noise_seed: of latents keyed by context and response, in training as well; in evaluation they always are.
         """
+        output_hidden_states = wants_hidden_states(output_hidden_states, self.config)
         if labels is None:
             output = self._step(decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states)
-            return output if return_dict is not False else output.to_tuple()
+            return as_asked(output, return_dict, self.config)
         if input_ids is None:
             raise ValueError("the encoder needs input_ids")
         scene = self.model.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
@@ -450,7 +458,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             latents=latents,
             decoder_hidden_states=states if output_hidden_states else None,
         )
-        return output if return_dict is not False else output.to_tuple()
+        return as_asked(output, return_dict, self.config)
 
     def _step(
         self, decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from .posteriors import POSTERIORS, Posterior
 from .refinement import RefinementSteps, refine
 
 DEFAULT_MAX_NEW_TOKENS = 128
+Output = TypeVar("Output", bound=ModelOutput)
 REFINEMENT_SAMPLES = 1 << 40  # numbers of noise that no metric draws
 
 
@@ -44,6 +45,11 @@ class BnVaeModelOutput(ModelOutput):
     latents: torch.Tensor | None = None
     kl: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
+
+    @property
+    def last_hidden_state(self) -> torch.Tensor | None:
+        """What `generate(encoder_outputs=...)` counts sentences by."""
+        return self.latents
 
 
 @dataclass
@@ -121,6 +127,16 @@ def initialise(module: nn.Module, config) -> None:
     if isinstance(module, (BatchStandardisation, Posterior)):
         for name, parameter in module.named_parameters(recurse=False):
             (init.ones_ if name == "scale" else init.zeros_)(parameter)
+
+
+def as_asked(output: Output, return_dict: bool | None, config) -> Output | tuple:
+    """An output with its names or, where the call or else the configuration says so, as a tuple."""
+    return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+
+def wants_hidden_states(output_hidden_states: bool | None, config) -> bool:
+    """What the call says, or else the configuration."""
+    return bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
 
 
 class DecodingMixin:
@@ -268,9 +284,13 @@ class BnVaeModel(BnVaePreTrainedModel):
                     num_samples, self.keyed_noise(input_ids, attention_mask, range(num_samples), noise_seed)
                 ),
                 kl=posterior.kl().sum(-1),
-                hidden_states=(reading.embedded, reading.states) if output_hidden_states else None,
+                hidden_states=(
+                    (reading.embedded, reading.states)
+                    if wants_hidden_states(output_hidden_states, self.config)
+                    else None
+                ),
             )
-        return output if return_dict is not False else output.to_tuple()
+        return as_asked(output, return_dict, self.config)
 
     @torch.no_grad()
     def encode(
@@ -319,9 +339,20 @@ class BnVaeModel(BnVaePreTrainedModel):
             raise ValueError("give either input_ids or inputs_embeds, not both")
         elif attention_mask is None:
             attention_mask = torch.ones(inputs_embeds.shape[:2], device=inputs_embeds.device)
+        inputs_embeds, attention_mask = self._padded_on_the_right(inputs_embeds, attention_mask)
         states, _ = self.lstm(inputs_embeds)
         last = (attention_mask.long().sum(-1) - 1).clamp(min=0)
         return Reading(inputs_embeds, states, states[torch.arange(states.size(0), device=states.device), last])
+
+    def _padded_on_the_right(self, inputs_embeds, attention_mask):
+        """What counts moved to the left, where it does not stand there; a training batch on a GPU is not looked at."""
+        if torch.compiler.is_compiling() or (self.training and inputs_embeds.device.type != "cpu"):
+            return inputs_embeds, attention_mask  # to look at them would wait for the GPU
+        if (attention_mask[:, :-1] >= attention_mask[:, 1:]).all():
+            return inputs_embeds, attention_mask
+        order = attention_mask.long().argsort(dim=1, descending=True, stable=True)
+        moved = inputs_embeds.gather(1, order.unsqueeze(-1).expand_as(inputs_embeds))
+        return moved, attention_mask.gather(1, order)
 
     def keyed_noise(
         self,
@@ -449,11 +480,11 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             posterior_logvar=posterior_logvar,
             latents=latents,
         )
-        if output_hidden_states:
+        if wants_hidden_states(output_hidden_states, self.config):
             output["decoder_hidden_states"] = (self.decoder.embedding(decoder_input_ids), outputs)
             if reading is not None:
                 output["encoder_hidden_states"] = (reading.embedded, reading.states)
-        return output if return_dict is not False else output.to_tuple()
+        return as_asked(output, return_dict, self.config)
 
     def infer(
         self,
@@ -560,7 +591,11 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
 
 
 class BnVaeForSequenceClassification(BnVaePreTrainedModel):
-    """A linear classifier on the posterior mean, with as many outputs as `config.num_labels`."""
+    """A linear classifier on the posterior mean, with as many outputs as `config.num_labels`.
+
+    The posterior stays in evaluation mode: its normalisation keeps the statistics that it came with, so that batches of
+    any size train, and what is trained is what is evaluated.
+    """
 
     _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
 
@@ -569,6 +604,11 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
         self.model = BnVaeModel(config)
         self.classifier = nn.Linear(config.latent_size, config.num_labels or 2)
         self.post_init()
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.model.posterior.eval()
+        return self
 
     def forward(
         self,
@@ -596,9 +636,11 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
         output = SequenceClassifierOutput(
             loss=loss,
             logits=logits,
-            hidden_states=(reading.embedded, reading.states) if output_hidden_states else None,
+            hidden_states=(
+                (reading.embedded, reading.states) if wants_hidden_states(output_hidden_states, self.config) else None
+            ),
         )
-        return output if return_dict is not False else output.to_tuple()
+        return as_asked(output, return_dict, self.config)
 
 
 def interpolate_latents(a: torch.Tensor, b: torch.Tensor, steps: int, mode: str = "slerp") -> torch.Tensor:

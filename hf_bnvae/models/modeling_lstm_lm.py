@@ -10,7 +10,7 @@ from transformers.utils import ModelOutput
 from .configuration_lstm_lm import LstmLMConfig
 from .decoders import LstmDecoder, LstmState
 from .distributions import DiagonalGaussian
-from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, DecodingMixin, initialise
+from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, DecodingMixin, as_asked, initialise, wants_hidden_states
 from .objectives import IGNORED, reconstruction_loss, token_nll
 
 
@@ -74,11 +74,12 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         return_dict: bool | None = None,
         **kwargs,
     ) -> LstmLMOutput | tuple:
-        """Read `(batch, length)` tokens, padded on the right.
+        """Read `(batch, length)` tokens.
 
         Args:
             input_ids: `(batch, length)`, start symbol included.
-            attention_mask: read by nothing: what is padded on the right comes after everything that counts.
+            attention_mask: where it is 0 nothing is read, and the logits are those of the position before. In training
+                nothing looks at it: pad on the right there, after everything that counts.
             labels: `(batch, length)`, which are shifted here as everywhere in Transformers, or without their first
                 column `(batch, length − 1)`, as `VaeCollator` gives them; −100 on padding. The loss is in nats per
                 sentence.
@@ -92,7 +93,13 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
             inputs_embeds = self.decoder.embedding(input_ids)
         if labels is not None and labels.size(1) == inputs_embeds.size(1):
             labels = labels[:, 1:]
-        outputs, state = self.decoder.run(inputs_embeds, self._no_latents(inputs_embeds), past_key_values)
+        latents = self._no_latents(inputs_embeds)
+        if attention_mask is not None:
+            attention_mask = attention_mask[:, -inputs_embeds.size(1) :]
+        if self.training or attention_mask is None or attention_mask.all():
+            outputs, state = self.decoder.run(inputs_embeds, latents, past_key_values)
+        else:
+            outputs, state = self.decoder.run_where(inputs_embeds, attention_mask, latents, past_key_values)
         if return_logits is None:
             return_logits = not self.training or labels is None
         loss = kl = None
@@ -107,9 +114,22 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
             kl=kl,
             logits=self.decoder.logits(outputs) if return_logits else None,
             past_key_values=state if use_cache is not False else None,
-            hidden_states=(inputs_embeds, outputs) if output_hidden_states else None,
+            hidden_states=(
+                (inputs_embeds, outputs) if wants_hidden_states(output_hidden_states, self.config) else None
+            ),
         )
-        return output if return_dict is not False else output.to_tuple()
+        return as_asked(output, return_dict, self.config)
+
+    def generate(self, inputs: torch.Tensor | None = None, **options):  # type: ignore[override]
+        """Transformers' `generate`. An end symbol behind the prompt, which tokenizers put there, is not read."""
+        inputs = options.pop("input_ids", None) if inputs is None else inputs
+        if inputs is not None:
+            mask = options.pop("attention_mask", None)
+            mask = (inputs != self.config.pad_token_id).long() if mask is None else mask
+            last = mask.long().cumsum(1) == mask.long().sum(1, keepdim=True)
+            ends = torch.tensor(self.config.eos_token_id, device=inputs.device)
+            options["attention_mask"] = mask * ~(last & torch.isin(inputs, ends))
+        return super().generate(inputs, **options)  # type: ignore[misc]
 
     def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> DiagonalGaussian:
         """A distribution over no dimensions for every sentence."""

@@ -1,14 +1,18 @@
 """Gaussian noise that belongs to a sentence, not to its place in a batch or to a process."""
 
+import math
+
 import torch
 
 MASK_63 = (1 << 63) - 1
-UNIFORM_BITS = 23  # fp32 holds every (n + ½) / 2²³ exactly; with one bit more the largest rounds to 1, and ndtri to ∞
+UNIFORM_BITS = (
+    23  # fp32 holds every (n + ½) / 2²³ exactly; with one bit more the largest rounds to 1, and its normal to ∞
+)
 
 
 def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """A 64-bit key of each sentence's tokens `(batch, length)`: `(batch,)`. Padding does not count."""
-    positions = torch.arange(input_ids.size(1), device=input_ids.device, dtype=torch.int64)
+    """A 64-bit key of each sentence's tokens `(batch, length)`: `(batch,)`. Padding, on either side, does not count."""
+    positions = attention_mask.long().cumsum(1) - 1
     return (_scrambled(positions) * (input_ids.long() + 1) * attention_mask.long()).sum(1)
 
 
@@ -26,7 +30,7 @@ def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int 
 def _normal(bits: torch.Tensor) -> torch.Tensor:
     """The highest bits of int64 numbers as a uniform in (0, 1), and that as a standard normal."""
     uniform = (((bits >> (64 - UNIFORM_BITS)) & ((1 << UNIFORM_BITS) - 1)).float() + 0.5) / (1 << UNIFORM_BITS)
-    return torch.special.ndtri(uniform)
+    return math.sqrt(2) * torch.erfinv(2 * uniform - 1)  # ndtri has no kernel on Apple's GPUs
 
 
 def _scrambled(values: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .models import BnVaeForConditionalGeneration, BnVaeModel
+from .models import BnVaeForConditionalGeneration, BnVaeForSequenceClassification, BnVaeModel
+
+TextVae = BnVaeModel | BnVaeForConditionalGeneration | BnVaeForSequenceClassification
 
 
 class _PosteriorMean(nn.Module):
@@ -17,7 +19,7 @@ class _PosteriorMean(nn.Module):
         return self.encoder.infer(input_ids, attention_mask).mean
 
 
-def export_encoder(model: BnVaeModel | BnVaeForConditionalGeneration, length: int = 64) -> torch.export.ExportedProgram:
+def export_encoder(model: TextVae, length: int = 64) -> torch.export.ExportedProgram:
     """The map from `input_ids` and `attention_mask`, both `(batch, length)`, to posterior means `(batch, latent_size)`.
 
     Batches may have any size. `torch.export` fixes the length of what an LSTM reads: pad to it on the right, which
@@ -30,29 +32,34 @@ def export_encoder(model: BnVaeModel | BnVaeForConditionalGeneration, length: in
 
 
 def _program(model, length: int, sizes: dict) -> torch.export.ExportedProgram:
-    encoder = model.model if isinstance(model, BnVaeForConditionalGeneration) else model
+    whole = (BnVaeForConditionalGeneration, BnVaeForSequenceClassification)
+    encoder = model.model if isinstance(model, whole) else model
     if not isinstance(encoder, BnVaeModel):
         raise ValueError(f"the encoder of a text VAE can be exported, not a {type(model).__name__}")
     if encoder.config.refinement_steps > 0:
         raise ValueError("a refined posterior takes gradients of the decoder, which cannot be exported")
+    if length < 2:
+        raise ValueError(f"length must be at least 2, got {length}")
     ids = torch.full((2, length), encoder.config.bos_token_id or 1, device=encoder.device)
     was_training = encoder.training
-    program = torch.export.export(
-        _PosteriorMean(encoder.eval()), (ids, torch.ones_like(ids)), dynamic_shapes=(sizes, sizes)
-    )
-    encoder.train(was_training)
-    return program
+    try:
+        inputs = (ids, torch.ones_like(ids))
+        return torch.export.export(_PosteriorMean(encoder.eval()), inputs, dynamic_shapes=(sizes, sizes))
+    finally:
+        encoder.train(was_training)
 
 
-def export_onnx(model: BnVaeModel | BnVaeForConditionalGeneration, path: str | Path) -> None:
+def export_onnx(model: TextVae, path: str | Path) -> None:
     """Write the same map as ONNX, for batches of any size and length.
 
     Raises:
-        ValueError: as `export_encoder`, or where onnx and onnxscript are not installed.
+        ValueError: as `export_encoder`; where onnx and onnxscript are not installed, or there is no such folder.
     """
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError("writing ONNX takes onnx and onnxscript: pip install 'hf-bnvae[onnx]'") from error
+    if not Path(path).resolve().parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {Path(path).parent}")
     free = torch.export.Dim.AUTO
     torch.onnx.export(_program(model, 64, {0: free, 1: free}), (), dynamo=True, verbose=False).save(str(path))

@@ -1,21 +1,27 @@
 """For the downstream user: from texts to latents and back, in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import is_torch_xla_available, logging
+from transformers.utils import logging
 
-from .data.batches import LengthBucketSampler, VaeCollator, cut_inside
+from .data.batches import LengthBucketSampler, VaeCollator, encode_texts
 from .models import BnVaeConfig, BnVaeForConditionalGeneration
 from .models.modeling_bnvae import interpolate_latents
 
 logger = logging.get_logger(__name__)
 
 BAR_AFTER_SECONDS = 1.0
+WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
+
+
+def where_from(options: Mapping) -> dict:
+    """Those options of `from_pretrained` that say where a checkpoint is, for its tokenizer."""
+    return {name: options[name] for name in WHERE_FROM if name in options}
 
 
 class TextVaePipeline:
@@ -58,7 +64,7 @@ class TextVaePipeline:
     def from_pretrained(
         cls,
         name: str,
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
         batch_size: int = 128,
         max_length: int = 512,
         **options,
@@ -66,13 +72,13 @@ class TextVaePipeline:
         """Load a model and its tokenizer from a folder or the Hub.
 
         Args:
-            device: by default the accelerator, where there is one.
-            options: of `from_pretrained`, such as `dtype`, `revision` and `token`.
+            device: by default the accelerator, where there is one; a number is that of an accelerator, −1 the CPU.
+            options: of `from_pretrained`, such as `dtype`, `device_map`, `revision` and `token`.
 
         Raises:
             ValueError: for a model that is no text VAE, or a checkpoint without the decoder.
         """
-        shared = {key: options[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in options}
+        shared = where_from(options)
         config = AutoConfig.from_pretrained(name, **shared)
         if not isinstance(config, BnVaeConfig):
             raise ValueError(f"{name} is a {config.model_type} model, and TextVaePipeline needs a text VAE (bnvae)")
@@ -80,30 +86,30 @@ class TextVaePipeline:
         model, loaded = both
         if loaded["missing_keys"]:
             raise ValueError(f"{name} lacks weights of a whole text VAE, {min(loaded['missing_keys'])} for one")
-        if device is None and torch.accelerator.is_available() and not is_torch_xla_available():
+        if device is None and "device_map" not in options and torch.accelerator.is_available():
             device = torch.accelerator.current_accelerator()
         if device is not None:
-            model = model.to(device)
+            model = model.to("cpu" if device == -1 else torch.device(device))
         return cls(model, AutoTokenizer.from_pretrained(name, **shared), batch_size, max_length)
 
     @property
     def latent_size(self) -> int:
         return self.model.config.latent_size
 
-    def encode(self, texts: str | Sequence[str], sample: bool = False) -> torch.Tensor:
+    def encode(self, texts: str | Iterable[str], sample: bool = False) -> torch.Tensor:
         """Latents of texts, `(n, latent_size)`: posterior means, or with `sample` one draw of each posterior.
 
         Raises:
-            TypeError: naming the first of `texts` that is no string.
+            TypeError: naming the first of `texts` that is no string, or what stands in their place.
         """
         texts = self._checked(texts)
         if not texts:
             return torch.zeros(0, self.latent_size)
-        whole = self.tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        rows = [cut_inside(ids, self.max_length) for ids in whole]
-        cut = sum(len(ids) > self.max_length for ids in whole)
-        if cut:
-            logger.warning(f"{cut:,} of {len(texts):,} texts have more than {self.max_length} tokens and were cut.")
+        rows, cut = encode_texts(texts, self.tokenizer, self.max_length)
+        if any(cut):
+            logger.warning(
+                f"{sum(cut):,} of {len(texts):,} texts have more than {self.max_length} tokens and were cut."
+            )
         lengths = [len(ids) for ids in rows]
         latents = torch.empty(len(rows), self.latent_size)
         batches = list(LengthBucketSampler(lengths, self.batch_size, shuffle=False))
@@ -128,14 +134,16 @@ class TextVaePipeline:
             texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
 
-    def reconstruct(self, texts: str | Sequence[str], **generation_options) -> list[str]:
+    def reconstruct(self, texts: str | Iterable[str], **generation_options) -> list[str]:
         """What the decoder makes of each text's posterior mean."""
         return self.decode(self.encode(texts), **generation_options)
 
     def sample(self, num_samples: int = 1, seed: int | None = None, **generation_options) -> list[str]:
-        """Texts from draws of the prior; the same `seed` gives the same draws."""
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return self.decode(self.model.model.posterior.sample_prior(num_samples, generator).cpu(), **generation_options)
+        """Texts from draws of the prior; the same `seed` gives the same texts, also where words are drawn."""
+        with torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return self.decode(self.model.model.posterior.sample_prior(num_samples).cpu(), **generation_options)
 
     def interpolate(
         self, a: str | torch.Tensor, b: str | torch.Tensor, steps: int = 5, mode: str = "slerp", **generation_options
@@ -148,7 +156,7 @@ class TextVaePipeline:
         return self.decode(interpolate_latents(self._latent(a), self._latent(b), steps, mode), **generation_options)
 
     def analogy(self, a: str | torch.Tensor, b: str | torch.Tensor, c: str | torch.Tensor, **generation_options) -> str:
-        """What is to c as b is to a: the text of z_b − z_a + z_c."""
+        """What is to c as b is to a: the text of z_b − z_a + z_c (the best of `num_return_sequences`)."""
         point = self._latent(b) - self._latent(a) + self._latent(c)
         if self.model.config.posterior == "vmf":
             point = F.normalize(point, dim=0)  # its decoder knows the sphere alone
@@ -165,21 +173,29 @@ class TextVaePipeline:
         Returns:
             Texts with their cosines.
         """
-        if latents is None:
-            latents = self.encode(corpus)
-        if len(latents) != len(corpus):
-            raise ValueError(f"{len(latents)} latents for {len(corpus)} texts of the corpus")
-        cosines = F.normalize(latents.float(), dim=1) @ F.normalize(self._latent(text), dim=0)
-        best = cosines.topk(min(k, len(corpus)))
-        return [
-            (corpus[place], value) for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
+        texts = self._checked(corpus)
+        known = self.encode(texts) if latents is None else torch.as_tensor(latents, dtype=torch.float32).cpu()
+        if len(known) != len(texts):
+            raise ValueError(f"{len(known)} latents for {len(texts)} texts of the corpus")
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        cosines = F.normalize(known, dim=1) @ F.normalize(self._latent(text), dim=0)
+        best = cosines.topk(min(k, len(texts)))
+        return [(texts[place], value) for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
     def _latent(self, end: str | torch.Tensor) -> torch.Tensor:
-        return self.encode(end)[0] if isinstance(end, str) else torch.as_tensor(end, dtype=torch.float32).cpu()
+        """One latent `(latent_size,)`: of a text, or a latent as it is."""
+        if isinstance(end, str):
+            return self.encode(end)[0]
+        latent = torch.as_tensor(end, dtype=torch.float32).cpu().flatten()
+        if len(latent) != self.latent_size:
+            raise ValueError(f"a latent must have {self.latent_size} numbers, got {tuple(torch.as_tensor(end).shape)}")
+        return latent
 
     @staticmethod
-    def _checked(texts: str | Sequence[str]) -> list[str]:
+    def _checked(texts: str | Iterable[str]) -> list[str]:
+        if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+            raise TypeError(f"texts must be strings, got a {type(texts).__name__}")
         texts = [texts] if isinstance(texts, str) else list(texts)
         for place, text in enumerate(texts):
             if not isinstance(text, str):

@@ -6,8 +6,9 @@ import torch
 from sentence_transformers.base.modules import InputModule
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from .data.batches import cut_inside
+from .data.batches import encode_texts
 from .models import BnVaeModel
+from .pipelines import where_from
 
 
 class TextVaeModule(InputModule):
@@ -20,7 +21,9 @@ class TextVaeModule(InputModule):
 
     Example:
 
-        vectors = SentenceTransformer(modules=[TextVaeModule.from_pretrained("out")]).encode(texts)
+        embedder = SentenceTransformer(modules=[TextVaeModule.from_pretrained("out")])
+        vectors = embedder.encode(texts)
+        embedder.save("embedder")  # and SentenceTransformer("embedder", trust_remote_code=True), with this package
     """
 
     save_in_root = False
@@ -37,7 +40,7 @@ class TextVaeModule(InputModule):
     @classmethod
     def from_pretrained(cls, name: str, max_seq_length: int = 512, **options) -> "TextVaeModule":
         """Load the encoder of a text VAE, and its tokenizer, from a folder or the Hub."""
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, **where_from(options))
         return cls(BnVaeModel.from_pretrained(name, **options), tokenizer, max_seq_length)
 
     @classmethod
@@ -46,7 +49,7 @@ class TextVaeModule(InputModule):
         local = options.get("local_files_only", False)
         config = cls.load_config(model_name_or_path, subfolder, local_files_only=local, **where)
         folder = cls.load_dir_path(model_name_or_path, subfolder, local_files_only=local, **where)
-        return cls.from_pretrained(folder, **config)
+        return cls.from_pretrained(folder, **config, **(options.get("model_kwargs") or {}))
 
     def save(self, output_path: str, *args, safe_serialization: bool = True, **kwargs) -> None:
         self.model.save_pretrained(output_path)
@@ -57,9 +60,7 @@ class TextVaeModule(InputModule):
         return self.model.config.latent_size
 
     def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **kwargs) -> dict[str, torch.Tensor]:
-        texts = [(prompt or "") + text for text in inputs]
-        rows = self.tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        rows = [cut_inside(ids, self.max_seq_length) for ids in rows]
+        rows, _ = encode_texts([(prompt or "") + text for text in inputs], self.tokenizer, self.max_seq_length)
         return dict(self.tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt"))
 
     def forward(self, features: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:

@@ -23,13 +23,8 @@ def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length
     """
 
     def encode(rows):
-        whole = tokenizer(rows["text"], truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        kept = [cut_inside(ids, max_length) for ids in whole]
-        return {
-            "input_ids": kept,
-            "length": [len(ids) for ids in kept],
-            "truncated": [len(ids) > max_length for ids in whole],
-        }
+        kept, truncated = encode_texts(rows["text"], tokenizer, max_length)
+        return {"input_ids": kept, "length": [len(ids) for ids in kept], "truncated": truncated}
 
     encoded = {}
     for split, dataset in corpus.splits.items():
@@ -39,6 +34,14 @@ def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length
         report.tokens = sum(ids["length"]) - len(ids)
         encoded[split] = ids.remove_columns("truncated")
     return encoded
+
+
+def encode_texts(
+    texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[list[int]], list[bool]]:
+    """Token ids of texts, cut to `max_length` with their ends, and which of them were cut."""
+    whole = tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
+    return [cut_inside(ids, max_length) for ids in whole], [len(ids) > max_length for ids in whole]
 
 
 @dataclass

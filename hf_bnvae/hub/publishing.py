@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -9,26 +10,37 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TypeVar
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_session, get_token, is_offline_mode
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from ..data.corpora import first_line
 
-LEFT_OUT = (
-    ".*",
-    "__pycache__",
-    "checkpoint-*",
-    "runs",
-    "optimizer.*",
-    "scheduler.*",
-    "scaler.*",
-    "rng_state*",
-    "training_args.bin",
-    "*.log",
-    "*.partial",
+PUBLISHED = (
+    "*.py",
+    "*.png",
+    "README.md",
+    "LICENSE*",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "chat_template.jinja",
+    "all_results.json",
+    "run.json",
+    "trainer_state.json",
+    "figures/*.png",
+    "figures/*.svg",
 )
-"""Files and folders of a run that are no part of what is published."""
+"""What of a run is published beside its weights. Anything else that lies in the folder stays where it is."""
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
+"""What a repository may hold of an earlier model, and must not when it has another form."""
 
 PATIENCE = 120.0
 """Seconds without a word from the Hub after which a connection counts as broken; the client itself waits for ever."""
@@ -62,8 +74,9 @@ def publish(
 ) -> Published:
     """Upload the folder of a finished run: weights, configuration, code, tokenizer, card, results, figures.
 
-    Checkpoints, optimiser states, logs, half-written and hidden files stay behind (`LEFT_OUT`). All files arrive in one
-    commit or none does; those that the Hub holds already are not sent again. The folder itself is only read.
+    Nothing else leaves the folder (`PUBLISHED`): no data, no logs, no checkpoints, and not `samples.md`, which quotes
+    the data at length. All files arrive in one commit or none does. Those that the Hub holds already are not sent
+    again, and weights of another form that an earlier model left there go. The folder itself is only read.
 
     Args:
         folder: where `config.json` and the weights are.
@@ -88,13 +101,19 @@ def publish(
         _make_repository(api, repo_id, private)
         if revision is not None and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
+        names = {path.relative_to(folder).as_posix(): path for path in files}
+        there = api.list_repo_files(repo_id, revision=revision)
+        stale = [name for name in there if _matches(name, WEIGHTS) and name not in names]
         api.create_commit(
             repo_id,
-            [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files],
+            [
+                *(CommitOperationAdd(name, path) for name, path in names.items()),
+                *(CommitOperationDelete(name) for name in stale),
+            ],
             commit_message=commit_message or "Upload with hf_bnvae",
             revision=revision,
         )
-        url = f"{api.endpoint}/{repo_id}" + (f"/tree/{revision}" if revision else "")
+        url = f"{_address(api)}/{repo_id}" + (f"/tree/{revision}" if revision else "")
         return Published(url, len(files), size)
 
     return _on_the_hub(upload, repo_id, token)
@@ -131,12 +150,18 @@ def files_to_publish(folder: Path) -> list[Path]:
     missing = sorted(name for name in needed if not (folder / name).is_file())
     if missing:
         raise HubError(f"{folder} holds no whole model, {' and '.join(missing)} missing: name that of a finished run")
+    if weights.name not in needed:
+        needed.add(index.name)
     return [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not any(fnmatch(part, pattern) for part in path.relative_to(folder).parts for pattern in LEFT_OUT)
+        if (name := path.relative_to(folder).as_posix()) in needed or (_matches(name, PUBLISHED) and path.is_file())
     ]
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a path fits one of the patterns, whose `*` stands for no slash."""
+    return any(name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in patterns)
 
 
 def _make_repository(api: HfApi, repo_id: str, private: bool | None) -> None:
@@ -145,8 +170,13 @@ def _make_repository(api: HfApi, repo_id: str, private: bool | None) -> None:
     if private and not api.model_info(repo_id).private:
         raise HubError(
             f"{repo_id} was to be private, and exists already as a public model: make it private at "
-            f"{api.endpoint}/{repo_id}/settings, or choose another name"
+            f"{_address(api)}/{repo_id}/settings, or choose another name"
         )
+
+
+def _address(api: HfApi) -> str:
+    """The Hub's address without the user and password that it may hold."""
+    return re.sub("//[^/@]*@", "//", api.endpoint)
 
 
 def _on_the_hub(work: Callable[[HfApi], T], repo_id: str, token: str | None) -> T:
@@ -190,7 +220,7 @@ def _with_patience(work: Callable[[], T]) -> T:
 
 def _explain(error: BaseException | None, repo_id: str) -> str:
     """What went wrong and what to do, in one sentence, of an exception or of what caused it."""
-    endpoint = HfApi().endpoint
+    endpoint = _address(HfApi())
     words = " ".join(str(error).split())
     if words.startswith("Invalid metadata in README.md"):
         return f"the Hub refuses the model card ({words}): mend the head of README.md and try again"

@@ -67,6 +67,10 @@ def test_samples_of_the_posterior_scatter_around_its_mean(vae):
 def test_draws_of_the_prior_repeat_by_their_seed(vae):
     first, again, other = (vae.sample(6, seed=seed, max_new_tokens=6) for seed in (1, 1, 2))
     assert first == again != other and len(first) == 6
+    options = {"max_new_tokens": 6, "do_sample": True, "seed": 3}
+    state = torch.random.get_rng_state()
+    assert vae.sample(6, **options) == vae.sample(6, **options)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("mode", ["slerp", "linear"])
@@ -78,6 +82,7 @@ def test_an_interpolation_begins_and_ends_with_the_reconstructions(vae, mode):
 def test_an_analogy_is_a_sum_of_latents(vae):
     a, b, c = vae.encode(["a b c", "d", "b a"])
     assert vae.analogy("a b c", "d", "b a", max_new_tokens=5) == vae.decode((b - a + c)[None], max_new_tokens=5)[0]
+    assert vae.analogy(*vae.encode(["a b c", "d"]).split(1), "b a") == vae.analogy("a b c", "d", "b a")
     assert vae.analogy("d", "d", "b a", max_new_tokens=5) == vae.reconstruct("b a", max_new_tokens=5)[0]
 
 
@@ -99,6 +104,9 @@ def test_the_nearest_text_is_itself_and_the_order_is_that_of_the_cosines(vae):
         sorted(cosines.tolist(), reverse=True)
     )
     assert vae.nearest("d", TEXTS, k=3, latents=vae.encode(TEXTS)) == found
+    assert vae.nearest("d", iter(TEXTS), k=3, latents=vae.encode(TEXTS).tolist()) == found
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        vae.nearest("d", TEXTS, k=0)
     with pytest.raises(ValueError, match="1 latents for 6 texts"):
         vae.nearest("d", TEXTS, latents=torch.zeros(1, 4))
 
@@ -131,6 +139,11 @@ def test_a_saved_pipeline_comes_back_in_any_dtype(vae, tmp_path):
 def test_what_cannot_be_used_is_named(vae, tokenizer, tmp_path):
     with pytest.raises(TypeError, match=r"texts\[1\] must be a string, got int"):
         vae.encode(["a", 3])
+    for wrong in ({"text": ["a"]}, None, 3):
+        with pytest.raises(TypeError, match="texts must be strings, got a "):
+            vae.encode(wrong)
+    with pytest.raises(ValueError, match=r"a latent must have 4 numbers, got \(3,\)"):
+        vae.interpolate("a", torch.zeros(3))
     with pytest.raises(ValueError, match=r"latents must be \(n, 4\), got \(2, 3\)"):
         vae.decode(torch.zeros(2, 3))
     dialogue = BnCvaeForConditionalGeneration(BnCvaeConfig(vocab_size=20, latent_size=2, hidden_size=4))

@@ -344,6 +344,8 @@ class Handler(BaseHTTPRequestHandler):
                 if value["oid"] not in self.server.contents:
                     raise Refusal(400, f"LFS pointer to nothing: {value['path']}")
                 files[value["path"]] = (value["oid"], True)
+            elif item["key"] == "deletedFile":
+                del files[value["path"]]
         oid = found.commit(revision, files, message)
         return {"commitUrl": f"{self.server.endpoint}/{repo}/commit/{oid}", "commitOid": oid, "success": True}
 

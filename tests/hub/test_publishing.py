@@ -30,6 +30,14 @@ LEFT = (
     "run.log",
     ".partial/model.safetensors",
     ".netrc",
+    "train.txt",
+    "train.json",
+    "samples.md",
+    "nohup.out",
+    "events.out.tfevents.1",
+    "wandb/run-1/config.json",
+    "pytorch_model.bin",
+    "model-00001-of-00002.safetensors",
 )
 
 
@@ -45,7 +53,7 @@ def folder(make_model, tmp_path):
     (folder / "all_results.json").write_text("{}")
     for name in (*KEPT, *LEFT):
         if not (folder / name).exists():
-            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).parent.mkdir(exist_ok=True, parents=True)
             (folder / name).write_text(f"content of {name}\n")
     return folder
 
@@ -126,10 +134,14 @@ def test_a_private_model_is_made_private_and_a_public_one_is_not_taken_for_it(hu
 def test_shards_are_weights_and_a_missing_one_is_named(hub, make_model, tmp_path):
     folder = tmp_path / "shards"
     make_model().save_pretrained(folder, max_shard_size="5KB")
+    make_model().save_pretrained(tmp_path / "before")
+    publish(tmp_path / "before", REPO)
+    assert "model.safetensors" in arrived(hub)  # which from_pretrained would prefer to shards
     shards = sorted(path.name for path in folder.glob("model-*.safetensors"))
     assert len(shards) > 1
     publish(folder, REPO)
     assert {"model.safetensors.index.json", *shards} <= arrived(hub).keys()
+    assert "model.safetensors" not in arrived(hub)
     (folder / shards[0]).unlink()
     assert f"{shards[0]} missing" in refused(folder, REPO)
 

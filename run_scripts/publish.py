@@ -32,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
         names = [text.partition("=")[0] for text in unknown if text.startswith("-")]
         raise UsageError(f"unknown flags: {' '.join(names)}; the token comes from HF_TOKEN or `hf auth login`")
     files_to_publish(Path(args.folder))
-    name_repository(args.folder, args.repo_id)
+    if not name_repository(args.folder, args.repo_id):
+        print(f"The model card was changed by hand and stays as it is; does it load {args.repo_id}?")
     published = publish(
         args.folder, args.repo_id, args.private or None, revision=args.revision, commit_message=args.commit_message
     )

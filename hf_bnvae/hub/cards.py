@@ -3,6 +3,8 @@
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, UndefinedError
 from transformers import AutoConfig, PreTrainedConfig
 
 from ..analysis.case_study import escaped
@@ -28,6 +30,7 @@ RECORD_FIELDS = ("title", "command", "license", "versions", "hardware", "notes")
 DATA_FIELDS = ("name", "hub_id", "license")
 CORPUS_SPLITS = ("train", "validation", "test")
 EXAMPLES = ("split", "samples", "reconstructions", "responses", "interpolation")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 COUNTS = ("sentences", "nll_sentences", "nll_samples", "response_contexts", "responses")
 AUTO_CLASSES = {
     "bnvae": "AutoModelForSeq2SeqLM",
@@ -117,7 +120,8 @@ def write_card(folder: str | Path, repo_id: str | None = None, output: str | Pat
         The path of the card.
 
     Raises:
-        CardError: for a folder without a model's configuration, or a `repo_id` that the Hub would not take.
+        CardError: for a folder without a model's configuration or with files that no run wrote, for a `repo_id` that
+            the Hub would not take, or an `output` that is a folder.
     """
     folder = Path(folder)
     config = load_config(folder)
@@ -127,12 +131,29 @@ def write_card(folder: str | Path, repo_id: str | None = None, output: str | Pat
         except ValueError as error:
             raise CardError(f"{repo_id!r} is no name of a repository: USER/NAME") from error
     output = folder / CARD_NAME if output is None else Path(output)
+    if output.is_dir():
+        raise CardError(f"{output} is a folder: name the file of the card")
     output.parent.mkdir(parents=True, exist_ok=True)
     picture = output.with_name(PICTURE_NAME if output.name == CARD_NAME else f"{output.stem}_{PICTURE_NAME}")
-    if config.latent_size:
-        draw_training(folder, picture)
-    make_card(folder, config, repo_id, picture.name if picture.is_file() else None).save(output)
+    with _refused(folder):
+        if config.latent_size:
+            draw_training(folder, picture)
+        make_card(folder, config, repo_id, picture.name if picture.is_file() else None).save(output)
     return output
+
+
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """What goes wrong over the contents of a run's files as one sentence."""
+    try:
+        yield
+    except CardError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UndefinedError) as error:
+        raise CardError(
+            f"the JSON files in {folder} hold what no run writes ({type(error).__name__}: {first_line(error)}): mend "
+            "them, or run again"
+        ) from error
 
 
 def name_repository(folder: str | Path, repo_id: str) -> bool:
@@ -147,10 +168,11 @@ def name_repository(folder: str | Path, repo_id: str) -> bool:
     folder = Path(folder)
     card = folder / CARD_NAME
     if card.is_file():
-        text = card.read_text(encoding="utf-8")
+        text = card.read_text(encoding="utf-8", errors="replace")
         named = re.search(r'from_pretrained\("([^"/]+/[^"]+)"', text)
         picture = PICTURE_NAME if (folder / PICTURE_NAME).is_file() else None
-        untouched = make_card(folder, load_config(folder), named and named[1], picture)
+        with _refused(folder):
+            untouched = make_card(folder, load_config(folder), named and named[1], picture)
         if text.split() != str(untouched).split():
             return False
     write_card(folder, repo_id)
@@ -188,7 +210,7 @@ def make_card(folder: Path, config: PreTrainedConfig, repo_id: str | None, pictu
         results=results,
         name=name,
         repo_id=repo_id,
-        published=(folder / "model.safetensors").is_file(),
+        published=any((folder / name).is_file() for name in WEIGHTS),
         picture=picture,
         unit=unit,
         description=describe(config, results, record, unit),

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -13,12 +14,13 @@ from .. import __version__
 
 RECORD_NAME = "run.json"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate")
+SECRETS = r"(//)[^\s/@']*:[^\s/@']*(?=@)|()hf_[A-Za-z0-9]{8,}"
 SAMPLES = 5
 STEPS = 5
 
 
 def command_line(script: str, argv: Sequence[str], processes: int = 1) -> str:
-    """The command of a run as a shell reads it, without the flags that hold a token.
+    """The command of a run as a shell reads it, without the flags that hold a token, and passwords in addresses hidden.
 
     Args:
         script: the file that was run; its folder's name and its own are kept.
@@ -26,7 +28,8 @@ def command_line(script: str, argv: Sequence[str], processes: int = 1) -> str:
         processes: how many processes trained together.
     """
     launcher = ["python"] if processes == 1 else ["accelerate", "launch", "--num_processes", str(processes)]
-    return shlex.join([*launcher, "/".join(Path(script).resolve().parts[-2:]), *without_tokens(argv)])
+    command = shlex.join([*launcher, "/".join(Path(script).resolve().parts[-2:]), *without_tokens(argv)])
+    return re.sub(SECRETS, r"\1***", command)
 
 
 def without_tokens(argv: Sequence[str]) -> list[str]:

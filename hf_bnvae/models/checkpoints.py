@@ -34,6 +34,6 @@ class CheckpointConfig(PreTrainedConfig):
         if written not in (None, __version__):
             logger.warning_once(
                 f"This checkpoint was saved by hf_bnvae {written} and is read by hf_bnvae {__version__}. Should "
-                f"weights be missing or numbers differ: pip install hf-bnvae=={written}."
+                f"weights be missing or numbers differ, install version {written} of hf_bnvae."
             )
         return super().from_dict(config_dict, **kwargs)

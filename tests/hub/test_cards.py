@@ -369,6 +369,16 @@ def test_no_token_reaches_the_command_and_a_tokenizer_does(tmp_path):
         *("accelerate", "launch", "--num_processes", "2", "run_scripts/run_lm.py"),
         *("--seed", "3", "--tokenizer", "word", "--note", "it's", "two words"),
     ]
+    hidden = command_line("run_lm.py", ["--train_file", "https://ann:secret@host/x.txt", "--note", "hf_" + 20 * "a"])
+    assert "https://***@host/x.txt" in hidden and "secret" not in hidden and "hf_" not in hidden
+
+
+def test_a_card_is_a_file_and_a_model_in_shards_is_a_model(make_folder, tmp_path):
+    folder = make_folder()
+    with pytest.raises(CardError, match="is a folder: name the file"):
+        write_card(folder, output=tmp_path)
+    (folder / "model.safetensors.index.json").write_text("{}")
+    assert "No weights belong to this card" not in write_card(folder).read_text()
 
 
 def test_a_card_learns_the_name_of_its_repository_unless_it_was_changed_by_hand(sentences, tmp_path):
@@ -401,6 +411,10 @@ def test_a_name_that_the_hub_would_not_take_is_refused_and_the_card_stays(name, 
         ("config.json", '{"model_type": "bert"}', "holds a bert model"),
         ("all_results.json", "{", "all_results.json cannot be read"),
         ("run.json", "[]", "run.json holds no names with values"),
+        ("run.json", '{"data": null}', "hold what no run writes"),
+        ("run.json", '{"versions": ["1"]}', "hold what no run writes"),
+        ("all_results.json", '{"test_kl": 1.0, "train_sentences": null}', "hold what no run writes"),
+        ("trainer_state.json", '{"log_history": [3]}', "hold what no run writes"),
     ],
 )
 def test_a_folder_that_is_no_run_gets_one_sentence(make_folder, name, content, message):

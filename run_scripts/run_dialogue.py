@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from script_utils import (
     DIALOGUE_MODELS,
     CardArguments,
@@ -279,22 +280,22 @@ def main(argv: list[str] | None = None) -> None:
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split in encoded:
             results |= judge_split(trainer, encoded[split], prefix, judge, last="test" not in encoded)
+    last = next((split for split in ("test", "validation") if split in encoded), None)
+    if last is not None and judge.num_responses:
+        prefix = "eval" if last == "validation" else last
+        found = judge_sampled(
+            model,
+            tokenizer,
+            encoded[last],
+            trainer.get_eval_dataloader,
+            reference_responses(corpus, last, tokenizer),
+            judge,
+            vectors,
+            args.seed,
+            progress=not args.disable_tqdm and trainer.is_world_process_zero(),
+        )
+        results |= {f"{prefix}_{name}": value for name, value in found.items()}
     if trainer.is_world_process_zero():
-        last = next((split for split in ("test", "validation") if split in encoded), None)
-        if last is not None and judge.num_responses:
-            prefix = "eval" if last == "validation" else last
-            found = judge_sampled(
-                model,
-                tokenizer,
-                encoded[last],
-                trainer.get_whole_dataloader,
-                reference_responses(corpus, last, tokenizer),
-                judge,
-                vectors,
-                args.seed,
-                progress=not args.disable_tqdm,
-            )
-            results |= {f"{prefix}_{name}": value for name, value in found.items()}
         trainer.save_state()
         write_json(Path(args.output_dir) / "all_results.json", results)
         examples = {}
@@ -384,13 +385,15 @@ def judge_sampled(
     seed: int,
     progress: bool,
 ) -> dict:
-    """The judges' words on `num_responses` responses to each context, in batches that keep the order of the rows."""
+    """The judges' words on `num_responses` responses to each context, which all processes sample together."""
     if judge.max_response_contexts is not None:
         dataset = dataset.select(range(min(judge.max_response_contexts, len(dataset))))
         references = references[: len(dataset)]
-    predictions = sample_responses(
-        model, make_batches(dataset), tokenizer, judge.num_responses, seed=seed, progress=progress
-    )
+    batches = make_batches(dataset)
+    rows = [row for batch in batches.batch_sampler for row in batch]
+    sampled = sample_responses(model, batches, tokenizer, judge.num_responses, seed=seed, progress=progress)
+    by_row = dict(gather_object(list(zip(rows, sampled, strict=True))))
+    predictions = [by_row[row] for row in range(len(dataset))]
     found = judge_responses(predictions, references, vectors)
     found |= {"response_contexts": len(dataset), "responses": judge.num_responses}
     return found | ({"word_vectors": vectors.name} if vectors is not None else {})

@@ -113,16 +113,10 @@ class VaeTrainer(Trainer):
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("evaluation needs a data set")
-        return self._data_loader(dataset, self._evaluation_sampler(dataset, **self._share_of(dataset)))
+        batch_size = self.args.per_device_eval_batch_size
+        return self._data_loader(dataset, self._sampler(dataset, batch_size, shuffle=False, **self._share_of(dataset)))
 
     get_test_dataloader = get_eval_dataloader
-
-    def get_whole_dataloader(self, dataset) -> DataLoader:
-        """All of a data set, in the order of its evaluation."""
-        return self._data_loader(dataset, self._evaluation_sampler(dataset))
-
-    def _evaluation_sampler(self, dataset, **share) -> Sampler:
-        return self._sampler(dataset, self.args.per_device_eval_batch_size, shuffle=False, **share)
 
     def _share_of(self, dataset) -> dict[str, int]:
         """How a sampler shares out a data set; one with fewer rows than processes goes to all of them whole."""

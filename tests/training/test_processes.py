@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,25 @@ from tests.conftest import ROOT
 from tests.training.train_on_processes import VAES
 
 NAMES = (*VAES, "bn_cvae")
+START_SECONDS = 60  # to import everything twice on a busy machine
 SCRIPT = Path(__file__).with_name("train_on_processes.py")
 
 
 def launched(folder: Path, processes: int, *checkpoint: Path) -> Path:
     """Everything trained by `accelerate launch` on so many processes over gloo, and gone on with from a checkpoint."""
+    done = launch(SCRIPT, processes, folder, *checkpoint)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+def launch(script: Path, processes: int, *arguments: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--num_machines", "1"]
     command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes", str(processes)]
     command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*command, SCRIPT, folder, *checkpoint], env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT
+    return subprocess.run(
+        [*command, script, *arguments], env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +74,11 @@ def test_a_run_goes_on_with_other_processes(alone, together):
     second = load_file(together[0] / "resumed" / "weights.safetensors")
     for key in first:
         torch.testing.assert_close(second[key], first[key], rtol=1e-4, atol=1e-5)
+
+
+def test_a_process_that_fails_ends_the_run_with_its_own_error_first(tmp_path):
+    started = time.monotonic()
+    done = launch(Path(__file__).with_name("die_on_a_process.py"), 2, tmp_path)
+    assert done.returncode != 0 and time.monotonic() - started < 60 + START_SECONDS
+    own, launchers = done.stderr.index("this process has had enough"), done.stderr.index("ChildFailedError")
+    assert own < launchers

@@ -1,5 +1,6 @@
 """A `transformers.Trainer` for the ELBO."""
 
+import hashlib
 import math
 import os
 import random
@@ -176,7 +177,8 @@ class VaeTrainer(Trainer):
 
     def _noise_seed(self, draw: int = 0) -> int:
         """Latents in training are keyed by sentence and this: the same on any number of processes, and resumed."""
-        return hash((self.args.seed, self.state.global_step, draw))
+        name = f"{self.args.seed}-{self.state.global_step}-{draw}".encode()
+        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big", signed=True)
 
     def _share_of_batch(self, own: int) -> torch.Tensor | float:
         """What a mean over this process's part of a batch counts in the mean over processes: 1 where all are equal."""

@@ -22,23 +22,27 @@ from .models import (
 from .models.version import __version__
 from .pipelines import TextVaePipeline
 
-for config, models in (
-    (
-        BnVaeConfig,
-        {
-            AutoModel: BnVaeModel,
-            AutoModelForSeq2SeqLM: BnVaeForConditionalGeneration,
-            AutoModelForSequenceClassification: BnVaeForSequenceClassification,
-        },
-    ),
-    (BnCvaeConfig, {AutoModel: BnCvaeModel, AutoModelForSeq2SeqLM: BnCvaeForConditionalGeneration}),
-    (LstmLMConfig, {AutoModelForCausalLM: LstmLMForCausalLM}),
-):
-    AutoConfig.register(config.model_type, config)
-    config.register_for_auto_class()
-    for auto_class, model in models.items():
-        auto_class.register(config, model)
-        model.register_for_auto_class(auto_class.__name__)  # saving copies the code that loads it
+_MODELS = {
+    BnVaeConfig: {
+        AutoModel: BnVaeModel,
+        AutoModelForSeq2SeqLM: BnVaeForConditionalGeneration,
+        AutoModelForSequenceClassification: BnVaeForSequenceClassification,
+    },
+    BnCvaeConfig: {AutoModel: BnCvaeModel, AutoModelForSeq2SeqLM: BnCvaeForConditionalGeneration},
+    LstmLMConfig: {AutoModelForCausalLM: LstmLMForCausalLM},
+}
+
+
+def _register() -> None:
+    for config, classes in _MODELS.items():
+        AutoConfig.register(config.model_type, config)
+        config.register_for_auto_class()
+        for auto_class, model in classes.items():
+            auto_class.register(config, model)
+            model.register_for_auto_class(auto_class.__name__)  # saving copies the code that loads it
+
+
+_register()
 
 __all__ = [
     "BnCvaeConfig",

@@ -218,3 +218,7 @@ def test_a_checkpoint_loaded_from_elsewhere_points_to_its_own_code(checkpoints, 
     AutoConfig.from_pretrained(tmp_path).save_pretrained(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert saved["auto_map"] == BnVaeConfig.AUTO_CLASSES
+
+
+def test_the_package_keeps_the_names_of_its_parts():
+    assert hf_bnvae.models.__name__ == "hf_bnvae.models" and set(hf_bnvae.__all__) <= set(dir(hf_bnvae))

@@ -1,5 +1,7 @@
 """Text VAEs whose posterior does not collapse, for Transformers."""
 
+from typing import Any
+
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -22,7 +24,7 @@ from .models import (
 from .models.version import __version__
 from .pipelines import TextVaePipeline
 
-_MODELS = {
+_MODELS: dict[Any, dict[Any, Any]] = {
     BnVaeConfig: {
         AutoModel: BnVaeModel,
         AutoModelForSeq2SeqLM: BnVaeForConditionalGeneration,

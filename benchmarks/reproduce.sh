@@ -57,6 +57,7 @@ fb_vae,fb_vae:free_bits_mode=sum,delta_vae,vmf_vae,bn_vae,bn_vae_learned,du_vae,
         done
         exit ;;
     switchboard_cvae | switchboard_cvae_bow | switchboard_bn_cvae)
+        [[ $run == *bn_cvae ]] && long+=(--gamma 0.7)
         dialogue --method "${run#switchboard_}" "${long[@]}" --output_dir "runs/$run" "$@"
         exit ;;
     *) echo "unknown run $run" >&2; exit 2 ;;

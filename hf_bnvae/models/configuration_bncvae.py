@@ -63,7 +63,7 @@ class BnCvaeConfig(CheckpointConfig):
     latent_size: int = 200
     context_turns: int = 10
     posterior: str = "batch_norm"
-    gamma: float | int = 0.7
+    gamma: float | int = 0.6
     tau: float | int = 0.5
     variance_dropout: float | int = 0.5
     prior_hidden_size: int = 100

@@ -33,7 +33,6 @@ PUBLISHED = (
     "chat_template.jinja",
     "all_results.json",
     "run.json",
-    "trainer_state.json",
     "figures/*.png",
     "figures/*.svg",
 )
@@ -74,9 +73,10 @@ def publish(
 ) -> Published:
     """Upload the folder of a finished run: weights, configuration, code, tokenizer, card, results, figures.
 
-    Nothing else leaves the folder (`PUBLISHED`): no data, no logs, no checkpoints, and not `samples.md`, which quotes
-    the data at length. All files arrive in one commit or none does. Those that the Hub holds already are not sent
-    again, and weights of another form that an earlier model left there go. The folder itself is only read.
+    Nothing else leaves the folder (`PUBLISHED`): no data, no logs, no checkpoints, not `trainer_state.json` with its
+    paths, and not `samples.md`, which quotes the data at length. All files arrive in one commit or none does. Those that
+    the Hub holds already are not sent again, and weights of another form that an earlier model left there go. The folder
+    itself is only read.
 
     Args:
         folder: where `config.json` and the weights are.

@@ -33,6 +33,7 @@ LEFT = (
     "train.txt",
     "train.json",
     "samples.md",
+    "trainer_state.json",
     "nohup.out",
     "events.out.tfevents.1",
     "wandb/run-1/config.json",

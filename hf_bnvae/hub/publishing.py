@@ -74,9 +74,9 @@ def publish(
     """Upload the folder of a finished run: weights, configuration, code, tokenizer, card, results, figures.
 
     Nothing else leaves the folder (`PUBLISHED`): no data, no logs, no checkpoints, not `trainer_state.json` with its
-    paths, and not `samples.md`, which quotes the data at length. All files arrive in one commit or none does. Those that
-    the Hub holds already are not sent again, and weights of another form that an earlier model left there go. The folder
-    itself is only read.
+    paths, and not `samples.md`, which quotes the data at length. All files arrive in one commit or none does. What the
+    Hub holds already is not sent again, and weights of another form that an earlier model left there go. The folder is
+    only read.
 
     Args:
         folder: where `config.json` and the weights are.

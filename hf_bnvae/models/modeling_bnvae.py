@@ -412,8 +412,9 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
     ) -> BnVaeOutput | tuple:
         """One pass of encoder, posterior and decoder.
 
-        In evaluation, and wherever a `noise_seed` is given, the latents are keyed by the sentence: the same sentence
-        always gives the same losses, whatever its place in a batch or its process.
+        In evaluation, and wherever a `noise_seed` is given, the latents are keyed by the words of a sentence: the same
+        `input_ids` always give the same losses, whatever their place in a batch or their process. Latents of
+        `inputs_embeds` are drawn afresh.
 
         Args:
             input_ids: `(batch, length)`, start and end symbols included.

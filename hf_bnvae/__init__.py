@@ -1,15 +1,8 @@
 """Text VAEs whose posterior does not collapse, for Transformers."""
 
-from typing import Any
+import transformers
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-)
-
+from . import models
 from .models import (
     BnCvaeConfig,
     BnCvaeForConditionalGeneration,
@@ -24,24 +17,13 @@ from .models import (
 from .models.version import __version__
 from .pipelines import TextVaePipeline
 
-_MODELS: dict[Any, dict[Any, Any]] = {
-    BnVaeConfig: {
-        AutoModel: BnVaeModel,
-        AutoModelForSeq2SeqLM: BnVaeForConditionalGeneration,
-        AutoModelForSequenceClassification: BnVaeForSequenceClassification,
-    },
-    BnCvaeConfig: {AutoModel: BnCvaeModel, AutoModelForSeq2SeqLM: BnCvaeForConditionalGeneration},
-    LstmLMConfig: {AutoModelForCausalLM: LstmLMForCausalLM},
-}
-
 
 def _register() -> None:
-    for config, classes in _MODELS.items():
-        AutoConfig.register(config.model_type, config)
-        config.register_for_auto_class()
-        for auto_class, model in classes.items():
-            auto_class.register(config, model)
-            model.register_for_auto_class(auto_class.__name__)  # saving copies the code that loads it
+    for config in (BnVaeConfig, BnCvaeConfig, LstmLMConfig):
+        for name, reference in config.AUTO_CLASSES.items():
+            auto_class, kind = getattr(transformers, name), getattr(models, reference.partition(".")[2])
+            auto_class.register(config.model_type if kind is config else config, kind)
+            kind.register_for_auto_class(name)  # saving copies the code that loads it
 
 
 _register()

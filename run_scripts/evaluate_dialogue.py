@@ -43,6 +43,11 @@ class DialogueEvaluationArguments(EvaluationArguments):
         default=None, metadata={"help": "write contexts with responses here, as Markdown (--num_cases)"}
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.samples_file is not None and Path(self.samples_file).is_dir():
+            raise UsageError(f"--samples_file {self.samples_file} is a folder: name a file")
+
 
 def main(argv: list[str] | None = None) -> None:
     args, data, judge = parse_arguments(
@@ -89,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         write_json(Path(args.output_file), results)
     if args.samples_file is not None:
         models = {ours: (model, tokenizer), **others}
+        Path(args.samples_file).parent.mkdir(parents=True, exist_ok=True)
         write_samples(Path(args.samples_file), corpus, args.split, models, data, judge, args.seed)
 
 

@@ -28,7 +28,7 @@ from script_utils import (
     check_training,
     far_apart,
     find_checkpoint,
-    judge_nll,
+    judge_trained_nll,
     load_model,
     parse_arguments,
     print_results,
@@ -360,16 +360,7 @@ def judge_split(trainer: DialogueTrainer, dataset: DialogueResponses, prefix: st
     results = {f"{prefix}_{name}": metrics[f"{prefix}_{name}"] for name in names if f"{prefix}_{name}" in metrics}
     results[f"{prefix}_sentences"] = len(dataset)
     if prefix == "test" or last:
-        progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
-        judged = judge_nll(
-            trainer.model,
-            dataset,
-            trainer.get_likelihood_dataloader,
-            judge,
-            trainer.args.seed,
-            progress,
-            trainer.args.world_size,
-        )
+        judged = judge_trained_nll(trainer, dataset, trainer.get_likelihood_dataloader, judge)
         results |= {f"{prefix}_{name}": value for name, value in judged.items()}
     return results
 

@@ -22,7 +22,7 @@ from script_utils import (
     check_training,
     far_apart,
     find_checkpoint,
-    judge_nll,
+    judge_trained_nll,
     load_config,
     parse_arguments,
     print_results,
@@ -125,16 +125,7 @@ def judge_split(trainer: VaeTrainer, dataset, prefix: str, judge: JudgeArguments
     results = {f"{prefix}_{name}": metrics[f"{prefix}_{name}"] for name in names}
     results[f"{prefix}_sentences"] = len(dataset)
     if prefix == "test" or last:
-        progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
-        judged = judge_nll(
-            trainer.model,
-            dataset,
-            trainer.get_eval_dataloader,
-            judge,
-            trainer.args.seed,
-            progress,
-            trainer.args.world_size,
-        )
+        judged = judge_trained_nll(trainer, dataset, trainer.get_eval_dataloader, judge)
         results |= {f"{prefix}_{name}": value for name, value in judged.items()}
     return results
 

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -467,12 +467,24 @@ def start_from(model: BnVaeForConditionalGeneration, folder: str, reset_decoder:
     return f"{taken} of {folder}{new}"
 
 
+def judge_trained_nll(trainer, dataset, make_batches, judge: JudgeArguments) -> dict:
+    """`judge_nll` of the model that a trainer ends with, shared out to its processes."""
+    progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
+    return judge_nll(trainer.model, dataset, make_batches, judge, trainer.args.seed, progress, trainer.shares)
+
+
 def judge_nll(
-    model, dataset, make_batches, judge: JudgeArguments, seed: int, progress: bool, processes: int = 1
+    model,
+    dataset,
+    make_batches,
+    judge: JudgeArguments,
+    seed: int,
+    progress: bool,
+    shares: Callable[[Sized], bool] = lambda rows: False,
 ) -> dict:
     """`nll` and `ppl` with what they were computed on; nothing where --nll_samples is 0.
 
-    With several processes `make_batches` gives each its share of the data set, unless that has fewer rows.
+    `shares` says whether `make_batches` gives this process but its share of a data set.
     """
     if judge.nll_samples <= 0:
         return {}
@@ -484,7 +496,7 @@ def judge_nll(
         judge.nll_samples,
         seed=seed,
         progress=progress,
-        shared=len(dataset) >= processes > 1,
+        shared=shares(dataset),
     )
     samples = judge.nll_samples if model.config.latent_size else 1
     return judged | {"nll_sentences": len(dataset), "nll_samples": samples}

@@ -38,11 +38,9 @@ class Inference:
     side_losses: dict[str, torch.Tensor]
 
     def of_all_processes(self) -> "Inference":
-        """The rows of every process, those of the first one first; with one process these."""
-        first, *others = gather_object([self])
-        if not others:
-            return first
-        parts = (first, *others)
+        """The rows of every process, those of the first one first."""
+        parts = gather_object([self])
+        first, *others = parts
         columns = ("latents", "kl", "log_posterior", "reconstruction", "tokens")
         return Inference(
             posterior=first.posterior.together([other.posterior for other in others]),

@@ -6,6 +6,12 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 
+def to_the_left(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The rows of `(batch, length, width)` with what `mask` `(batch, length)` counts in front, in its order."""
+    order = mask.long().argsort(dim=1, descending=True, stable=True)
+    return vectors.gather(1, order.unsqueeze(-1).expand_as(vectors))
+
+
 class LstmState:
     """The recurrent state that `generate()` carries from step to step, in the place of a key-value cache.
 
@@ -131,8 +137,7 @@ class LstmDecoder(LatentDecoder):
         """The same, where `mask` `(batch, length)` is 0 nothing being read: output and state stay as they were."""
         if state is None:
             state = self.initial_state(latents)
-        order = mask.long().argsort(dim=1, descending=True, stable=True)
-        words = self.read(embedded, latents).gather(1, order.unsqueeze(-1).expand(-1, -1, self.lstm.input_size))
+        words = to_the_left(self.read(embedded, latents), mask)
         read = mask.long().cumsum(1)
         some = (read[:, -1] > 0).unsqueeze(1)
         packed = pack_padded_sequence(words, read[:, -1].clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)

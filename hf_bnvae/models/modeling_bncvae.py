@@ -434,7 +434,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         loss = negative_elbo(reconstruction, cvae_divergence(kl, kl_prior, self.config.prior_kl_weight), weight)
         bow_loss = None
         if self.bag_of_words is not None:
-            bow_loss = self._bag_losses(self.bag_of_words, labels, conditions).mean()
+            bow_loss = self.side_losses(labels, conditions)["bow_loss"].mean()
             loss = loss + self.config.bow_weight * bow_loss
         if return_logits is None:
             return_logits = not self.training
@@ -518,11 +518,8 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
     def side_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
         if self.bag_of_words is None:
             return {}
-        return {"bow_loss": self._bag_losses(self.bag_of_words, labels, conditions)}
-
-    @staticmethod
-    def _bag_losses(network: nn.Sequential, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
-        return bag_of_words_losses(network(conditions.to(next(network.parameters()).dtype)), labels)
+        logits = self.bag_of_words(conditions.to(next(self.bag_of_words.parameters()).dtype))
+        return {"bow_loss": bag_of_words_losses(logits, labels)}
 
     def _words(self, labels: torch.Tensor) -> PackedSequence:
         """Every word to predict without padding: the word before it, itself, and the row that it stands in."""

@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 from transformers.utils import ModelOutput
 
 from .configuration_bnvae import BnVaeConfig
-from .decoders import DECODERS, CnnState, Decoder, LatentDecoder, LstmState
+from .decoders import DECODERS, CnnState, Decoder, LatentDecoder, LstmState, to_the_left
 from .distributions import DiagonalGaussian, LatentDistribution
 from .noise import keyed_noise, sentence_keys
 from .normalisation import BatchStandardisation
@@ -339,7 +339,7 @@ class BnVaeModel(BnVaePreTrainedModel):
             raise ValueError("give either input_ids or inputs_embeds, not both")
         elif attention_mask is None:
             attention_mask = torch.ones(inputs_embeds.shape[:2], device=inputs_embeds.device)
-        inputs_embeds, attention_mask = self._padded_on_the_right(inputs_embeds, attention_mask)
+        inputs_embeds = self._padded_on_the_right(inputs_embeds, attention_mask)
         states, _ = self.lstm(inputs_embeds)
         last = (attention_mask.long().sum(-1) - 1).clamp(min=0)
         return Reading(inputs_embeds, states, states[torch.arange(states.size(0), device=states.device), last])
@@ -347,12 +347,10 @@ class BnVaeModel(BnVaePreTrainedModel):
     def _padded_on_the_right(self, inputs_embeds, attention_mask):
         """What counts moved to the left, where it does not stand there; a training batch on a GPU is not looked at."""
         if torch.compiler.is_compiling() or (self.training and inputs_embeds.device.type != "cpu"):
-            return inputs_embeds, attention_mask  # to look at them would wait for the GPU
+            return inputs_embeds  # to look at them would wait for the GPU
         if (attention_mask[:, :-1] >= attention_mask[:, 1:]).all():
-            return inputs_embeds, attention_mask
-        order = attention_mask.long().argsort(dim=1, descending=True, stable=True)
-        moved = inputs_embeds.gather(1, order.unsqueeze(-1).expand_as(inputs_embeds))
-        return moved, attention_mask.gather(1, order)
+            return inputs_embeds
+        return to_the_left(inputs_embeds, attention_mask)
 
     def keyed_noise(
         self,

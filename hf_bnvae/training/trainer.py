@@ -119,9 +119,13 @@ class VaeTrainer(Trainer):
 
     get_test_dataloader = get_eval_dataloader
 
+    def shares(self, dataset) -> bool:
+        """Whether each process judges a part of a data set, whose results are then to be put together."""
+        return len(dataset) >= self.args.world_size > 1
+
     def _share_of(self, dataset) -> dict[str, int]:
         """How a sampler shares out a data set; one with fewer rows than processes goes to all of them whole."""
-        if len(dataset) < self.args.world_size:
+        if not self.shares(dataset):
             return {}
         return {"num_processes": self.args.world_size, "process_index": self.args.process_index}
 
@@ -286,7 +290,7 @@ class VaeTrainer(Trainer):
         self.refresh_statistics()
         with self._apart_from_training("evaluation"):
             inference = infer(self.model, dataloader, seed=self.args.seed)
-            if len(dataloader.dataset) >= self.args.world_size:
+            if self.shares(dataloader.dataset):
                 inference = inference.of_all_processes()
             metrics = self._judge(inference)
         # What is decided by a metric must be decided alike on all processes, to the last bit.

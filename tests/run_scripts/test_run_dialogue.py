@@ -75,7 +75,7 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
         run_dialogue.main(
             flags(tmp_path / name, **judge, max_steps=2, method="cvae_bow" if name == "one" else "bn_cvae")
         )
-    files = {"output_file": tmp_path / "judged.json", "samples_file": tmp_path / "side.md"}
+    files = {"output_file": tmp_path / "judged.json", "samples_file": tmp_path / "new" / "side.md"}
     settings = {
         name: SMALL[name] for name in ("dataset_name", "max_eval_samples", "max_train_samples", "num_responses")
     }
@@ -86,9 +86,11 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
     assert judged.pop("test_word_vectors") == results.pop("test_word_vectors")
     assert judged == {name: pytest.approx(results[name], rel=1e-5) for name in judged}
     assert judged.keys() == {name for name in results if name.startswith("test_")}
-    assert "| | one | other |" in (tmp_path / "side.md").read_text()
+    assert "| | one | other |" in (tmp_path / "new" / "side.md").read_text()
     with pytest.raises(UsageError, match="--compare_with shows other models in --samples_file"):
         evaluate_dialogue.main(["--model_name_or_path", "one", "--num_cases", "2", "--compare_with", "other"])
+    with pytest.raises(UsageError, match=r"--samples_file .* is a folder: name a file"):
+        evaluate_dialogue.main(["--model_name_or_path", "one", "--samples_file", str(tmp_path)])
 
 
 def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, vectors, caplog):

@@ -48,15 +48,21 @@ def encode_texts(
 class VaeCollator:
     """Pads a list of encoded sentences on the right: `input_ids`, `attention_mask`, and `labels` behind the start.
 
-    `labels` are the words to predict with the end symbol, −100 on padding.
+    `labels` are the words to predict with the end symbol, −100 on padding; `word_positions` says where in them, row by
+    row, the words are, so that no GPU has to be waited for to find out.
     """
 
     pad_token_id: int
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         input_ids, attention_mask = padded([row["input_ids"] for row in rows], self.pad_token_id)
-        labels = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, IGNORED)
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        words = attention_mask[:, 1:] == 1
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "labels": input_ids[:, 1:].masked_fill(~words, IGNORED),
+            "word_positions": words.flatten().nonzero().squeeze(1),
+        }
 
 
 def cut_inside(ids: list[int], max_length: int) -> list[int]:

@@ -9,14 +9,12 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from ..models.noise import keyed_noise
-from ..models.objectives import IGNORED
+from ..models.objectives import IGNORED, logit_bytes
 from .inference import perplexity
 
 DEFAULT_NUM_SAMPLES = 500
 MEMORY_SHARE = 8
 MOST_MEMORY_ON_A_CPU = 320 << 20
-LOGIT_BYTES_AT_ONCE = 24 << 20
-ROWS_TOGETHER = 64
 
 
 @torch.no_grad()
@@ -99,30 +97,12 @@ def sampled_losses(model, labels: torch.Tensor, conditions: torch.Tensor) -> tor
     outputs = outputs.unflatten(0, (batch, samples))
     losses = outputs.new_zeros(batch, samples, dtype=torch.float32)
     words = labels != IGNORED
-    # A whole multiple, because a product whose rows start anywhere in memory is a third slower.
-    rows_at_once = max(1, LOGIT_BYTES_AT_ONCE // (4 * model.config.vocab_size * ROWS_TOGETHER)) * ROWS_TOGETHER
     for sentence in range(batch):
         length = int(words[sentence].sum())
-        features = model.decoder.features(outputs[sentence, :, :length].flatten(0, 1))
+        words_of_all = outputs[sentence, :, :length].flatten(0, 1)
         targets = labels[sentence, :length].repeat(samples)
-        chunks = [
-            _token_losses(model.decoder.output.weight, rows, wanted)
-            for rows, wanted in zip(features.split(rows_at_once), targets.split(rows_at_once), strict=True)
-        ]
-        losses[sentence] = torch.cat(chunks).view(samples, length).sum(1)
+        losses[sentence] = model.decoder.token_losses(words_of_all, targets).view(samples, length).sum(1)
     return losses
-
-
-def _token_losses(weight: torch.Tensor, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """−log p(token) of `(rows, width)` features at `(rows,)` targets: what `objectives.token_nll` gives.
-
-    Without gradients the logits may stand on their side, a column a token: that product is the faster one on a CPU,
-    and its exponentials can overwrite it.
-    """
-    logits = (weight @ features.T).float()
-    wanted = logits.gather(0, targets.unsqueeze(0)).squeeze(0)
-    largest = logits.amax(0)
-    return logits.sub_(largest).exp_().sum(0).log_() + largest - wanted
 
 
 def _memory_budget(device: torch.device) -> int:
@@ -138,4 +118,4 @@ def _memory_budget(device: torch.device) -> int:
 def _rows_within(memory_bytes: int, model, length: int) -> int:
     config = model.config
     floats_per_token = config.embedding_size + config.latent_size + 6 * config.hidden_size
-    return max(1, (memory_bytes - LOGIT_BYTES_AT_ONCE) // (4 * floats_per_token * length))
+    return max(1, (memory_bytes - logit_bytes(model.device)) // (4 * floats_per_token * length))

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from .objectives import summed_nll, token_losses, token_nll
+
 
 def to_the_left(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The rows of `(batch, length, width)` with what `mask` `(batch, length)` counts in front, in its order."""
@@ -73,6 +75,17 @@ class Decoder(nn.Module):
             # The same product the other way round: with a copy to turn it back it is still the faster one in fp32.
             return (self.output.weight @ features.T).T.contiguous()
         return self.output(features)
+
+
+    def summed_nll(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Σ −log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: a scalar."""
+        return summed_nll(self.features(outputs), self.output.weight, targets)
+
+    def token_losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """−log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: `(rows,)`."""
+        if torch.is_grad_enabled():
+            return token_nll(self.logits(outputs), targets)
+        return token_losses(self.features(outputs), self.output.weight, targets)
 
 
 class LatentDecoder(Decoder):

@@ -32,7 +32,6 @@ from .objectives import (
     kl_objective,
     negative_elbo,
     reconstruction_loss,
-    token_nll,
 )
 from .posteriors import POSTERIORS
 
@@ -427,8 +426,8 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         latents = posterior.rsample(num_samples, self.model.keyed_noise(scene, num_samples, noise_seed))
         conditions = posterior.conditions(latents).flatten(0, 1)
         labels = labels.repeat_interleave(num_samples, 0)
-        words = self._words(labels)
-        reconstruction = reconstruction_loss(self._word_losses(words, conditions), len(labels))
+        outputs, targets, _ = self._read_words(labels, conditions)
+        reconstruction = reconstruction_loss(self.decoder.summed_nll(outputs, targets), len(labels))
         kl, kl_prior = kl_objective(posterior.kl()), kl_objective(posterior.prior.kl())
         weight = self.config.kl_weight if kl_weight is None else kl_weight
         loss = negative_elbo(reconstruction, cvae_divergence(kl, kl_prior, self.config.prior_kl_weight), weight)
@@ -511,9 +510,9 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
 
     def sentence_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
         """−log p(y|x,z) of `(batch, length)` labels at `(batch, condition_size)` conditions: `(batch,)` nats."""
-        words = self._words(labels)
-        losses = self._word_losses(words, conditions)
-        return losses.new_zeros(len(labels)).index_add(0, words.data[:, 2], losses)
+        outputs, targets, rows = self._read_words(labels, conditions)
+        losses = self.decoder.token_losses(outputs, targets)
+        return losses.new_zeros(len(labels)).index_add(0, rows, losses)
 
     def side_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
         if self.bag_of_words is None:
@@ -521,16 +520,14 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         logits = self.bag_of_words(conditions.to(next(self.bag_of_words.parameters()).dtype))
         return {"bow_loss": bag_of_words_losses(logits, labels)}
 
-    def _words(self, labels: torch.Tensor) -> PackedSequence:
-        """Every word to predict without padding: the word before it, itself, and the row that it stands in."""
+    def _read_words(self, labels: torch.Tensor, conditions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The state before every word to predict, without padding, the word, and the row that it stands in."""
         rows = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)
         columns = torch.stack([self.prepare_decoder_input_ids_from_labels(labels), labels, rows], -1)
         lengths = (labels != IGNORED).sum(1).cpu()
-        return pack_padded_sequence(columns, lengths, batch_first=True, enforce_sorted=False)
-
-    def _word_losses(self, words: PackedSequence, conditions: torch.Tensor) -> torch.Tensor:
-        embedded = PackedSequence(self.model.embedding(words.data[:, 0]), *words[1:])
-        return token_nll(self.decoder.logits(self.decoder.packed(embedded, conditions)), words.data[:, 1])
+        packed = pack_padded_sequence(columns, lengths, batch_first=True, enforce_sorted=False)
+        embedded = PackedSequence(self.model.embedding(packed.data[:, 0]), *packed[1:])
+        return self.decoder.packed(embedded, conditions), packed.data[:, 1], packed.data[:, 2]
 
     # What users call
 

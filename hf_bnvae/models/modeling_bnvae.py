@@ -192,6 +192,17 @@ class DecodingMixin:
         """Losses of each sentence beside its own, `(batch,)`; none in most models."""
         return {}
 
+    def reconstruction(
+        self, outputs: torch.Tensor, labels: torch.Tensor, word_positions: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """−log p(x|z) of hidden states `(batch, length, hidden_size)` at `(batch, length)` labels, a mean over
+        sentences. No logits of padding are computed."""
+        if word_positions is None:
+            word_positions = (labels.flatten() != IGNORED).nonzero().squeeze(1)
+        words = outputs.flatten(0, 1).index_select(0, word_positions)
+        total = self.decoder.summed_nll(words, labels.flatten().index_select(0, word_positions))
+        return reconstruction_loss(total, len(labels))
+
     def sentence_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
         """−log p(x|z) of `(batch, length)` labels at `(batch, latent_size)` latents: `(batch,)` nats.
 
@@ -200,7 +211,7 @@ class DecodingMixin:
         outputs, _ = self.decoder_states(self.prepare_decoder_input_ids_from_labels(labels), conditions)
         words = labels != IGNORED
         losses = torch.zeros(labels.shape, device=labels.device)
-        losses = losses.masked_scatter(words, token_nll(self.decoder.logits(outputs[words]), labels[words]))
+        losses = losses.masked_scatter(words, self.decoder.token_losses(outputs[words], labels[words]))
         return losses.sum(1)
 
 
@@ -405,6 +416,7 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         noise_seed: int | torch.Tensor | None = None,
+        word_positions: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnVaeOutput | tuple:
@@ -427,6 +439,8 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             kl_weight: weight of the KL in `loss`; `config.kl_weight` by default.
             return_logits: by default in evaluation only.
             inputs_embeds: the encoder's word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
+            word_positions: where in the flattened labels the words are, `(words,)`. `VaeCollator` knows them; to look
+                for them waits for a GPU.
         """
         reading = None
         posterior_mean = posterior_logvar = kl = divergence = None
@@ -455,6 +469,7 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         if samples > 1:
             decoder_input_ids = decoder_input_ids.repeat_interleave(samples, 0)
             labels = labels.repeat_interleave(samples, 0) if labels is not None else None
+            word_positions = None
         outputs, state = self.decoder(decoder_input_ids, latents.flatten(0, 1), past_key_values)
 
         if return_logits is None:
@@ -462,9 +477,11 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         logits = self.decoder.logits(outputs) if return_logits else None
         loss = reconstruction = None
         if labels is not None:
-            words = labels != IGNORED
-            word_logits = self.decoder.logits(outputs[words]) if logits is None else logits[words]
-            reconstruction = reconstruction_loss(token_nll(word_logits, labels[words]), labels.size(0))
+            if logits is None:
+                reconstruction = self.reconstruction(outputs, labels, word_positions)
+            else:
+                words = labels != IGNORED
+                reconstruction = reconstruction_loss(token_nll(logits[words], labels[words]), len(labels))
             loss = reconstruction
             if divergence is not None:
                 loss = negative_elbo(reconstruction, divergence, kl_weight)

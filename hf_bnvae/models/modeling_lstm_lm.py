@@ -11,7 +11,6 @@ from .configuration_lstm_lm import LstmLMConfig
 from .decoders import LstmDecoder, LstmState
 from .distributions import DiagonalGaussian
 from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, DecodingMixin, as_asked, initialise, wants_hidden_states
-from .objectives import IGNORED, reconstruction_loss, token_nll
 
 
 @dataclass
@@ -71,6 +70,7 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         return_logits: bool | None = None,
         inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        word_positions: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> LstmLMOutput | tuple:
@@ -86,6 +86,8 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
             past_key_values: the state to go on from.
             return_logits: by default in evaluation only.
             inputs_embeds: word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
+            word_positions: where in the flattened labels (without their first column) the words are, `(words,)`.
+                `VaeCollator` knows them; to look for them waits for a GPU.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
@@ -104,9 +106,7 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
             return_logits = not self.training or labels is None
         loss = kl = None
         if labels is not None:
-            words = labels != IGNORED
-            losses = token_nll(self.decoder.logits(outputs[:, :-1][words]), labels[words])
-            loss = reconstruction_loss(losses, labels.size(0))
+            loss = self.reconstruction(outputs[:, :-1], labels, word_positions)
             kl = torch.zeros_like(loss)
         output = LstmLMOutput(
             loss=loss,

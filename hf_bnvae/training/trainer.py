@@ -107,6 +107,7 @@ class VaeTrainer(Trainer):
             num_processes=1,
             process_index=0,
             put_on_device=True,
+            non_blocking=True,
         )
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
@@ -165,12 +166,7 @@ class VaeTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         weight = self.model.config.kl_weight * self.kl_share()
         share = self._share_of_batch(len(inputs["labels"]))
-        # As tensors, so that a compiled model is not compiled again at every weight and step.
-        outputs = model(
-            **inputs,
-            kl_weight=torch.tensor(weight, device=self.args.device),
-            noise_seed=torch.tensor(self._noise_seed(), device=self.args.device),
-        )
+        outputs = model(**inputs, kl_weight=self._filled(weight), noise_seed=self._filled(self._noise_seed()))
         loss = outputs.loss * share
         with torch.no_grad():
             parts = [outputs[name] * share for name in self.PARTS.values()]
@@ -178,6 +174,11 @@ class VaeTrainer(Trainer):
             bad = (self._first_bad_step < 0) & ~torch.isfinite(outputs.loss)
             self._first_bad_step.masked_fill_(bad, self.state.global_step + 1)
         return (loss, outputs) if return_outputs else loss
+
+    def _filled(self, number: float, *shape: int) -> torch.Tensor:
+        """A tensor, so that a compiled model is not compiled again at every number; filled, because to copy a number
+        from the host waits for a GPU."""
+        return torch.full(shape, number, device=self.args.device)
 
     def _noise_seed(self, draw: int = 0) -> int:
         """Latents in training are keyed by sentence and this: the same on any number of processes, and resumed."""
@@ -188,7 +189,7 @@ class VaeTrainer(Trainer):
         """What a mean over this process's part of a batch counts in the mean over processes: 1 where all are equal."""
         if self.args.world_size == 1:
             return 1.0
-        counts = self.accelerator.gather(torch.tensor([own], device=self.args.device))
+        counts = self.accelerator.gather(self._filled(own, 1))
         return own / counts.float().mean()
 
     # The aggressive strategy
@@ -212,7 +213,7 @@ class VaeTrainer(Trainer):
         if self._encoder_batches is None:
             self._encoder_batches = list(self._train_sampler())
         draw = random.Random(f"{self.args.seed}-{self.state.global_step}")
-        weight = torch.tensor(self.model.config.kl_weight * self.kl_share(), device=self.args.device)
+        weight = self._filled(self.model.config.kl_weight * self.kl_share())
         before, draws = math.inf, 0
         for _ in range(0, INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS):
             total = torch.zeros(2, device=self.args.device)
@@ -220,9 +221,8 @@ class VaeTrainer(Trainer):
                 batch = self.data_collator(self.train_dataset.__getitems__(draw.choice(self._encoder_batches)))
                 batch = self._prepare_inputs(batch)
                 draws += 1
-                seed = torch.tensor(self._noise_seed(draws), device=self.args.device)
                 with self.compute_loss_context_manager():
-                    loss = model(**batch, kl_weight=weight, noise_seed=seed).loss
+                    loss = model(**batch, kl_weight=weight, noise_seed=self._filled(self._noise_seed(draws))).loss
                 self.accelerator.backward(loss * self._share_of_batch(len(batch["labels"])))
                 self.model.decoder.zero_grad()
                 if self.args.max_grad_norm:

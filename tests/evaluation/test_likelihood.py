@@ -9,6 +9,7 @@ import torch
 from hf_bnvae.evaluation import elbo, infer, likelihood, nll
 from hf_bnvae.models.distributions import DiagonalGaussian
 from hf_bnvae.models.noise import sentence_keys
+from hf_bnvae.models.objectives import LOGIT_BYTES_ON_A_CPU
 from tests.helpers import make_batch
 
 
@@ -103,7 +104,7 @@ def test_the_bound_ignores_order_batches_and_the_memory_that_it_gets(trained):
     pieces = [{name: value[rows] for name, value in batch.items()} for rows in order.split(2)]
     for batches, memory in (
         (pieces, None),
-        ([batch], likelihood.LOGIT_BYTES_AT_ONCE + 9999),
+        ([batch], LOGIT_BYTES_ON_A_CPU + 9999),
     ):
         found = nll(model, batches, num_samples=40, memory_bytes=memory)
         assert found["nll"] == pytest.approx(expected["nll"], rel=1e-5)

@@ -1,0 +1,84 @@
+"""The loss of words: the same in pieces as whole, in less memory, in every precision."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hf_bnvae.models import objectives
+from hf_bnvae.models.objectives import summed_nll, token_losses, token_nll
+
+ROWS, WIDTH, VOCABULARY = 200, 12, 31
+
+
+@pytest.fixture(params=["in pieces", "whole"])
+def pieces(request, monkeypatch):
+    if request.param == "in pieces":
+        monkeypatch.setattr(objectives, "LOGIT_BYTES_ON_A_CPU", 4 * VOCABULARY * 64)
+
+
+@pytest.fixture
+def words():
+    torch.manual_seed(0)
+    return torch.randn(ROWS, WIDTH), torch.randn(VOCABULARY, WIDTH), torch.randint(VOCABULARY, (ROWS,))
+
+
+def test_loss_and_gradients_are_those_of_whole_logits(pieces, words):
+    features, weight, targets = words
+    results = []
+    for loss in (summed_nll, lambda *some: F.cross_entropy(some[0] @ some[1].T, some[2], reduction="sum")):
+        ends = [features.clone().requires_grad_(), weight.clone().requires_grad_()]
+        total = loss(*ends, targets)
+        (0.3 * total).backward()
+        results.append([total.detach(), *(end.grad for end in ends)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_losses_of_words_are_those_of_whole_logits(pieces, words):
+    features, weight, targets = words
+    torch.testing.assert_close(token_losses(features, weight, targets), token_nll(features @ weight.T, targets))
+
+
+def test_gradients_are_those_of_differences(pieces, words):
+    features, weight, targets = (part.double() if part.is_floating_point() else part for part in words)
+    features, weight = features[:3].requires_grad_(), weight.requires_grad_()
+    torch.autograd.gradcheck(lambda *ends: summed_nll(*ends, targets[:3]), (features, weight), atol=1e-3, eps=1e-2)
+
+
+def test_under_autocast_the_products_alone_are_in_bf16(words):
+    features, weight, targets = words
+    weight = weight.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        total = summed_nll(features, weight, targets)
+    total.backward()
+    assert total.dtype == weight.grad.dtype == torch.float32
+    whole = summed_nll(features, weight, targets)
+    assert 0 < (total - whole).abs() < 0.01 * whole
+
+
+class Largest(TorchDispatchMode):
+    """The elements of the largest tensor that any operation returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_the_logits_never_exist_whole(monkeypatch, learning):
+    monkeypatch.setattr(objectives, "LOGIT_BYTES_ON_A_CPU", 4 * VOCABULARY * 64)
+    features, targets = torch.randn(3000, 4), torch.randint(VOCABULARY, (3000,))
+    weight = torch.randn(VOCABULARY, 4, requires_grad=learning)
+    with Largest() as largest:
+        if learning:
+            summed_nll(features, weight, targets).backward()
+        else:
+            token_losses(features, weight, targets)
+    assert largest.elements <= features.numel() < targets.numel() * VOCABULARY

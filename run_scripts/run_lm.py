@@ -13,9 +13,9 @@ from pathlib import Path
 
 from script_utils import (
     CardArguments,
-    DataArguments,
     JudgeArguments,
     ModelArguments,
+    TrainingDataArguments,
     UsageError,
     check_output_dir,
     check_same_model,
@@ -38,7 +38,7 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from hf_bnvae import BnVaeForConditionalGeneration, LstmLMForCausalLM
-from hf_bnvae.data import Corpus, CorpusError, VaeCollator, encode_corpus
+from hf_bnvae.data import Corpus, CorpusError, VaeCollator, encode_corpus, first_texts
 from hf_bnvae.hub.records import sentence_examples
 from hf_bnvae.methods import METHODS, method_table
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
@@ -48,7 +48,7 @@ logger = logging.get_logger("hf_bnvae.run_lm")
 
 def main(argv: list[str] | None = None) -> None:
     data, model_args, judge, card, args = parse_arguments(
-        DataArguments,
+        TrainingDataArguments,
         ModelArguments,
         JudgeArguments,
         CardArguments,
@@ -61,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, checkpoint)
+    if args.strategy == "aggressive" and data.streaming:
+        raise UsageError("--strategy aggressive draws sentences from all of the corpus: leave out --streaming")
     if args.strategy == "aggressive" and not METHODS[model_args.method].has_latent:
         raise UsageError(f"--strategy aggressive trains an encoder, and --method {model_args.method} has none")
     if model_args.pretrained_encoder is not None:
@@ -68,10 +70,21 @@ def main(argv: list[str] | None = None) -> None:
     set_seed(args.seed)
 
     corpus = data.load()
-    if "train" not in corpus.splits:
-        raise CorpusError(f"{corpus.name} has no training split: pass --train_file")
-    tokenizer = model_args.make_tokenizer(corpus.splits["train"]["text"], checkpoint or model_args.pretrained_encoder)
-    encoded = encode_corpus(corpus, tokenizer, data.max_length)
+    started_from = checkpoint or model_args.pretrained_encoder
+    if data.streaming:
+        sources = data.sources()
+        tokenizer = model_args.make_tokenizer(first_texts(sources), started_from)
+        with args.main_process_first(desc="tokenising"):
+            train = data.store(sources, tokenizer)
+        encoded = {"train": train} | encode_corpus(corpus, tokenizer, data.max_length)
+        corpus.reports["train"], longest = train.report, data.max_length
+        logger.warning(f"Token ids of the training split: {train.folder}")
+    else:
+        if "train" not in corpus.splits:
+            raise CorpusError(f"{corpus.name} has no training split: pass --train_file")
+        tokenizer = model_args.make_tokenizer(corpus.splits["train"]["text"], started_from)
+        encoded = encode_corpus(corpus, tokenizer, data.max_length)
+        longest = max(encoded["train"]["length"])
     for split, report in corpus.reports.items():
         logger.warning(f"{split}: {report}")
     config = model_args.config(tokenizer)
@@ -82,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
     if model_args.pretrained_encoder is not None and checkpoint is None:
         logger.warning("Starting from " + start_from(model, model_args.pretrained_encoder, model_args.reset_decoder))
-    model.generation_config.max_new_tokens = max(encoded["train"]["length"])
+    model.generation_config.max_new_tokens = longest
 
     trainer = VaeTrainer(
         model,
@@ -111,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
 def write_examples(trainer: VaeTrainer, corpus: Corpus, encoded: dict, quotes: int) -> dict:
     """What the model writes: from its prior, and of sentences that lie far apart in the last split there is."""
     split = next(split for split in ("test", "validation", "train") if split in encoded)
-    chosen = far_apart(quotes, len(encoded[split]))
+    chosen = far_apart(quotes, len(encoded[split])) if split in corpus.splits else []
     texts = [corpus.splits[split][place]["text"] for place in chosen]
     batch = trainer.data_collator(list(encoded[split].select(chosen))) if chosen else None
     found = sentence_examples(trainer.model, trainer.processing_class, texts, batch, trainer.args.seed)

@@ -26,8 +26,18 @@ from hf_bnvae import (
     LstmLMConfig,
     LstmLMForCausalLM,
 )
-from hf_bnvae.data import Corpus, CorpusError, build_tokenizer, load_corpus, load_tokenizer
+from hf_bnvae.data import (
+    Corpus,
+    CorpusError,
+    TokenStore,
+    build_tokenizer,
+    load_corpus,
+    load_tokenizer,
+    token_store,
+    training_sources,
+)
 from hf_bnvae.data.corpora import first_line
+from hf_bnvae.data.streaming import Source
 from hf_bnvae.evaluation import nll
 from hf_bnvae.hub import CardError, HubError, make_repository, publish, write_card
 from hf_bnvae.hub.records import RECORD_NAME, command_line, hardware, versions
@@ -91,7 +101,43 @@ class DataArguments:
                 "validation": self.max_eval_samples,
                 "test": self.max_eval_samples,
             },
+            self.splits(),
         )
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are held in memory."""
+        return ("train", "validation", "test")
+
+
+@dataclass
+class TrainingDataArguments(DataArguments):
+    """The same, with a training split that may be larger than memory."""
+
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "read the training split once as a stream, keep its token ids on disk (in the cache of datasets), "
+            "and train from there a block at a time: for corpora larger than memory"
+        },
+    )
+    preprocessing_num_workers: int = field(
+        default=1, metadata={"help": "processes that share out the shards of a streamed corpus to tokenise them"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_least(self, preprocessing_num_workers=1)
+
+    def sources(self) -> list[Source]:
+        """The shards of the training split."""
+        return training_sources(self.dataset_name, self.train_file, self.text_column)
+
+    def store(self, sources: list[Source], tokenizer) -> TokenStore:
+        """Their token ids."""
+        return token_store(sources, tokenizer, self.max_length, self.max_train_samples, self.preprocessing_num_workers)
+
+    def splits(self) -> tuple[str, ...]:
+        return ("validation", "test") if self.streaming else super().splits()
 
 
 class MethodArguments:

@@ -5,6 +5,7 @@ from .corpora import Corpus, CorpusError, CorpusReport, load_corpus
 from .dialogue_batches import DialogueCollator, DialogueResponses, DialogueSampler, encode_dialogues
 from .dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn, load_dialogues
 from .pydocs import pydocs_sentences, pydocs_splits
+from .streaming import StreamSampler, TokenStore, first_texts, token_store, training_sources
 from .tokenizers import build_tokenizer, load_tokenizer
 
 __all__ = [
@@ -18,14 +19,19 @@ __all__ = [
     "DialogueResponses",
     "DialogueSampler",
     "LengthBucketSampler",
+    "StreamSampler",
+    "TokenStore",
     "Turn",
     "VaeCollator",
     "build_tokenizer",
     "encode_corpus",
     "encode_dialogues",
+    "first_texts",
     "load_corpus",
     "load_dialogues",
     "load_tokenizer",
     "pydocs_sentences",
     "pydocs_splits",
+    "token_store",
+    "training_sources",
 ]

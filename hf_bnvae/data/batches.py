@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from datasets import Dataset
@@ -94,7 +95,7 @@ class EpochSampler(Sampler[list[int]]):
     """
 
     def __init__(
-        self, batch_size: int, seed: int = 0, shuffle: bool = True, num_processes: int = 1, process_index: int = 0
+        self, batch_size: int, seed: int | str = 0, shuffle: bool = True, num_processes: int = 1, process_index: int = 0
     ):
         self.batch_size = batch_size
         self.seed = seed
@@ -120,12 +121,15 @@ class EpochSampler(Sampler[list[int]]):
         return min(self._whole_batch_size, max(2, self.num_processes))
 
     def _cut(self, indices: list[int]) -> list[list[int]]:
-        size = self._whole_batch_size
-        batches = [indices[start : start + size] for start in range(0, len(indices), size)]
-        if len(batches) > 1 and len(batches[-1]) < self._least:
-            few = batches.pop()
-            batches[-1] += few
-        return batches
+        cuts = self._cuts(len(indices))
+        return [indices[start:end] for start, end in pairwise(cuts)]
+
+    def _cuts(self, count: int) -> list[int]:
+        """Where so many examples are cut into batches, with both ends."""
+        cuts = list(range(0, count, self._whole_batch_size))
+        if len(cuts) > 1 and count - cuts[-1] < self._least:
+            cuts.pop()
+        return [*cuts, count]
 
 
 class LengthBucketSampler(EpochSampler):
@@ -143,7 +147,7 @@ class LengthBucketSampler(EpochSampler):
         lengths: list[int],
         batch_size: int,
         equal: bool = False,
-        seed: int = 0,
+        seed: int | str = 0,
         shuffle: bool = True,
         num_processes: int = 1,
         process_index: int = 0,

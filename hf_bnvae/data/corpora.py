@@ -1,10 +1,13 @@
 """From files, folders and names to `datasets.DatasetDict`s of sentences."""
 
 import csv
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
+from glob import glob
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, Features, Value, load_dataset
+from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
 from .pydocs import pydocs_splits
@@ -43,6 +46,9 @@ class CorpusReport:
     truncated: int = 0
     tokens: int = 0
 
+    def __add__(self, other: "CorpusReport") -> "CorpusReport":
+        return CorpusReport(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
     def __str__(self) -> str:
         kept = self.lines - self.empty
         parts = [f"{kept:,} sentences, {self.tokens:,} tokens"]
@@ -68,30 +74,32 @@ def load_corpus(
     text_column: str | None = None,
     label_column: str | None = None,
     max_samples: dict[str, int | None] | None = None,
+    splits: Collection[str] = tuple(SPLIT_NAMES),
 ) -> Corpus:
     """Read a corpus.
 
     Args:
         dataset_name: `"pydocs"` (built in), a local folder that holds `train`, `valid` or `validation`, and `test`
-            files, or the id of a dataset on the Hub.
-        files: a path for each of `train`, `validation`, `test` (txt, tsv, csv, jsonl, parquet); they win over the
-            splits of `dataset_name`.
+            files (or shards of them, such as `train-00000-of-00004.parquet`), or the id of a dataset on the Hub.
+        files: a path, or a pattern of paths such as `shards/*.txt`, for each of `train`, `validation`, `test` (txt,
+            tsv, csv, jsonl, parquet); they win over the splits of `dataset_name`.
         text_column, label_column: a column's name, or its number from 0. By default `text` or `sentence` (or the only
             column there is), and `label` where there is one.
         max_samples: keep at most the first so many examples of a split.
+        splits: the ones to read. Without `train` the others may be absent too, and are streamed from the Hub.
 
     Raises:
         CorpusError: for input that cannot be read, in one sentence.
     """
-    paths = {split: Path(path) for split, path in (files or {}).items() if path is not None}
+    paths = {split: path for split, path in (files or {}).items() if path is not None and split in splits}
     loaded: dict[str, Dataset] = {}
     if dataset_name is not None:
-        loaded.update(_load_named(dataset_name))
-    loaded.update({split: read_table(path) for split, path in paths.items()})
-    if not loaded:
+        loaded.update(_load_named(dataset_name, splits, max_samples or {}))
+    loaded.update({split: read_tables(matching_files(path)) for split, path in paths.items()})
+    if not loaded and "train" in splits:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
 
-    corpus = Corpus(DatasetDict(), name=dataset_name or str(next(iter(paths.values()))))
+    corpus = Corpus(DatasetDict(), name=dataset_name or next(iter((files or {}).values()), None) or "")
     for split, dataset in loaded.items():
         source = str(paths.get(split, f"{dataset_name} ({split})"))
         limit = (max_samples or {}).get(split)
@@ -111,19 +119,33 @@ def load_corpus(
     return corpus
 
 
-def _load_named(name: str) -> dict[str, Dataset]:
+def _load_named(name: str, splits: Collection[str], max_samples: dict[str, int | None]) -> dict[str, Dataset]:
     if name in BUILT_IN:
-        return {split: Dataset.from_dict({"text": sentences}) for split, sentences in pydocs_splits().items()}
+        return {split: dataset for split, dataset in load_built_in(name).items() if split in splits}
     folder = Path(name)
     if folder.is_dir():
-        return {split: read_table(path) for split, path in find_splits(folder).items()}
-    return hub_splits(name, BUILT_IN)
+        return {split: read_tables(paths) for split, paths in find_splits(folder).items() if split in splits}
+    streaming = "train" not in splits
+    theirs = hub_splits(name, BUILT_IN, streaming)
+    if streaming:
+        return {
+            split: Dataset.from_list(list(theirs[split].take(max_samples.get(split) or sys.maxsize)))
+            for split in splits
+            if split in theirs
+        }
+    return theirs
 
 
-def hub_splits(name: str, built_in: tuple[str, ...]) -> dict[str, Dataset]:
+def load_built_in(name: str) -> dict[str, Dataset]:
+    """The splits of a corpus that needs no download."""
+    assert name in BUILT_IN
+    return {split: Dataset.from_dict({"text": sentences}) for split, sentences in pydocs_splits().items()}
+
+
+def hub_splits(name: str, built_in: tuple[str, ...], streaming: bool = False) -> dict[str, Dataset]:
     """The splits of a dataset on the Hub, under our names; `built_in` is what the name could have been as well."""
     try:
-        theirs = load_dataset(name)
+        theirs = load_dataset(name, streaming=streaming)
     except DatasetNotFoundError as error:
         raise CorpusError(
             f"--dataset_name {name!r} is no built-in corpus ({', '.join(built_in)}), no local folder, and no dataset "
@@ -137,14 +159,19 @@ def hub_splits(name: str, built_in: tuple[str, ...]) -> dict[str, Dataset]:
     return {split: theirs[stem] for split, stem in present.items() if stem is not None}
 
 
-def find_splits(folder: Path, endings: tuple[str, ...] = tuple(BUILDERS)) -> dict[str, Path]:
-    """The file of each split that a local folder holds, with one of those endings."""
+def find_splits(folder: Path, endings: tuple[str, ...] = tuple(BUILDERS)) -> dict[str, list[Path]]:
+    """The file, or the shards, of each split that a local folder holds, with one of those endings."""
     found = {}
     for split, stems in SPLIT_NAMES.items():
-        candidates = [folder / f"{stem}{suffix}" for stem in stems for suffix in endings]
-        path = next((path for path in candidates if path.is_file()), None)
-        if path is not None:
-            found[split] = path
+        candidates = (
+            sorted(folder.glob(pattern))
+            for stem in stems
+            for suffix in endings
+            for pattern in (f"{stem}{suffix}", f"{stem}-*{suffix}")
+        )
+        paths = next((paths for paths in candidates if paths), None)
+        if paths is not None:
+            found[split] = paths
     if "train" not in found and "test" not in found:
         raise CorpusError(
             f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
@@ -153,11 +180,52 @@ def find_splits(folder: Path, endings: tuple[str, ...] = tuple(BUILDERS)) -> dic
     return found
 
 
+def matching_files(pattern: str) -> list[Path]:
+    """The file of that name, or all that match a pattern such as `shards/*.txt`, in their order."""
+    if Path(pattern).exists():
+        return [Path(pattern)]
+    return [Path(name) for name in sorted(glob(pattern))] or [Path(pattern)]
+
+
+def read_tables(paths: list[Path]) -> Dataset:
+    """Files as they are, one after the other.
+
+    Raises:
+        CorpusError: when one cannot be read, or they have not the same columns.
+    """
+    tables = [read_table(path) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        if table.column_names != tables[0].column_names:
+            raise CorpusError(
+                f"{path} has the columns {', '.join(table.column_names)}, and {paths[0]} has "
+                f"{', '.join(tables[0].column_names)}: give all shards the same"
+            )
+    return tables[0] if len(tables) == 1 else concatenate_datasets(tables)
+
+
 def read_table(path: Path) -> Dataset:
     """A file as it is, with the columns that it has.
 
     Raises:
         CorpusError: when it cannot be read.
+    """
+    builder = check_file(path)
+    if builder == "text":
+        with path.open(encoding="utf-8-sig") as lines:
+            return Dataset.from_dict({"text": [line.rstrip("\n") for line in lines]})
+    options = table_options(path) if builder == "csv" else {}
+    try:
+        return load_dataset(builder, data_files=str(path.resolve()), split="train", **options)
+    except Exception as error:  # the builders raise many kinds, and wrap them in one another
+        cause = error.__cause__ or error
+        raise CorpusError(f"{path} could not be read as {path.suffix[1:]}: {first_line(cause)}") from error
+
+
+def check_file(path: Path) -> str:
+    """The builder of `datasets` that reads a file.
+
+    Raises:
+        CorpusError: when the file cannot be read.
     """
     builder = BUILDERS.get(path.suffix.lower())
     if builder is None:
@@ -168,15 +236,7 @@ def read_table(path: Path) -> Dataset:
         raise CorpusError(f"{path} is empty")
     if builder != "parquet":
         _check_utf8(path)
-    if builder == "text":
-        with path.open(encoding="utf-8-sig") as lines:
-            return Dataset.from_dict({"text": [line.rstrip("\n") for line in lines]})
-    options = _table_options(path) if builder == "csv" else {}
-    try:
-        return load_dataset(builder, data_files=str(path.resolve()), split="train", **options)
-    except Exception as error:  # the builders raise many kinds, and wrap them in one another
-        cause = error.__cause__ or error
-        raise CorpusError(f"{path} could not be read as {path.suffix[1:]}: {first_line(cause)}") from error
+    return builder
 
 
 def first_line(error: BaseException) -> str:
@@ -193,7 +253,7 @@ def _check_utf8(path: Path) -> None:
                 raise CorpusError(f"{path}, line {number}: not UTF-8; convert the file to UTF-8") from None
 
 
-def _table_options(path: Path) -> dict:
+def table_options(path: Path) -> dict:
     """Options for the csv builder: every column a string, and nothing (`NA`, `null`, quotes) read as anything else."""
     tabs = path.suffix.lower() == ".tsv"
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -225,7 +285,21 @@ def _table_options(path: Path) -> dict:
 
 
 def _with_standard_columns(dataset: Dataset, source: str, text_column: str | None, label_column: str | None) -> Dataset:
-    names = dataset.column_names
+    text, label = text_and_label_columns(dataset.column_names, source, text_column, label_column)
+    columns = {"text": [("" if value is None else str(value)) for value in dataset[text]]}
+    if label is not None:
+        columns["label"] = dataset[label][:]
+    return Dataset.from_dict(columns)
+
+
+def text_and_label_columns(
+    names: list[str], source: str, text_column: str | None = None, label_column: str | None = None
+) -> tuple[str, str | None]:
+    """Which of the columns of a source are the text and, where there is one, the label.
+
+    Raises:
+        CorpusError: when the flags name none of them, or it is not clear.
+    """
     text = _find_column(names, text_column, USUAL_TEXT_COLUMNS, source, "--text_column")
     label = _find_column(names, label_column, USUAL_LABEL_COLUMNS, source, "--label_column")
     if text is None:
@@ -233,10 +307,7 @@ def _with_standard_columns(dataset: Dataset, source: str, text_column: str | Non
         if len(others) != 1:
             raise CorpusError(f"{source} has the columns {', '.join(names)}: say which is the text by --text_column")
         text = others[0]
-    columns = {"text": [("" if value is None else str(value)) for value in dataset[text]]}
-    if label is not None:
-        columns["label"] = dataset[label][:]
-    return Dataset.from_dict(columns)
+    return text, label
 
 
 def _find_column(names: list[str], wanted: str | None, usual: tuple[str, ...], source: str, flag: str) -> str | None:

@@ -116,7 +116,8 @@ def load_dialogues(
             corpus.splits[split] = [parse_dialogue(row, f"toy_dialogues, {split}") for row in rows]
     elif dataset_name is not None and Path(dataset_name).is_dir():
         found = find_splits(Path(dataset_name), ENDINGS)
-        corpus.splits |= {split: _read(path, *columns, turn_separator) for split, path in found.items()}
+        for split, paths in found.items():
+            corpus.splits[split] = [each for path in paths for each in _read(path, *columns, turn_separator)]
     elif dataset_name is not None:
         for split, rows in hub_splits(dataset_name, BUILT_IN_DIALOGUES).items():
             source = f"the Hub dataset {dataset_name} ({split})"

@@ -76,7 +76,6 @@ class Decoder(nn.Module):
             return (self.output.weight @ features.T).T.contiguous()
         return self.output(features)
 
-
     def summed_nll(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Σ −log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: a scalar."""
         return summed_nll(self.features(outputs), self.output.weight, targets)

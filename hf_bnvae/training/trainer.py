@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, get_last_checkpoint
 from transformers.utils import logging
 
-from ..data import LengthBucketSampler
+from ..data import LengthBucketSampler, StreamSampler, TokenStore
 from ..evaluation import Inference, elbo_metrics, infer
 from ..models.objectives import IGNORED
 from .arguments import VaeTrainingArguments
@@ -28,6 +29,7 @@ from .schedules import KL_SCHEDULES
 from .strategies import INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS, AggressiveCallback
 
 STATISTICS_BATCH_SIZE = 256
+STATISTICS_ROWS = 64 * STATISTICS_BATCH_SIZE
 
 logger = logging.get_logger(__name__)
 
@@ -50,7 +52,8 @@ class VaeTrainer(Trainer):
     - under the aggressive strategy the encoder is trained ahead of the decoder, see `strategies.AggressiveCallback`;
     - a loss that is not finite stops the run: `NonFiniteLossError`.
 
-    The data sets hold `input_ids` and `length`; `data_collator` is a `data.VaeCollator`.
+    The data sets hold `input_ids` and `length`; `data_collator` is a `data.VaeCollator`. The training set may be a
+    `data.TokenStore`, of which a few blocks are in memory at a time.
     """
 
     PARTS = {"rec": "reconstruction_loss", "kl": "kl"}
@@ -94,6 +97,8 @@ class VaeTrainer(Trainer):
 
     def _sampler(self, dataset, batch_size: int, shuffle: bool = True, **options) -> Sampler:
         """Batches of a data set; without `shuffle` in an order that saves time."""
+        if isinstance(dataset, TokenStore):
+            return StreamSampler(dataset, batch_size, self.args.equal_length, **options)
         equal = shuffle and self.args.equal_length
         return LengthBucketSampler(dataset["length"][:], batch_size, equal=equal, shuffle=shuffle, **options)
 
@@ -344,12 +349,16 @@ class VaeTrainer(Trainer):
 
     def _statistics_rows(self, count: int) -> Sequence[int]:
         """A fixed sample of the training set."""
+        if isinstance(self.train_dataset, TokenStore):
+            return list(islice(self.train_dataset.drawn_rows(self.args.seed), count))
         return random.Random(self.args.seed).sample(range(len(self.train_dataset)), count)
 
     def _statistics_batches(self, rows: Sequence[int]) -> Iterator[dict[str, torch.Tensor]]:
-        dataset = self.train_dataset.select(rows[self.args.process_index :: self.args.world_size])
-        for batch in self._sampler(dataset, STATISTICS_BATCH_SIZE, shuffle=False):
-            yield self.data_collator(dataset.__getitems__(batch))
+        own = rows[self.args.process_index :: self.args.world_size]
+        for start in range(0, len(own), STATISTICS_ROWS):
+            dataset = self.train_dataset.select(own[start : start + STATISTICS_ROWS])
+            for batch in self._sampler(dataset, STATISTICS_BATCH_SIZE, shuffle=False):
+                yield self.data_collator(dataset.__getitems__(batch))
 
     def train(self, *args, **kwargs):
         """`Trainer.train`, and then the exact statistics of the training set for the model that it ends with."""

@@ -1,0 +1,370 @@
+"""Corpora larger than memory: read once as a stream, kept on disk as token ids, trained on a block at a time."""
+
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, IterableDataset, config, load_dataset, load_dataset_builder
+from datasets.fingerprint import Hasher
+from torch.utils.data import Dataset as TorchDataset
+from transformers import PreTrainedTokenizerBase
+
+from .batches import EpochSampler, LengthBucketSampler, encode_texts
+from .corpora import (
+    BUILT_IN,
+    SPLIT_NAMES,
+    CorpusError,
+    CorpusReport,
+    check_file,
+    find_splits,
+    first_line,
+    load_built_in,
+    matching_files,
+    table_options,
+    text_and_label_columns,
+)
+
+LINES_AT_ONCE = 1_000
+GROUP_ROWS = 4_096
+GROUPS_IN_A_BLOCK = 8
+TOKENIZER_SENTENCES = 1_000_000
+INDEX = "index.json"
+FORMAT = 1  # of the folders of token ids; another one is made anew
+SCHEMA = pa.schema({"input_ids": pa.list_(pa.int32())})
+
+
+@dataclass(frozen=True)
+class Source:
+    """One shard of a corpus: a file, a shard of a data set on the Hub, or lines at hand.
+
+    Args:
+        name: what errors call it.
+        identity: another text when the content is another.
+        content: of the three.
+    """
+
+    name: str
+    identity: str
+    content: Path | IterableDataset | tuple[str, ...]
+    text_column: str | None = None
+
+    def lines(self) -> Iterator[list[str]]:
+        """The texts, empty ones as well, some at a time.
+
+        Raises:
+            CorpusError: when the source cannot be read.
+        """
+        try:
+            if isinstance(self.content, Path) and check_file(self.content) == "text":
+                with self.content.open(encoding="utf-8-sig") as file:
+                    while some := [line.rstrip("\n") for line in islice(file, LINES_AT_ONCE)]:
+                        yield some
+            elif isinstance(self.content, tuple):
+                for start in range(0, len(self.content), LINES_AT_ONCE):
+                    yield list(self.content[start : start + LINES_AT_ONCE])
+            else:
+                for rows in self._rows().iter(LINES_AT_ONCE):
+                    text, _ = text_and_label_columns(list(rows), self.name, self.text_column)
+                    yield ["" if value is None else str(value) for value in rows[text]]
+        except CorpusError:
+            raise
+        except Exception as error:  # many kinds, of several libraries
+            raise CorpusError(f"{self.name} could not be read: {first_line(error.__cause__ or error)}") from error
+
+    def _rows(self) -> IterableDataset:
+        if not isinstance(self.content, Path):
+            return self.content
+        builder = check_file(self.content)
+        options = table_options(self.content) if builder == "csv" else {}
+        return load_dataset(builder, data_files=str(self.content.resolve()), split="train", streaming=True, **options)
+
+
+def training_sources(
+    dataset_name: str | None = None, train_file: str | None = None, text_column: str | None = None
+) -> list[Source]:
+    """The shards of a training split, by the flags of `load_corpus`.
+
+    Raises:
+        CorpusError: when there is no such data.
+    """
+    if train_file is not None or (dataset_name is not None and Path(dataset_name).is_dir()):
+        paths = matching_files(train_file) if train_file else find_splits(Path(dataset_name or ".")).get("train", [])
+        if not paths:
+            raise CorpusError(f"{dataset_name} has no training split: pass --train_file")
+        stats = [path.stat() for path in paths if check_file(path)]
+        return [
+            Source(str(path), f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}", path, text_column)
+            for path, stat in zip(paths, stats, strict=True)
+        ]
+    if dataset_name is None:
+        raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
+    if dataset_name in BUILT_IN:
+        texts = tuple(load_built_in(dataset_name)["train"]["text"])
+        return [Source(dataset_name, Hasher.hash(texts), texts)]
+    try:
+        builder = load_dataset_builder(dataset_name)
+        rows = builder.as_streaming_dataset(split=SPLIT_NAMES["train"][0])
+        identity = f"{dataset_name} {builder.config_id} {builder.hash}"
+        return [
+            Source(f"{dataset_name} (train)", f"{identity} {number}", rows.shard(rows.num_shards, number), text_column)
+            for number in range(rows.num_shards)
+        ]
+    except Exception as error:  # many kinds, of several libraries
+        raise CorpusError(f"the Hub dataset {dataset_name!r} could not be streamed: {first_line(error)}") from error
+
+
+def first_texts(sources: Sequence[Source], count: int = TOKENIZER_SENTENCES) -> Iterator[str]:
+    """At most `count` sentences, some of each source in turn: what a tokenizer is built from in bounded memory."""
+    turns = [source.lines() for source in sources]
+    while turns:
+        for lines in list(turns):
+            some = next(lines, None)
+            if some is None:
+                turns.remove(lines)
+                continue
+            kept = list(islice(filter(_holds_words, some), count))
+            yield from kept
+            count -= len(kept)
+            if count <= 0:
+                return
+
+
+def token_store(
+    sources: Sequence[Source],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    max_samples: int | None = None,
+    workers: int = 1,
+    folder: Path | None = None,
+) -> "TokenStore":
+    """The token ids of a corpus, from the cache or else made now, in memory that does not grow with it.
+
+    Args:
+        max_length: cut sentences at so many tokens, ends counted.
+        max_samples: read only the first so many lines.
+        workers: processes that share out the sources.
+        folder: of the cache; by default beside that of `datasets`.
+
+    Raises:
+        CorpusError: when a source cannot be read, or none holds a sentence.
+    """
+    folder = Path(config.HF_DATASETS_CACHE) / "hf_bnvae" if folder is None else folder
+    key = Hasher.hash(
+        [
+            FORMAT,
+            *[[source.identity, source.text_column] for source in sources],
+            max_length,
+            max_samples,
+            tokenizer.backend_tokenizer.to_str(),
+        ]
+    )
+    if not (folder / key / INDEX).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial_folder = Path(tempfile.mkdtemp(prefix=f"{key}.partial-", dir=folder))
+        try:
+            report = _tokenise(sources, tokenizer, max_length, max_samples, workers, partial_folder)
+            (partial_folder / INDEX).write_text(json.dumps(asdict(report)), encoding="utf-8")
+            try:
+                os.replace(partial_folder, folder / key)
+            except OSError:
+                if not (folder / key / INDEX).is_file():  # another process was first
+                    raise
+        finally:
+            shutil.rmtree(partial_folder, ignore_errors=True)
+    return TokenStore(folder / key)
+
+
+def _tokenise(sources, tokenizer, max_length, max_samples, workers, folder) -> CorpusReport:
+    write = partial(_write_shard, tokenizer=tokenizer, max_length=max_length)
+    paths = [folder / f"{number:05d}.parquet" for number in range(len(sources))]
+    total = CorpusReport()
+    if max_samples is not None or min(workers, len(sources)) == 1:
+        for source, path in zip(sources, paths, strict=True):
+            total += write(source, path, limit=None if max_samples is None else max_samples - total.lines)
+    else:
+        with ProcessPoolExecutor(min(workers, len(sources)), get_context("spawn")) as pool:
+            for report in pool.map(write, sources, paths):
+                total += report
+    if total.lines == total.empty:
+        raise CorpusError(f"{sources[0].name} holds no sentence: all of its {total.lines:,} lines are empty")
+    return total
+
+
+def _write_shard(
+    source: Source, path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, limit: int | None = None
+) -> CorpusReport:
+    report = CorpusReport()
+    waiting: list[list[int]] = []
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for lines in source.lines():
+            if limit is not None:
+                lines = lines[: limit - report.lines]
+            texts = list(filter(_holds_words, lines))
+            report.lines += len(lines)
+            report.empty += len(lines) - len(texts)
+            if texts:
+                kept, cut = encode_texts(texts, tokenizer, max_length)
+                report.truncated += sum(cut)
+                report.tokens += sum(map(len, kept)) - len(kept)
+                waiting += kept
+            while len(waiting) >= GROUP_ROWS:
+                _write_group(writer, waiting[:GROUP_ROWS])
+                del waiting[:GROUP_ROWS]
+            if limit is not None and report.lines >= limit:
+                break
+        if waiting:
+            _write_group(writer, waiting)
+    return report
+
+
+def _write_group(writer: pq.ParquetWriter, rows: list[list[int]]) -> None:
+    writer.write_table(pa.table([pa.array(rows, pa.list_(pa.int32()))], SCHEMA), row_group_size=GROUP_ROWS)
+
+
+def _holds_words(text: str) -> bool:
+    return bool(text) and not text.isspace()
+
+
+class TokenStore(TorchDataset):
+    """Encoded sentences in a folder of Parquet files, of which a few groups of rows are in memory at a time.
+
+    Rows are numbered through the files in their order. `report` says what became of the lines of the corpus.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.report = CorpusReport(**json.loads((folder / INDEX).read_text(encoding="utf-8")))
+        self._groups: list[tuple[str, int]] = []
+        sizes = []
+        for path in sorted(folder.glob("*.parquet")):
+            metadata = pq.read_metadata(path)
+            self._groups += [(path.name, group) for group in range(metadata.num_row_groups)]
+            sizes += [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self.starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._at_hand: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def rows_of(self, group: int) -> range:
+        """The numbers of the rows of a group."""
+        return range(int(self.starts[group]), int(self.starts[group + 1]))
+
+    def lengths_of(self, group: int) -> np.ndarray:
+        """The tokens of each row of a group, ends counted."""
+        return np.diff(self._group(group)[1])
+
+    def drawn_groups(self, seed: int | str) -> list[int]:
+        """All groups, in an order of the seed."""
+        groups = list(range(len(self._groups)))
+        random.Random(seed).shuffle(groups)
+        return groups
+
+    def drawn_rows(self, seed: int | str) -> Iterator[int]:
+        """All rows, whole groups together, in an order of the seed."""
+        for group in self.drawn_groups(seed):
+            yield from self.rows_of(group)
+
+    def __getitem__(self, row: int) -> dict[str, list[int]]:
+        return self.__getitems__([row])[0]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, list[int]]]:
+        found = []
+        for row, group in zip(rows, np.searchsorted(self.starts, rows, side="right") - 1, strict=True):
+            values, offsets = self._group(int(group))
+            place = row - self.starts[group]
+            found.append({"input_ids": values[offsets[place] : offsets[place + 1]].tolist()})
+        return found
+
+    def select(self, rows: Sequence[int]) -> Dataset:
+        """Some rows, in memory, with their `length`."""
+        chosen = [row["input_ids"] for row in self.__getitems__(rows)]
+        return Dataset.from_dict({"input_ids": chosen, "length": [len(ids) for ids in chosen]})
+
+    def _group(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The token ids of a group one after the other, and where each row starts, with the end of the last."""
+        if number not in self._at_hand:
+            name, group = self._groups[number]
+            with pq.ParquetFile(self.folder / name) as file:
+                rows = file.read_row_group(group, ["input_ids"]).column(0).combine_chunks()
+            self._at_hand[number] = rows.values.to_numpy(), rows.offsets.to_numpy()
+            if len(self._at_hand) > 2 * GROUPS_IN_A_BLOCK:
+                self._at_hand.popitem(last=False)
+        self._at_hand.move_to_end(number)
+        return self._at_hand[number]
+
+    def __getstate__(self):
+        return self.__dict__ | {"_at_hand": OrderedDict()}
+
+
+class StreamSampler(EpochSampler):
+    """Batches of a `TokenStore`: each sentence once an epoch, shuffled and bucketed by length within blocks.
+
+    A block is a few groups of rows from anywhere in the corpus, drawn once by the seed. An epoch takes the blocks in a
+    new order, and each as `LengthBucketSampler` would a corpus of its own.
+
+    Args:
+        store: the encoded corpus.
+        equal: only sentences of one length together.
+        batch_size, seed, num_processes, process_index: see `EpochSampler`.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        batch_size: int,
+        equal: bool = False,
+        seed: int = 0,
+        num_processes: int = 1,
+        process_index: int = 0,
+    ):
+        super().__init__(batch_size, seed, True, num_processes, process_index)
+        self.store = store
+        self.equal = equal
+        groups = store.drawn_groups(seed)
+        blocks = max(1, len(groups) // GROUPS_IN_A_BLOCK)
+        self._blocks = [groups[block::blocks] for block in range(blocks)]
+        self._num_batches = sum(map(self._batches_of, self._blocks))
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(range(len(self._blocks)))
+        self._generator().shuffle(order)
+        for number in order:
+            block = self._blocks[number]
+            rows = [row for group in block for row in self.store.rows_of(group)]
+            sampler = self._sampler(block, f"{self.seed}-{number}")
+            sampler.set_epoch(self.epoch)
+            for batch in sampler:
+                yield [rows[index] for index in batch]
+
+    def _batches_of(self, block: list[int]) -> int:
+        if self.equal:
+            return len(self._sampler(block))
+        return len(self._cuts(sum(len(self.store.rows_of(group)) for group in block))) - 1
+
+    def _sampler(self, block: list[int], seed: int | str = 0) -> LengthBucketSampler:
+        lengths = np.concatenate([self.store.lengths_of(group) for group in block]).tolist()
+        return LengthBucketSampler(
+            lengths,
+            self.batch_size,
+            self.equal,
+            seed,
+            num_processes=self.num_processes,
+            process_index=self.process_index,
+        )

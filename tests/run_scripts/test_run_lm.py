@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 import run_lm
 from evaluate_lm import main as evaluate
@@ -175,3 +176,18 @@ def test_accelerate_launches_two_processes_that_train_one_model(corpus, tmp_path
     assert done.returncode == 0, done.stderr[-3000:]
     results = results_of(tmp_path / "out")
     assert results["world_size"] == 2 and results["train_steps"] == 20
+
+
+def test_a_streamed_run_is_a_run(corpus, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    run_lm.main([*flags(corpus, tmp_path / "out"), "--streaming"])
+    streamed, results = results_of(tmp_path / "out"), results_of(finished)
+    assert streamed.keys() == results.keys()
+    for name in ("train_sentences", "train_tokens", "train_steps", "train_epochs", "vocab_size", "test_sentences"):
+        assert streamed[name] == results[name], name
+    assert "## " in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_streaming_cannot_do_is_said(corpus, tmp_path):
+    with pytest.raises(UsageError, match="leave out --streaming"):
+        run_lm.main([*flags(corpus, tmp_path / "out", method="agg_vae"), "--streaming"])

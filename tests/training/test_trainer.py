@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback, set_seed
 
 from hf_bnvae import BnVaeForConditionalGeneration
-from hf_bnvae.data import VaeCollator
+from hf_bnvae.data import VaeCollator, build_tokenizer, token_store
+from hf_bnvae.data.streaming import Source
 from hf_bnvae.evaluation import elbo_metrics, infer
 from hf_bnvae.training import NonFiniteLossError, PlateauCallback, VaeTrainingArguments
 from hf_bnvae.training.schedules import constant, linear
@@ -271,3 +272,38 @@ def test_bad_arguments_are_named(tmp_path, flag):
     (name,) = flag
     with pytest.raises(ValueError, match=f"--{name} must be at least"):
         VaeTrainingArguments(output_dir=str(tmp_path), **flag)
+
+
+def test_a_stored_corpus_trains_and_goes_on_like_one_in_memory(make_trainer, make_model, sentences, tmp_path):
+    tokenizer = build_tokenizer([" ".join(f"w{number}" for number in range(36))])
+    lines = [" ".join(f"w{number - 4}" for number in row[1:-1]) for row in sentences["input_ids"]]
+    store = token_store([Source("lines", "lines", tuple(lines))], tokenizer, 20, folder=tmp_path / "cache")
+
+    def trainer(folder, *callbacks):
+        torch.manual_seed(3)
+        return make_trainer(
+            make_model(posterior="batch_norm"),
+            callbacks,
+            store,
+            output_dir=str(tmp_path / folder),
+            save_strategy="steps",
+            save_steps=9,
+            eval_strategy="steps",
+            eval_steps=9,
+            load_best_model_at_end=False,
+        )
+
+    whole, stopped, resumed = trainer("whole"), trainer("stopped", StopAt(9)), trainer("stopped")
+    train_seeded(whole)
+    train_seeded(stopped)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / "checkpoint-9"))
+    assert whole.state.global_step == resumed.state.global_step == 2 * math.ceil(60 / 8)
+    assert whole.state.epoch == 2
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    exact = make_trainer(whole.model, train_dataset=store.select(range(len(store))))
+    stored = {name: value.clone() for name, value in whole.model.named_buffers() if "running" in name}
+    exact.refresh_statistics(exact=True)
+    for name, value in whole.model.named_buffers():
+        if "running" in name:
+            torch.testing.assert_close(value, stored[name])

@@ -1,0 +1,210 @@
+"""A streamed corpus is the corpus: the same sentences, reports and vocabulary, each once, in little memory."""
+
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from hf_bnvae.data import (
+    CorpusError,
+    StreamSampler,
+    build_tokenizer,
+    encode_corpus,
+    first_texts,
+    load_corpus,
+    streaming,
+    token_store,
+    training_sources,
+)
+from hf_bnvae.data.batches import encode_texts
+from hf_bnvae.data.streaming import Source
+
+WORDS = [f"w{number}" for number in range(30)]
+MAX_LENGTH = 12
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch):
+    monkeypatch.setattr(streaming, "GROUP_ROWS", 8)
+    monkeypatch.setattr(streaming, "GROUPS_IN_A_BLOCK", 3)
+    monkeypatch.setattr(streaming, "LINES_AT_ONCE", 5)
+
+
+def sentence(number):
+    return " ".join(WORDS[(number * 7 + place) % 30] for place in range(1 + number % 13)) + f" s{number}"
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """100 sentences with empty lines between, in four files."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for shard in range(4):
+        lines = [text for number in range(shard * 25, shard * 25 + 25) for text in (sentence(number), "", " ")]
+        (folder / f"train-{shard}.txt").write_text("\n".join(lines[: 70 if shard else None]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def make_store(tmp_path):
+    def make(sources, tokenizer, **options):
+        return token_store(sources, tokenizer, MAX_LENGTH, folder=tmp_path / "cache", **options)
+
+    return make
+
+
+@pytest.fixture
+def tokenizer():
+    return build_tokenizer([sentence(number) for number in range(100)])
+
+
+@pytest.fixture
+def store(shards, make_store, tokenizer):
+    return make_store(training_sources(str(shards)), tokenizer)
+
+
+def ids_of(rows):
+    return [row["input_ids"] for row in rows]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_holds_what_the_corpus_in_memory_holds(shards, make_store, tokenizer, workers):
+    store = make_store(training_sources(str(shards)), tokenizer, workers=workers)
+    corpus = load_corpus(str(shards))
+    encoded = encode_corpus(corpus, tokenizer, MAX_LENGTH)["train"]
+    assert ids_of(store.select(range(len(store)))) == ids_of(encoded)
+    assert store.select([5, 2])["length"] == [encoded["length"][5], encoded["length"][2]]
+    assert store.report == corpus.reports["train"]
+    assert store.report.empty and store.report.truncated
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl", "parquet"])
+def test_every_kind_of_file_is_read_as_in_memory(tmp_path, make_store, tokenizer, suffix):
+    path = tmp_path / f"all.{suffix}"
+    rows = Dataset.from_dict({"label": [number % 2 for number in range(40)], "text": [*map(sentence, range(39)), ""]})
+    if suffix == "parquet":
+        rows.to_parquet(path)
+    elif suffix == "jsonl":
+        rows.to_json(path)
+    else:
+        rows.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
+    store = make_store(training_sources(train_file=str(path)), tokenizer)
+    corpus = load_corpus(files={"train": str(path)})
+    assert ids_of(store.select(range(len(store)))) == ids_of(encode_corpus(corpus, tokenizer, MAX_LENGTH)["train"])
+    assert store.report == corpus.reports["train"] and store.report.empty == 1
+
+
+def test_shards_of_an_iterable_data_set_are_sources_too(make_store, tokenizer):
+    rows = Dataset.from_dict({"sentence": [sentence(number) for number in range(30)]}).to_iterable_dataset(3)
+    sources = [Source("rows", f"rows {number}", rows.shard(3, number)) for number in range(3)]
+    texts, _ = encode_texts([sentence(number) for number in range(30)], tokenizer, MAX_LENGTH)
+    assert ids_of(make_store(sources, tokenizer).select(range(30))) == texts
+
+
+def test_a_pattern_names_files_in_memory_and_streamed(shards):
+    pattern = str(shards / "train-[12].txt")
+    assert [Path(source.name).name for source in training_sources(train_file=pattern)] == ["train-1.txt", "train-2.txt"]
+    one, two = (load_corpus(files={"train": str(shards / f"train-{n}.txt")}).splits["train"]["text"][:] for n in (1, 2))
+    assert load_corpus(files={"train": pattern}).splits["train"]["text"][:] == one + two
+
+
+def test_the_vocabulary_is_that_of_the_corpus_in_memory(shards):
+    streamed = build_tokenizer(first_texts(training_sources(str(shards))))
+    assert streamed.get_vocab() == build_tokenizer(load_corpus(str(shards)).splits["train"]["text"]).get_vocab()
+
+
+def test_the_first_texts_come_from_every_source_and_are_as_many_as_asked(shards):
+    texts = list(first_texts(training_sources(str(shards)), 8))
+    assert len(texts) == 8 and all(text.strip() for text in texts)
+    assert len({int(text.rpartition("s")[2]) // 25 for text in texts}) == 4
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("equal", [False, True])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_each_sentence_comes_once_an_epoch_to_one_process(store, processes, equal, epoch):
+    whole = StreamSampler(store, 6 * processes, equal, seed=3)
+    shares = [
+        StreamSampler(store, 6, equal, seed=3, num_processes=processes, process_index=p) for p in range(processes)
+    ]
+    for sampler in (whole, *shares):
+        sampler.set_epoch(epoch)
+    batches = list(whole)
+    assert len(batches) == len(whole) and len({len(share) for share in shares}) == 1
+    assert all(len(batch) >= 2 for batch in batches)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(store)))
+    if not equal:  # with equal lengths more processes mean fewer small batches
+        for batch, *parts in zip(batches, *shares, strict=True):
+            assert sorted(batch) == sorted(row for part in parts for row in part)
+    together = [row for share in shares for batch in share for row in batch]
+    assert sorted(together) == list(range(len(store)))
+
+
+def test_batches_hold_sentences_of_like_length_from_all_over_the_corpus(store):
+    sampler = StreamSampler(store, 6, seed=3)
+    batches = [store.select(batch)["length"] for batch in sampler]
+    assert sum(max(lengths) - min(lengths) for lengths in batches) / len(batches) < 5
+    first, second = list(sampler), list(sampler)
+    assert first == second
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    block = [row for batch in first[:4] for row in batch]
+    assert max(block) - min(block) > 50
+
+
+def test_the_memory_holds_a_few_groups(store):
+    for batch in StreamSampler(store, 6):
+        store.__getitems__(batch)
+        assert len(store._at_hand) <= 2 * streaming.GROUPS_IN_A_BLOCK < len(store._groups)
+
+
+def test_what_is_made_once_is_not_made_again_until_something_changes(shards, make_store, tokenizer, monkeypatch):
+    first = make_store(training_sources(str(shards)), tokenizer)
+    made = []
+    write = streaming._write_shard
+    monkeypatch.setattr(streaming, "_write_shard", lambda *args, **kwargs: made.append(1) or write(*args, **kwargs))
+    assert make_store(training_sources(str(shards)), tokenizer).folder == first.folder and not made
+    (shards / "train-0.txt").write_text("w1 w2\n")
+    changed = make_store(training_sources(str(shards)), tokenizer)
+    assert changed.folder != first.folder and len(changed) < len(first) and made
+    assert make_store(training_sources(str(shards)), build_tokenizer(["w1 w2"])).folder not in (
+        first.folder,
+        changed.folder,
+    )
+
+
+def test_what_fails_leaves_nothing_behind(shards, make_store, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(streaming, "_write_group", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make_store(training_sources(str(shards)), tokenizer)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_the_first_lines_alone_can_be_read(shards, make_store, tokenizer):
+    store = make_store(training_sources(str(shards)), tokenizer, max_samples=80)
+    limited = load_corpus(str(shards), max_samples={"train": 80})
+    assert store.report.lines == limited.reports["train"].lines == 80
+    assert len(store) == len(limited.splits["train"])
+
+
+def test_bad_input_is_one_sentence(tmp_path, make_store, tokenizer):
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"good\n\xff\xfe\n")
+    empty = tmp_path / "blank.txt"
+    empty.write_text("\n \n")
+    columns = tmp_path / "columns.csv"
+    columns.write_text("a,b\n1,2\n")
+    for path, said in ((bad, "bad.txt, line 2"), (empty, "holds no sentence"), (columns, "--text_column")):
+        with pytest.raises(CorpusError, match=said):
+            make_store(training_sources(train_file=str(path)), tokenizer)
+    with pytest.raises(CorpusError, match=r"nothing.txt does not exist"):
+        training_sources(train_file=str(tmp_path / "nothing.txt"))
+    with pytest.raises(CorpusError, match="pass --dataset_name"):
+        training_sources()
+
+
+def test_shards_with_other_columns_are_refused(tmp_path):
+    (tmp_path / "a-1.csv").write_text("text,label\nx,1\n")
+    (tmp_path / "a-2.csv").write_text("text,stars\nx,1\n")
+    with pytest.raises(CorpusError, match="give all shards the same"):
+        load_corpus(files={"train": str(tmp_path / "a-*.csv")})

@@ -41,7 +41,10 @@ def encode_texts(
     texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[list[list[int]], list[bool]]:
     """Token ids of texts, cut to `max_length` with their ends, and which of them were cut."""
-    whole = tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
+    backend = tokenizer.backend_tokenizer  # at once, and without the offsets that `tokenizer(texts)` works out
+    backend.no_truncation()
+    backend.no_padding()
+    whole = [encoding.ids for encoding in backend.encode_batch_fast(texts)]
     return [cut_inside(ids, max_length) for ids in whole], [len(ids) > max_length for ids in whole]
 
 

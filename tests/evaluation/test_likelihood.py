@@ -125,3 +125,10 @@ def test_the_mode_of_the_model_is_left_as_it_was(trained):
     assert model.training
     with pytest.raises(ValueError, match="no batches"):
         nll(model, [])
+
+
+def test_in_bf16_it_is_nearly_the_same(make_model):
+    model, batch = make_model(), make_batch([5, 7, 9])
+    exact = nll(model, [batch], 20)["nll"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert 0 < abs(nll(model, [batch], 20)["nll"] - exact) < 0.01 * exact

@@ -50,6 +50,7 @@ from hf_bnvae.models.configuration_bnvae import (
     POSTERIOR_NAMES,
 )
 from hf_bnvae.training import RECIPES, SIZES, NonFiniteLossError
+from hf_bnvae.training.recipes import bf16_pays
 
 BUILT_IN_LICENSES = {"pydocs": "PSF-2.0, of Python and its documentation", "toy_dialogues": "Apache-2.0"}
 SENTENCE_MODELS = {BnVaeConfig: BnVaeForConditionalGeneration, LstmLMConfig: LstmLMForCausalLM}
@@ -305,6 +306,8 @@ class JudgeArguments:
 
     def __post_init__(self):
         check_least(self, nll_samples=0, max_nll_samples=1)
+        if self.nll_bf16 and not bf16_pays():
+            raise UsageError("--nll_bf16: this machine has no products in bf16, leave it out")
 
 
 @dataclass

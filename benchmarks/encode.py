@@ -7,13 +7,11 @@ over. A name on the Hub is downloaded, and that is counted.
 """
 
 import argparse
-import resource
-import sys
 import tempfile
 import time
 
 import torch
-from measure import machine
+from measure import MIB, machine, peak_bytes
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, TextVaePipeline
 from hf_bnvae.data import build_tokenizer, load_corpus
@@ -27,12 +25,6 @@ def untrained(folder: str, texts: list[str]) -> str:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
-
-
-def peak_megabytes() -> float:
-    """The most memory that this process held at once."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def main() -> None:
@@ -50,7 +42,7 @@ def main() -> None:
     texts = (texts * (1 + args.sentences // len(texts)))[: args.sentences]
     with tempfile.TemporaryDirectory() as folder:
         name = args.model_name_or_path or untrained(folder, texts)
-        before = peak_megabytes()
+        before = peak_bytes() / MIB
         started = time.perf_counter()
         vae = TextVaePipeline.from_pretrained(name, batch_size=args.batch_size)
         loaded = time.perf_counter()
@@ -58,14 +50,14 @@ def main() -> None:
         done = time.perf_counter()
     shown = args.model_name_or_path or "an untrained model"
     words = sum(len(text.split()) for text in texts)
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in vae.model.parameters()) / (1 << 20)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in vae.model.parameters()) / MIB
     print(f"{shown}: {weights:.0f} MiB of weights, {vae.latent_size} latent dimensions, {machine()}")
     print(f"loaded in {loaded - started:.2f} s")
     print(
         f"{len(vectors):,} sentences of {words / len(texts):.1f} words encoded in {done - loaded:.2f} s: "
         f"{len(vectors) / (done - loaded):,.0f} sentences/s"
     )
-    print(f"peak memory {peak_megabytes():.0f} MiB, {before:.0f} MiB of it before the model was loaded")
+    print(f"peak memory {peak_bytes() / MIB:.0f} MiB, {before:.0f} MiB of it before the model was loaded")
     assert torch.isfinite(vectors).all()
 
 

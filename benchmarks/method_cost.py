@@ -2,9 +2,9 @@
 
     python benchmarks/method_cost.py
 
-All methods take turns on the same batches (forward, backward, clipping, SGD) and every ratio is to the VAE's step on
-the same batch, so that they come from one run. The aggressive strategy is not a step of another kind but more of them:
-its cost is in the training times of run_scripts/compare.py.
+All methods take turns on the same batches (forward, backward, clipping, fused AdamW) and every ratio is to the VAE's
+step on the same batch, so that they come from one run. The aggressive strategy is not a step of another kind but more of
+them: its cost is in the training times of run_scripts/compare.py.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     random.seed(0)
     torch.manual_seed(0)
     corpus, fallback, sizes = SIZES[args.size]
-    steps = {name: step_of(model_of(name, sizes), bf16=False) for name in METHODS if name not in args.skip}
+    steps = {name: step_of(model_of(name, sizes)) for name in METHODS if name not in args.skip}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number, length in enumerate(random.choices(lengths_of(corpus, fallback), k=args.steps + 1)):
         batch = random_batch(args.batch_size, length, sizes["vocab_size"])

@@ -105,8 +105,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{machine(args.device)}, {args.share:g} of Yahoo's sizes, {precision}, batch {args.batch_size}")
     print(f"{rate:,.0f} tokens/s over {args.steps} steps, {1 / evaluation:,.0f} documents/s in an evaluation")
     print(
-        f"training: {epochs:g} epochs x {TRAINING_DOCUMENTS:,} documents x {YAHOO_LENGTH} tokens / {rate:,.0f} tokens/s "
-        f"= {training / 60:.1f} minutes"
+        f"training: {epochs:g} epochs x {TRAINING_DOCUMENTS:,} documents x {YAHOO_LENGTH} tokens / "
+        f"{rate:,.0f} tokens/s = {training / 60:.1f} minutes"
     )
     print(f"evaluations: {epochs:g} x {VALIDATION_DOCUMENTS:,} documents = {evaluating / 60:.1f} minutes")
     print(f"together {minutes:.1f} minutes")

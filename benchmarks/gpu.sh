@@ -48,8 +48,9 @@ within() {
 
 # name, seconds at most, script, flags: the table goes to the screen and to NAME.txt, under its command.
 benchmark() {
-    local name=$1 limit status=0
-    limit=$(within "$2")
+    local name=$1 limit=$2 status=0
+    [[ -z $smoke ]] || limit=200
+    limit=$(within "$limit")
     shift 2
     echo "== $name (at most $limit s; $SECONDS s so far)"
     { printf '$ python'; printf ' %q' "$@"; printf '\n'; } > "$out/$name.txt"
@@ -77,8 +78,7 @@ samples=()
 cells=(--batch_sizes 32 1024 --lengths 80 --vocab_sizes 20000 --num_samples 500 --embedding_size 512 --hidden_size 1024)
 yahoo=(--steps 30 --batch_size "${YAHOO_BATCH:-512}")
 growth=()
-common=(--seed 1 --disable_tqdm true --dataloader_num_workers 1 --per_device_eval_batch_size 512
-    --max_nll_samples "$nll_sentences" --save_total_limit 1)
+common=(--seed 1 --disable_tqdm true --per_device_eval_batch_size 512 --max_nll_samples "$nll_sentences")
 precision=()
 [[ $device == cpu ]] && common+=(--use_cpu true) || common+=(--bf16 true)
 if [[ -n $smoke ]]; then

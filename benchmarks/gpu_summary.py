@@ -18,10 +18,16 @@ TARGETS = (
     ("training, bf16 over fp32 at batch 32", "throughput", (LARGE, "bf16 over fp32 at batch 32"), "least", 3.0),
     ("NLL, share of the bf16 peak", "nll", (LARGE, "bf16: share of the bf16 peak"), "least", 0.60),
     ("Yahoo, minutes to convergence", "convergence", ("minutes to convergence",), "most", 10.0),
+    ("largest exponent of growth", "growth", ("largest exponent",), "most", 1.1),
+    (
+        "BN-VAE's step over VAE's (paper: 1.04)",
+        "throughput",
+        (LARGE, "bf16: BN-VAE's step over VAE's there"),
+        "most",
+        1.04,
+    ),
     ("NLL, bf16 over fp32, nats", "precision", ("NLL of bf16 over that of fp32, nats",), "most", 0.1),
 )
-BETWEEN_MODELS = ("throughput", (LARGE, "bf16: BN-VAE's step over VAE's there"))
-NOTICEABLY_ABOVE_LINEAR = 1.1
 
 
 def figure(folder: Path, name: str, keys: tuple[str, ...]) -> float | None:
@@ -43,14 +49,6 @@ def print_targets(folder: Path) -> None:
         else:
             met = found >= target if kind == "least" else found <= target
             print(f"{words:<40}{found:>10.3f}{aimed:>16}  {'met' if met else 'missed'}")
-    growth = figure(folder, "growth", ())
-    if growth is not None:
-        largest = max(growth, key=growth.__getitem__)
-        met = "met" if growth[largest] <= NOTICEABLY_ABOVE_LINEAR else "missed"
-        print(f"{'largest growth exponent':<40}{growth[largest]:>10.3f}{'linear':>16}  {met} ({largest})")
-    ratio = figure(folder, *BETWEEN_MODELS)
-    if ratio is not None:
-        print(f"{'BN-VAE over VAE, a training step':<40}{ratio:>10.3f}{'-':>16}")
 
 
 def kept_training(run: Path, results: Path) -> None:

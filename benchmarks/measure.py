@@ -48,9 +48,11 @@ def parsed(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.
     args = parser.parse_args(argv)
     on_gpu = args.device.type == "cuda"
     if args.precisions is None:
-        args.precisions = [name for name in PRECISIONS if name == "fp32" or (on_gpu or name == "bf16") and bf16_pays()]
+        args.precisions = ["fp32", *(["tf32"] if on_gpu else []), *(["bf16"] if bf16_pays() else [])]
     if "tf32" in args.precisions and not on_gpu:
         parser.error("--precisions tf32 is for GPUs: leave it out")
+    if "bf16" in args.precisions and not bf16_pays():
+        parser.error("--precisions bf16: this machine does not multiply in bf16, leave it out")
     return args
 
 
@@ -148,9 +150,7 @@ def median_ratio(numerators: list[float], denominators: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
-def random_batch(
-    batch_size: int, length: int, vocab_size: int, device: torch.device = CPU
-) -> dict[str, torch.Tensor]:
+def random_batch(batch_size: int, length: int, vocab_size: int, device: torch.device = CPU) -> dict[str, torch.Tensor]:
     """Sentences of one length; `length` counts the end symbol and not the start."""
     input_ids = torch.randint(4, vocab_size, (batch_size, length + 1), device=device)
     input_ids[:, 0], input_ids[:, -1] = 1, 2

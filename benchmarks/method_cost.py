@@ -3,8 +3,8 @@
     python benchmarks/method_cost.py
 
 All methods take turns on the same batches (forward, backward, clipping, fused AdamW) and every ratio is to the VAE's
-step on the same batch, so that they come from one run. The aggressive strategy is not a step of another kind but more of
-them: its cost is in the training times of run_scripts/compare.py.
+step on the same batch, so that they come from one run. The aggressive strategy is not a step of another kind but more
+of them: its cost is in the training times of run_scripts/compare.py.
 """
 
 import argparse

@@ -13,7 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import write_figures
+from measure import machine, write_figures
+
+from hf_bnvae.training.recipes import bf16_pays
 
 RUN_LM = Path(__file__).parents[1] / "run_scripts" / "run_lm.py"
 SMALL = {"dataset_name": "pydocs", "min_count": 2, "embedding_size": 128, "hidden_size": 128, "latent_size": 16}
@@ -37,14 +39,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--json_file", type=Path, help="write the figures here as well")
     args, flags = parser.parse_known_args(argv)
+    if not bf16_pays():
+        print(f"{machine()}: this machine does not multiply in bf16, there is nothing to compare")
+        return
     if not {"--dataset_name", "--train_file"} & set(flags):
         flags = [text for name, value in SMALL.items() for text in (f"--{name}", str(value))] + flags
     figures = {}
     for name, bf16 in (("fp32", False), ("bf16", True)):
         found = trained(bf16, ["--seed", "1", *flags])
         print(
-            f"{found['hardware']}: NLL {found['test_nll']:.3f}, ELBO {found['test_elbo']:.3f}, KL {found['test_kl']:.3f} "
-            f"after {found['train_epochs']:.0f} epochs, {found['train_tokens_per_second']:,.0f} tokens/s",
+            f"{found['hardware']}: NLL {found['test_nll']:.3f}, ELBO {found['test_elbo']:.3f}, "
+            f"KL {found['test_kl']:.3f} after {found['train_epochs']:.0f} epochs, "
+            f"{found['train_tokens_per_second']:,.0f} tokens/s",
             flush=True,
         )
         figures[f"{name}: NLL"] = found["test_nll"]

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from measure import lengths_of
+from measure import lengths_of, machine
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 5
@@ -121,7 +121,8 @@ def main() -> None:
             if processes not in found or run["seconds"] < found[processes]["seconds"]:
                 found[processes] = run
     first = found[args.processes[0]]
-    print(f"hidden size {args.hidden_size}, {args.batch_size} sentences a step, torch {torch.__version__}")
+    device = torch.device("cuda" if args.gpus else "cpu")
+    print(f"{machine(device)}, hidden size {args.hidden_size}, {args.batch_size} sentences a step")
     for processes, run in found.items():
         speedup = first["seconds"] / run["seconds"]
         share = speedup * (args.processes[0] / processes if args.gpus else 1)

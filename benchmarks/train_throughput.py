@@ -3,9 +3,9 @@
     python benchmarks/train_throughput.py
     python benchmarks/train_throughput.py --sizes "yahoo 512/1024/32" --batch_sizes 32 64 128 256 512 1024 --compile
 
-The models take turns on the same batches (forward, backward, clipping, the recipe's optimiser), and the peak is measured
-between them, so that every ratio comes from one run. On a GPU steps are timed in runs, with nothing waiting for the
-device in between. Arithmetic: 6 × multiply-adds a token. Throughput levels off at the smallest batch within 5% of the
+The models take turns on the same batches (forward, backward, clipping, the optimiser), and the peak is measured between
+them, so that every ratio comes from one run. On a GPU steps are timed in runs, with nothing waiting for the device in
+between. Arithmetic: 6 × multiply-adds a token. Throughput levels off at the smallest batch within 5% of the
 best. Yahoo's sentences are generated, at lengths around 80 tokens.
 """
 
@@ -106,9 +106,7 @@ def steps_of(settings: dict, precision: str, args) -> dict[str, Step]:
     return steps
 
 
-def speed(
-    steps: dict[str, Step], settings: dict, precision: str, batch_size: int, lengths: list[int], args
-) -> Speed:
+def speed(steps: dict[str, Step], settings: dict, precision: str, batch_size: int, lengths: list[int], args) -> Speed:
     """Time the steps in turns, in runs of several on a GPU, each run after one that warms up."""
     set_tf32(precision)
     together = STEPS_TOGETHER[args.device.type]

@@ -80,7 +80,7 @@ yahoo=(--steps 30 --batch_size "${YAHOO_BATCH:-512}")
 growth=()
 common=(--seed 1 --disable_tqdm true --per_device_eval_batch_size 512 --max_nll_samples "$nll_sentences")
 precision=()
-[[ $device == cpu ]] && common+=(--use_cpu true) || common+=(--bf16 true)
+[[ $device == cpu ]] && common+=(--use_cpu true) || common+=(--bf16 true --nll_bf16 true)
 if [[ -n $smoke ]]; then
     large=(--sizes "ptb 256/256/32")
     sweep=(--steps 1 --batch_sizes 2 4 "${large[@]}")

@@ -154,7 +154,12 @@ def random_batch(batch_size: int, length: int, vocab_size: int, device: torch.de
     """Sentences of one length; `length` counts the end symbol and not the start."""
     input_ids = torch.randint(4, vocab_size, (batch_size, length + 1), device=device)
     input_ids[:, 0], input_ids[:, -1] = 1, 2
-    return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "labels": input_ids[:, 1:].clone()}
+    return {
+        "input_ids": input_ids,
+        "attention_mask": torch.ones_like(input_ids),
+        "labels": input_ids[:, 1:].clone(),
+        "word_positions": torch.arange(batch_size * length, device=device),
+    }
 
 
 def yahoo_lengths(count: int) -> list[int]:

@@ -273,10 +273,9 @@ class TokenStore(TorchDataset):
         random.Random(seed).shuffle(groups)
         return groups
 
-    def drawn_rows(self, seed: int | str) -> Iterator[int]:
-        """All rows, whole groups together, in an order of the seed."""
-        for group in self.drawn_groups(seed):
-            yield from self.rows_of(group)
+    def drawn_rows(self, seed: int | str, count: int) -> list[int]:
+        """At most so many rows, whole groups together, in an order of the seed."""
+        return list(islice((row for group in self.drawn_groups(seed) for row in self.rows_of(group)), count))
 
     def __getitem__(self, row: int) -> dict[str, list[int]]:
         return self.__getitems__([row])[0]

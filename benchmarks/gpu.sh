@@ -73,7 +73,7 @@ training() {
 }
 
 sweep=(--steps 10)
-fewer=(--steps 20 --batch_sizes 32 256)
+fewer=(--steps 20 --batch_sizes 32 256 --precisions bf16)
 samples=()
 cells=(--batch_sizes 32 1024 --lengths 80 --vocab_sizes 20000 --num_samples 500 --embedding_size 512 --hidden_size 1024)
 yahoo=(--steps 30 --batch_size "${YAHOO_BATCH:-512}")
@@ -97,7 +97,7 @@ if [[ -n $smoke ]]; then
 fi
 
 if wanted throughput; then benchmark throughput 150 benchmarks/train_throughput.py "${sweep[@]}"; fi
-if wanted compile; then benchmark compile 60 benchmarks/train_throughput.py "${large[@]}" "${fewer[@]}" --compile; fi
+if wanted compile; then benchmark compile 80 benchmarks/train_throughput.py "${large[@]}" "${fewer[@]}" --compile; fi
 if wanted nll; then benchmark nll 50 benchmarks/nll_throughput.py "${samples[@]}"; fi
 if wanted memory; then benchmark memory 40 benchmarks/memory.py "${cells[@]}"; fi
 if wanted growth; then benchmark growth 50 benchmarks/growth.py "${growth[@]}"; fi

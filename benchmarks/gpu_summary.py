@@ -74,7 +74,7 @@ def kept_training(run: Path, results: Path) -> None:
         "command": "benchmarks/gpu.sh",
         "training": f"{seconds:.0f} s",
         "hardware": record["hardware"],
-        "notes": "Several trainings side by side.",
+        "notes": f"NLL on {found['test_nll_sentences']} sentences. Several trainings side by side.",
     }
     (kept / "run.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -82,7 +82,8 @@ def shown(section: Section, quick: bool) -> str:
     done = subprocess.run([sys.executable, *shlex.split(command)], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr[-3000:])
-    return f"## {section.heading}\n\n{textwrap.fill(section.prose, 120)}\n\n```\n$ python {command}\n{done.stdout.strip()}\n```"
+    prose = textwrap.fill(section.prose, 120)
+    return f"## {section.heading}\n\n{prose}\n\n```\n$ python {command}\n{done.stdout.strip()}\n```"
 
 
 def on_gpu() -> list[str]:

@@ -6,8 +6,8 @@
 A run is a folder docs/results/CORPUS/NAME with `all_results.json`, and `run.json` that says in words what it was:
 `title`, `command`, `training` (its seconds), `hardware`, `notes`; the corpus has its heading in README.md. A comparison
 is a folder with what compare.py wrote, and a sweep one of folders with `all_results.json`, named for what they differ
-in; both have a README.md whose first paragraphs, up to a line of dashes, head the table. A folder with no README.md at its
-top, such as what gpu.sh printed, is left out.
+in; both have a README.md whose first paragraphs, up to a line of dashes, head the table. A folder with no README.md,
+such as what gpu.sh printed, is left out.
 """
 
 import argparse

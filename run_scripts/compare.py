@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from script_utils import UsageError, run_main, write_json
+from script_utils import UsageError, run_main, whole_numbers, write_json
 
 from hf_bnvae.analysis import Run, read_run, write_comparison
 from hf_bnvae.methods import METHODS
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output_dir", required=True, help="folder of the comparison; the runs are under runs/ in it")
     args, shared = parser.parse_known_args(argv)
     entries = [parse_method(text) for text in args.methods.split(",")]
-    seeds = parse_seeds(args.seeds)
+    seeds = whole_numbers(args.seeds, "--seeds")
     for flag, items in (("--methods", [entry.text for entry in entries]), ("--seeds", seeds)):
         if len(set(items)) < len(items):
             raise UsageError(f"{flag} names one of them twice")
@@ -96,13 +96,6 @@ def parse_method(text: str) -> Entry:
         refuse_publishing(flag)
         flags.append((flag, value))
     return Entry(text, tuple(flags), parse_method(first) if first else None)
-
-
-def parse_seeds(text: str) -> list[int]:
-    try:
-        return [int(seed) for seed in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--seeds must be whole numbers separated by commas, got {text}") from error
 
 
 def refuse_publishing(name: str) -> None:

@@ -69,6 +69,14 @@ def check_least(arguments, **least: float) -> None:
             raise UsageError(f"--{name} must be at least {smallest}, got {value}")
 
 
+def whole_numbers(text: str, flag: str) -> list[int]:
+    """The numbers of a flag that takes several, separated by commas."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{flag} must be whole numbers separated by commas, got {text}") from error
+
+
 @dataclass
 class DataArguments:
     """Where the sentences come from."""
@@ -465,14 +473,19 @@ def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> Non
             )
 
 
-def load_config(name: str, flag: str, models: Mapping = SENTENCE_MODELS):
-    """The configuration of one of our models; `flag` is what the user named it by."""
+def read_config(name: str, flag: str):
+    """The configuration of any model; `flag` is what the user named it by."""
     try:
-        config = AutoConfig.from_pretrained(name)
+        return AutoConfig.from_pretrained(name)
     except StrictDataclassError as error:
         raise UsageError(f"{flag}: its config.json is not valid: {one_sentence(error)}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{flag}: no model there ({first_line(error)})") from error
+
+
+def load_config(name: str, flag: str, models: Mapping = SENTENCE_MODELS):
+    """The configuration of one of our models; `flag` is what the user named it by."""
+    config = read_config(name, flag)
     if type(config) not in models:
         wanted = " or ".join(kind.model_type for kind in models)
         raise UsageError(f"{flag} is a {config.model_type} model, and {wanted} is what belongs here")

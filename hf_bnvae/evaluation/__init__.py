@@ -2,6 +2,7 @@
 
 from .inference import Inference, agg_kl, au, dialogue_metrics, elbo, elbo_metrics, infer, kl, mi, rec
 from .likelihood import nll
+from .probes import bag_of_words, classification_scores, nested_samples, probe
 from .responses import WordVectors, judge_responses
 from .sampling import sample_responses
 
@@ -10,6 +11,8 @@ __all__ = [
     "WordVectors",
     "agg_kl",
     "au",
+    "bag_of_words",
+    "classification_scores",
     "dialogue_metrics",
     "elbo",
     "elbo_metrics",
@@ -17,7 +20,9 @@ __all__ = [
     "judge_responses",
     "kl",
     "mi",
+    "nested_samples",
     "nll",
+    "probe",
     "rec",
     "sample_responses",
 ]

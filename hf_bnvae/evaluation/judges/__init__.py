@@ -1,8 +1,18 @@
-"""Judges of responses as local `evaluate` modules: `evaluate.load(str(judge_path("response_bleu")))`."""
+"""Judges of responses and of classifiers as local `evaluate` modules.
+
+`evaluate.load(str(judge_path("response_bleu")))` loads one.
+"""
 
 from pathlib import Path
 
-JUDGES = ("dialogue_bounds", "distinct", "response_bleu", "response_length", "word_vector_similarity")
+JUDGES = (
+    "classification",
+    "dialogue_bounds",
+    "distinct",
+    "response_bleu",
+    "response_length",
+    "word_vector_similarity",
+)
 
 
 def judge_path(name: str) -> Path:

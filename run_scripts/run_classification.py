@@ -76,15 +76,21 @@ class ClassificationArguments:
 
     model_name_or_path: list[str] = field(metadata={"help": "folders of models or Hub ids, or NAME=MODEL"})
     output_dir: str = field(metadata={"help": "where all_results.json and results.md go"})
-    num_labels_list: str = field(
-        default="100,500,1000,2000,10000", metadata={"help": "labelled sentences to learn from, separated by commas"}
+    num_labels_list: list[str] = field(
+        default_factory=lambda: ["100,500,1000,2000,10000"],
+        metadata={"help": "labelled sentences to learn from, separated by commas"},
     )
     balanced: bool = field(default=False, metadata={"help": "learn from as many sentences of each class"})
-    seeds: str = field(default="1,2,3,4,5", metadata={"help": "of the labelled samples, separated by commas"})
+    seeds: list[str] = field(
+        default_factory=lambda: ["1,2,3,4,5"], metadata={"help": "of the labelled samples, separated by commas"}
+    )
+    standardise: bool = field(
+        default=True, metadata={"help": "give every dimension of the vectors variance 1; else quiet ones count less"}
+    )
     batch_size: int = field(default=128, metadata={"help": "sentences to encode at once"})
     finetune: bool = field(default=False, metadata={"help": "train text VAEs along with the classifier on them"})
     num_train_epochs: float = field(default=10.0, metadata={"help": "finetune: passes over the labelled sentences"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "finetune: of AdamW, decaying linearly"})
+    learning_rate: float = field(default=3e-3, metadata={"help": "finetune: of AdamW, decaying linearly"})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "finetune: sentences in a batch"})
 
     def __post_init__(self):
@@ -92,19 +98,20 @@ class ClassificationArguments:
         for name in FINETUNING_FLAGS:
             if not self.finetune and getattr(self, name) != getattr(type(self), name):
                 raise UsageError(f"--{name} is read with --finetune true only: leave it out")
-        if min(self.sizes()) < 2:
-            raise UsageError(f"--num_labels_list must be at least 2 labels each, got {self.num_labels_list}")
-        if min(self.all_seeds()) < 0:
-            raise UsageError(f"--seeds must be at least 0, got {self.seeds}")
+        if self.finetune and not self.standardise:
+            raise UsageError("--standardise false is read without --finetune only: leave it out")
+        for name, least, numbers in (("num_labels_list", 2, self.sizes()), ("seeds", 0, self.sample_seeds())):
+            if numbers[0] < least:
+                raise UsageError(f"--{name} must be at least {least} each, got {numbers[0]}")
         folder = Path(self.output_dir)
         if folder.is_file() or (folder / "config.json").exists() or (folder / "all_results.json").exists():
             raise UsageError(f"--output_dir {folder} is a file, or holds a model or results: name another folder")
 
     def sizes(self) -> list[int]:
-        return sorted(set(whole_numbers(self.num_labels_list, "--num_labels_list")))
+        return sorted(set(whole_numbers(",".join(self.num_labels_list), "--num_labels_list")))
 
-    def all_seeds(self) -> list[int]:
-        return sorted(set(whole_numbers(self.seeds, "--seeds")))
+    def sample_seeds(self) -> list[int]:
+        return sorted(set(whole_numbers(",".join(self.seeds), "--seeds")))
 
     def models(self) -> dict[str, str]:
         """The model of each row. Without a name a row has that of the folder, or, over `seed_N`, of the one above."""
@@ -130,8 +137,8 @@ class Task:
         split: which those are, `test` or `eval`.
         samples: places in `texts` by seed and size.
         majority: the most frequent class of the whole training split.
-        num_classes: in the training split.
-        facts: for `all_results.json`.
+        train_sentences, num_classes: of the whole training split.
+        unseen: judged sentences whose class is not among those.
     """
 
     texts: list[str]
@@ -141,8 +148,9 @@ class Task:
     split: str
     samples: dict[tuple[int, int], np.ndarray]
     majority: int
+    train_sentences: int
     num_classes: int
-    facts: dict
+    unseen: int
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -152,22 +160,19 @@ def main(argv: list[str] | None = None) -> None:
     models = args.models()
     for place in models.values():
         check_model(place, args.finetune)
-    corpus = data.load()
-    task = read_task(corpus, args)
+    task = read_task(data.load(), args)
     print(
-        f"{len(task.texts):,} of {task.facts['train_sentences']:,} training sentences are in a sample; judged on "
-        f"{len(task.judged_texts):,} of {corpus.name}"
+        f"{len(task.texts):,} of {task.train_sentences:,} training sentences are in a sample; "
+        f"{len(task.judged_texts):,} to judge on"
     )
     learn = finetuning if args.finetune else probing
-    scores: Scores = {}
-    for name, place in models.items():
-        scores[name] = judge_samples(name, learn(place, task, data.max_length, args), task)
-    scores[MAJORITY] = judge_samples(MAJORITY, lambda rows, seed: np.full(len(task.judged_labels), task.majority), task)
-    scores[BAG_OF_WORDS] = judge_samples(BAG_OF_WORDS, counting_words(task), task)
-    command = command_line(__file__, all_flags(argv))
-    write_json(Path(args.output_dir) / "all_results.json", flat_results(scores, task) | {"command": command})
-    page = results_page(scores, task, corpus.name, args, command)
-    (Path(args.output_dir) / "results.md").write_text(page, encoding="utf-8")
+    rows: dict[str, Predict] = {name: learn(place, task, data.max_length, args) for name, place in models.items()}
+    rows |= {MAJORITY: most_frequent(task), BAG_OF_WORDS: counting_words(task)}
+    scores = {name: judge_samples(name, predict, task) for name, predict in rows.items()}
+    folder = Path(args.output_dir)
+    write_json(folder / "all_results.json", flat_results(scores, task, args))
+    page = results_page(scores, task, args, command_line(__file__, all_flags(argv)))
+    (folder / "results.md").write_text(page, encoding="utf-8")
     print(page)
 
 
@@ -201,45 +206,39 @@ def read_task(corpus: Corpus, args: ClassificationArguments) -> Task:
     judged = next((split for split in ("test", "validation") if split in corpus.splits), None)
     if judged is None:
         raise CorpusError(f"{corpus.name} has neither a test nor a validation split to judge on: pass --test_file")
-    labels, judged_labels = read_labels(corpus, "train"), read_labels(corpus, judged)
-    classes = sorted(set(labels))
+    words, judged_words = read_labels(corpus, "train"), read_labels(corpus, judged)
+    classes = sorted(set(words))
     if len(classes) < 2:
         raise CorpusError(
             f"{corpus.name}: every training sentence has the label {classes[0]}: name another column by --label_column"
         )
-    unseen = sorted(set(judged_labels) - set(classes))
-    numbers = {label: number for number, label in enumerate([*classes, *unseen])}
-    lost = sum(label in unseen for label in judged_labels)
-    if lost == len(judged_labels):
+    others = sorted(set(judged_words) - set(classes))
+    unseen = sum(word in others for word in judged_words)
+    if unseen == len(judged_words):
         raise CorpusError(
-            f"{corpus.name}: the {judged} split has none of the labels of the training split, but {unseen[0]} for one: "
+            f"{corpus.name}: the {judged} split has none of the labels of the training split, but {others[0]} for one: "
             f"pass a --{judged}_file with labels of the same kind"
         )
-    if lost:
+    if unseen:
         logger.warning(
-            f"{lost:,} of {len(judged_labels):,} {judged} sentences have a label that no training sentence has "
-            f"({', '.join(unseen[:5])}), and count as errors."
+            f"{unseen:,} of {len(judged_words):,} {judged} sentences have a label that no training sentence has "
+            f"({', '.join(others[:5])}), and count as errors."
         )
-    samples = draw_samples(corpus.name, labels, args)
+    numbers = {word: number for number, word in enumerate([*classes, *others])}
+    labels = np.array([numbers[word] for word in words])
+    samples = draw_samples(corpus.name, words, args)
     kept = np.unique(np.concatenate(list(samples.values())))
-    texts, train_labels = corpus.splits["train"]["text"][:], np.array([numbers[label] for label in labels])
     return Task(
-        texts=[texts[row] for row in kept],
-        labels=train_labels[kept],
+        texts=corpus.splits["train"].select(kept)["text"][:],
+        labels=labels[kept],
         judged_texts=corpus.splits[judged]["text"][:],
-        judged_labels=np.array([numbers[label] for label in judged_labels]),
+        judged_labels=np.array([numbers[word] for word in judged_words]),
         split="test" if judged == "test" else "eval",
         samples={key: np.searchsorted(kept, rows) for key, rows in samples.items()},
-        majority=int(np.bincount(train_labels).argmax()),
+        majority=int(np.bincount(labels).argmax()),
+        train_sentences=len(labels),
         num_classes=len(classes),
-        facts={
-            "train_sentences": len(labels),
-            "num_classes": len(classes),
-            "unseen_labels": lost,
-            "balanced": args.balanced,
-            "finetune": args.finetune,
-            "seeds": args.all_seeds(),
-        },
+        unseen=unseen,
     )
 
 
@@ -250,12 +249,12 @@ def read_labels(corpus: Corpus, split: str) -> list[str]:
         raise CorpusError(f"{corpus.name}: the {split} split has no labels: name their column by --label_column")
     labels = rows["label"][:]
     for number, label in enumerate(labels, start=1):
-        if not isinstance(label, (int, str)) or label == "":
+        if not isinstance(label, (int, str)) or not str(label).strip():
             raise CorpusError(
                 f"{corpus.name}: sentence {number:,} of the {split} split has {label!r} for a label: give every "
                 "sentence a word or a whole number, or name another column by --label_column"
             )
-    return [str(label) for label in labels]
+    return [str(label).strip() for label in labels]
 
 
 def draw_samples(name: str, labels: list[str], args: ClassificationArguments) -> dict[tuple[int, int], np.ndarray]:
@@ -267,7 +266,7 @@ def draw_samples(name: str, labels: list[str], args: ClassificationArguments) ->
             "numbers out"
         )
     samples = {}
-    for seed in args.all_seeds():
+    for seed in args.sample_seeds():
         try:
             drawn = nested_samples(labels, sizes, seed, args.balanced)
         except ValueError as error:
@@ -296,7 +295,11 @@ def probing(place: str, task: Task, max_length: int, args: ClassificationArgumen
     """A linear classifier on the vectors of a frozen encoder."""
     vectors = encode(place, task.texts + task.judged_texts, max_length, args.batch_size)
     features, judged = np.split(vectors, [len(task.texts)])
-    return lambda rows, seed: probe(features[rows], task.labels[rows], judged)
+    return lambda rows, seed: probe(features[rows], task.labels[rows], judged, args.standardise)
+
+
+def most_frequent(task: Task) -> Predict:
+    return lambda rows, seed: np.full(len(task.judged_labels), task.majority)
 
 
 def counting_words(task: Task) -> Predict:
@@ -304,7 +307,7 @@ def counting_words(task: Task) -> Predict:
 
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
         features, judged = bag_of_words([task.texts[row] for row in rows], task.judged_texts)
-        return probe(features, task.labels[rows], judged)
+        return probe(features, task.labels[rows], judged, standardise=False)
 
     return predict
 
@@ -312,7 +315,7 @@ def counting_words(task: Task) -> Predict:
 def finetuning(place: str, task: Task, max_length: int, args: ClassificationArguments) -> Predict:
     """`BnVaeForSequenceClassification` trained on a sample, encoder and all."""
     tokenizer = load_tokenizer(place, FLAG)
-    set_seed(args.all_seeds()[0])
+    set_seed(args.sample_seeds()[0])
     start = load_ours(BnVaeForSequenceClassification, place, num_labels=task.num_classes)
     ids = token_ids(task.texts, tokenizer, max_length)
     train = [{"input_ids": row, "labels": int(label)} for row, label in zip(ids, task.labels, strict=True)]
@@ -329,6 +332,7 @@ def finetuning(place: str, task: Task, max_length: int, args: ClassificationArgu
                 save_strategy="no",
                 logging_strategy="no",
                 report_to="none",
+                dataloader_pin_memory=torch.cuda.is_available(),
                 disable_tqdm=True,
             ),
             train_dataset=[train[row] for row in rows],
@@ -408,13 +412,20 @@ def loading(place: str) -> Iterator[None]:
         raise UsageError(f"{FLAG} {place}: it cannot be loaded ({first_line(error)})") from error
 
 
-def flat_results(scores: Scores, task: Task) -> dict:
+def flat_results(scores: Scores, task: Task, args: ClassificationArguments) -> dict:
     """Means over seeds, as fractions, and deviations where there are several; with the row's name in the key.
 
     The only model of a table needs none: `test_accuracy_100`, `test_accuracy_100_std`, `test_f1_100` and, beside them,
     `test_bow_accuracy_100` and `test_majority_accuracy`.
     """
-    results = task.facts | {f"{task.split}_sentences": len(task.judged_texts)}
+    results = {
+        "train_sentences": task.train_sentences,
+        "num_classes": task.num_classes,
+        f"{task.split}_sentences": len(task.judged_texts),
+        f"{task.split}_unseen_labels": task.unseen,
+        "seeds": args.sample_seeds(),
+        **{name: getattr(args, name) for name in ("balanced", "standardise", "finetune")},
+    }
     alone = len(scores) == len(ROW_NAMES) + 1
     for name, by_size in scores.items():
         row = task.split if alone and name not in ROW_NAMES else f"{task.split}_{name}"
@@ -430,10 +441,10 @@ def flat_results(scores: Scores, task: Task) -> dict:
     return results
 
 
-def results_page(scores: Scores, task: Task, corpus: str, args: ClassificationArguments, command: str) -> str:
+def results_page(scores: Scores, task: Task, args: ClassificationArguments, command: str) -> str:
     """The table of accuracies in percent, and what it stands on."""
     trained = "trained along with the encoder" if args.finetune else "on the vectors of a frozen encoder"
-    seeds = ", ".join(map(str, args.all_seeds()))
+    seeds = ", ".join(map(str, args.sample_seeds()))
     lines = [
         "# Classification",
         "",
@@ -442,7 +453,7 @@ def results_page(scores: Scores, task: Task, corpus: str, args: ClassificationAr
         f"Accuracy in percent of a one-layer linear classifier {trained}, by labelled sentences; "
         f"{len(task.judged_texts):,} sentences judged, {task.num_classes} classes"
         f"{', balanced samples' if args.balanced else ''}, seed {seeds}"
-        + ("; mean ± standard deviation over seeds." if len(args.all_seeds()) > 1 else "."),
+        + ("; mean ± standard deviation over seeds." if len(args.sample_seeds()) > 1 else "."),
         "",
         "| | " + " | ".join(f"{size:,}" for size in args.sizes()) + " |",
         "|---|" + "---:|" * len(args.sizes()),

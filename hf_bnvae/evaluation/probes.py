@@ -48,29 +48,29 @@ def nested_samples(
     return {size: order[:size] for size in sizes}
 
 
-def probe(features, labels: np.ndarray, test_features) -> np.ndarray:
+def probe(features, labels: Sequence[int] | np.ndarray, test_features, standardise: bool = True) -> np.ndarray:
     """The classes that a one-layer linear classifier (logistic regression) gives test sentences.
 
     Its L2 regularisation is chosen on the sample alone, by the likelihood under cross-validation: with a hundred labels
     it decides the accuracy, and vectors of different models want different ones. A class with a single sentence cannot
-    be left out of a fold; the regularisation is then scikit-learn's default.
+    be in every fold; the regularisation is then scikit-learn's default.
 
     Args:
-        features: `(sentences, width)` of the labelled sample, dense or sparse. Dense ones are standardised with its
-            means and deviations.
+        features: `(sentences, width)` of the labelled sample, dense or sparse.
         labels: its classes, `(sentences,)`, two or more different ones.
         test_features: `(test sentences, width)`.
+        standardise: first give every dimension mean 0 and variance 1 on the sample, so that the classifier asks what a
+            dimension says and not how loudly; not for sparse features.
 
     Returns:
         `(test sentences,)` classes.
     """
-    from scipy.sparse import issparse
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    scaler = "passthrough" if issparse(features) else StandardScaler()
+    scaler = StandardScaler() if standardise else "passthrough"
     classifier = make_pipeline(scaler, LogisticRegression(max_iter=MAX_ITERATIONS))
     _, counts = np.unique(labels, return_counts=True)
     folds = min(FOLDS, counts.min())

@@ -79,12 +79,19 @@ def test_the_scale_of_a_dimension_and_where_it_lies_do_not_matter():
     assert np.array_equal(found, probe(vectors, labels, test))
 
 
+def test_without_standardisation_a_dimension_that_hardly_varies_is_hardly_read():
+    (vectors, labels), (test, wanted) = two_clouds(100, distance=12), two_clouds(500, distance=12, seed=1)
+    quiet = np.array([1e-4, 1, 1, 1, 1, 1])
+    assert np.mean(probe(vectors * quiet, labels, test * quiet, standardise=False) == wanted) < 0.6
+    assert np.array_equal(probe(vectors * quiet, labels, test * quiet), wanted)
+
+
 def test_words_stand_between_spaces_and_are_those_of_the_sample():
     counts, test_counts = bag_of_words(["a b A", "b !"], ["b c b", "! ?"])
     assert counts.toarray().tolist() == [[0, 2, 1], [1, 0, 1]]
     assert test_counts.toarray().tolist() == [[0, 0, 2], [1, 0, 0]]
     texts, judged = bag_of_words(["good one", "bad one", "so good", "so bad"], ["good", "bad"])
-    assert probe(texts, [1, 0, 1, 0], judged).tolist() == [1, 0]
+    assert probe(texts, [1, 0, 1, 0], judged, standardise=False).tolist() == [1, 0]
 
 
 def test_scores_are_those_of_scikit_learn_also_through_evaluate(tmp_path, monkeypatch):

@@ -162,8 +162,8 @@ def main(argv: list[str] | None = None) -> None:
         check_model(place, args.finetune)
     task = read_task(data.load(), args)
     print(
-        f"{len(task.texts):,} of {task.train_sentences:,} training sentences are in a sample; "
-        f"{len(task.judged_texts):,} to judge on"
+        f"{task.num_classes:,} classes; {len(task.texts):,} of {task.train_sentences:,} training sentences are in a "
+        f"sample, and {len(task.judged_texts):,} to judge on"
     )
     learn = finetuning if args.finetune else probing
     rows: dict[str, Predict] = {name: learn(place, task, data.max_length, args) for name, place in models.items()}
@@ -207,13 +207,14 @@ def read_task(corpus: Corpus, args: ClassificationArguments) -> Task:
     if judged is None:
         raise CorpusError(f"{corpus.name} has neither a test nor a validation split to judge on: pass --test_file")
     words, judged_words = read_labels(corpus, "train"), read_labels(corpus, judged)
-    classes = sorted(set(words))
+    known = set(words)
+    classes = sorted(known)
     if len(classes) < 2:
         raise CorpusError(
             f"{corpus.name}: every training sentence has the label {classes[0]}: name another column by --label_column"
         )
-    others = sorted(set(judged_words) - set(classes))
-    unseen = sum(word in others for word in judged_words)
+    others = sorted(set(judged_words) - known)
+    unseen = sum(word not in known for word in judged_words)
     if unseen == len(judged_words):
         raise CorpusError(
             f"{corpus.name}: the {judged} split has none of the labels of the training split, but {others[0]} for one: "

@@ -162,6 +162,11 @@ def test_classes_are_words_and_those_without_a_training_sentence_count_as_errors
     assert results["eval_unseen_labels"] == 10 and results["eval_bow_accuracy_40"] <= 0.5
 
 
+def test_numbers_are_separated_by_commas_or_spaces_and_sorted(tmp_path):
+    arguments = run_classification.ClassificationArguments(["out"], str(tmp_path / "new"), ["40", "10,20"])
+    assert arguments.sizes() == [10, 20, 40] and arguments.sample_seeds() == [1, 2, 3, 4, 5]
+
+
 def test_rows_are_named_by_folders_or_by_the_user(tmp_path):
     folder = tmp_path / "fb_vae:free_bits=4" / "seed_3"
     folder.mkdir(parents=True)

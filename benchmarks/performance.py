@@ -1,12 +1,14 @@
 """Write docs/performance.md: what the CPU benchmarks print on this machine, and what gpu.sh printed on another.
 
     python benchmarks/performance.py
+    python benchmarks/performance.py --sections Growth Memory        (these again, the others as they stand)
     python benchmarks/performance.py --quick --output_file FILE     (tiny sizes, to see that everything runs)
 
 Of a GPU it shows the .txt files under docs/results/gpu/, where there are any.
 """
 
 import argparse
+import re
 import shlex
 import subprocess
 import sys
@@ -37,7 +39,7 @@ SECTIONS = (
         "Training",
         "A step is forward, backward, clipping and the optimiser. The share is the rate of the model's arithmetic over "
         "the best rate of a matrix product on the same machine, in the same precision.",
-        "benchmarks/train_throughput.py",
+        "benchmarks/train_throughput.py --compile",
         "--sizes 'ptb 256/256/32' --steps 1 --batch_sizes 2 --precisions fp32",
     ),
     Section(
@@ -52,6 +54,12 @@ SECTIONS = (
         "benchmarks/memory.py",
         "--batch_sizes 2 --lengths 3 --vocab_sizes 50 --num_samples 2 --embedding_size 8 --hidden_size 8 "
         "--precisions fp32",
+    ),
+    Section(
+        "Corpora larger than memory",
+        "Short trainings by `run_lm.py --streaming` on generated text, vocabulary and tokenisation included.",
+        "benchmarks/memory.py --streaming 100 2000",
+        "--streaming 1 2",
     ),
     Section(
         "Growth",
@@ -86,6 +94,12 @@ def shown(section: Section, quick: bool) -> str:
     return f"## {section.heading}\n\n{prose}\n\n```\n$ python {command}\n{done.stdout.strip()}\n```"
 
 
+def standing(path: Path) -> dict[str, str]:
+    """The sections of a page that was written before, by their headings."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return {block.partition("\n")[0]: f"## {block.strip()}" for block in re.split(r"^## ", text, flags=re.M)[1:]}
+
+
 def on_gpu() -> list[str]:
     """What gpu.sh printed, a heading for each file, the summary first."""
     paths = sorted(GPU_RESULTS.glob("*.txt"), key=lambda path: (path.stem != "summary", path.stem))
@@ -99,9 +113,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_file", type=Path, default=ROOT / "docs" / "performance.md")
     parser.add_argument("--quick", action="store_true", help="tiny sizes; the figures mean nothing")
+    headings = [section.heading for section in SECTIONS]
+    parser.add_argument("--sections", nargs="+", choices=headings, default=headings, help="by default all")
     args = parser.parse_args(argv)
-    parts = [INTRODUCTION, *(shown(section, args.quick) for section in SECTIONS), *on_gpu()]
-    args.output_file.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    blocks = standing(args.output_file)
+    for section in SECTIONS:
+        if section.heading in args.sections:
+            blocks[section.heading] = shown(section, args.quick)
+            parts = [INTRODUCTION, *(blocks[heading] for heading in headings if heading in blocks), *on_gpu()]
+            args.output_file.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ SECTIONS = (
         "Training",
         "A step is forward, backward, clipping and the optimiser. The share is the rate of the model's arithmetic over "
         "the best rate of a matrix product on the same machine, in the same precision.",
-        "benchmarks/train_throughput.py --compile",
+        "benchmarks/train_throughput.py",
         "--sizes 'ptb 256/256/32' --steps 1 --batch_sizes 2 --precisions fp32",
     ),
     Section(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -145,25 +144,6 @@ def test_two_files_of_one_annotator_and_no_file_are_refused(study, tmp_path):
         read_answers(study, [tmp_path / "bad.json"])
     with pytest.raises(AnswersError, match="no key of a study"):
         read_study(one)
-
-
-@pytest.fixture
-def browser(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium") or shutil.which("google-chrome")
-    if driver is None or chromium is None:
-        pytest.skip("there is no chromedriver with a chromium on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    quiet = ("background-networking", "component-update", "sync", "gpu", "quic", "dev-shm-usage")
-    for argument in ("--headless=new", "--no-sandbox", "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(argument)
-    for feature in quiet:
-        options.add_argument(f"--disable-{feature}")
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
 
 
 def test_a_page_is_filled_reloaded_downloaded_and_scored_in_a_browser(study, tmp_path, browser):

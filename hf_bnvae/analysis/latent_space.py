@@ -363,13 +363,16 @@ def traversal_points(space: LatentSpace, start: torch.Tensor, number: int, value
 def traverse(
     space: LatentSpace, start: torch.Tensor, numbers: Sequence[int], values: torch.Tensor, **generation_options
 ) -> list[list[str]]:
-    """What the decoder says along dimensions, all others as in `start` `(latent_size,)`: texts by dimension and value.
+    """What the decoder says along each dimension, the others as in `start` `(latent_size,)`: texts by its values."""
+    return decode_rows(
+        space, [traversal_points(space, start, number, values) for number in numbers], **generation_options
+    )
 
-    All of them are decoded together.
-    """
-    points = torch.cat([traversal_points(space, start, number, values) for number in numbers])
-    texts = space.pipeline.decode(points, **generation_options)
-    return [texts[first : first + len(values)] for first in range(0, len(texts), len(values))]
+
+def decode_rows(space: LatentSpace, rows: Sequence[torch.Tensor], **generation_options) -> list[list[str]]:
+    """Texts of several sets of points `(any, latent_size)`, all of them decoded together."""
+    texts = iter(space.pipeline.decode(torch.cat(list(rows)), **generation_options) if rows else [])
+    return [[next(texts) for _ in row] for row in rows]
 
 
 def label_direction(space: LatentSpace, towards: str, away_from: str) -> torch.Tensor:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
+from ..models.modeling_bnvae import interpolate_latents
 from .latent_space import (
     OTHER,
     Dimension,
     LatentSpace,
+    decode_rows,
     dimensions,
     label_direction,
     nearest_others,
@@ -28,6 +30,7 @@ TEMPLATE = Path(__file__).with_name("latent_space.html")
 MOST_TRAVERSED = 16
 NEIGHBOURS = 5
 EXAMPLES = 3
+STEPS = 7
 STRENGTHS = (0.0, 1.0, 2.0)
 DIGITS = 5
 
@@ -129,11 +132,10 @@ def _traversals(space: LatentSpace, ranked: Sequence[Dimension], options: dict) 
 def _interpolations(space: LatentSpace, options: dict) -> list[dict]:
     chosen = examples(space, 2 * EXAMPLES)
     # From the shorter half to the longer: the ends of a path should differ.
-    pairs = zip(chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :], strict=False)
-    return [
-        {"from": a, "to": b, "texts": space.pipeline.interpolate(space.means[a], space.means[b], 7, **options)}
-        for a, b in pairs
-    ]
+    pairs = list(zip(chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :], strict=False))
+    paths = [interpolate_latents(space.means[a], space.means[b], STEPS) for a, b in pairs]
+    rows = decode_rows(space, paths, **options)
+    return [{"from": a, "to": b, "texts": texts} for (a, b), texts in zip(pairs, rows, strict=True)]
 
 
 def _arithmetic(space: LatentSpace, options: dict) -> dict | None:
@@ -142,12 +144,15 @@ def _arithmetic(space: LatentSpace, options: dict) -> dict | None:
     if len(kinds) < 2:
         return None
     away_from, towards = kinds
-    direction = label_direction(space, towards, away_from)
-    rows = []
-    for place in examples(space, EXAMPLES, away_from):
-        points = torch.stack([space.means[place] + strength * direction for strength in STRENGTHS])
-        rows.append({"place": place, "texts": space.pipeline.decode(on_support(space, points), **options)})
-    return {"towards": towards, "away_from": away_from, "strengths": STRENGTHS, "rows": rows}
+    direction = torch.outer(torch.tensor(STRENGTHS), label_direction(space, towards, away_from))
+    places = examples(space, EXAMPLES, away_from)
+    rows = decode_rows(space, [on_support(space, space.means[place] + direction) for place in places], **options)
+    return {
+        "towards": towards,
+        "away_from": away_from,
+        "strengths": STRENGTHS,
+        "rows": [{"place": place, "texts": texts} for place, texts in zip(places, rows, strict=True)],
+    }
 
 
 def _as_number(label: str) -> tuple[bool, float, str]:

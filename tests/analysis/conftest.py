@@ -24,7 +24,7 @@ def make_vae(make_model, sentences):
 
     def make(**changes) -> TextVaePipeline:
         model = make_model(**changes)
-        vae = TextVaePipeline(model, build_tokenizer([" ".join(WORDS)], "word", 40, 1), batch_size=16)
+        vae = TextVaePipeline(model, build_tokenizer([" ".join(WORDS)], "word", 40, 1), batch_size=64, max_length=20)
         if model.config.normalises_batches:
             batch = vae.tokenizer(sentences, padding=True, return_tensors="pt")
             model.recompute_statistics([batch])

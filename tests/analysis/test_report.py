@@ -74,7 +74,7 @@ def test_the_same_sentences_give_the_same_page(write, labels):
         ({}, "These sentences have no labels"),
         ({"labels": [0] * 60}, "All sentences have the same label"),
         ({"texts": ["a b c"], "labels": ["x"], "posterior": "gaussian"}, "All sentences have the same label"),
-        ({"texts": ["a " * 600, "b"]}, "1 sentences were cut at 512 tokens"),
+        ({"texts": ["a " * 30, "b"]}, "1 sentences were cut at 20 tokens"),
     ],
 )
 def test_what_is_missing_is_said(write, changes, said):

@@ -8,7 +8,7 @@ METHODS := lstm_lm,vae,beta_vae,cyclic_vae:kl_annealing_epochs=2,skip_vae,cnn_va
 COMPARISON := --dataset_name pydocs --min_count 2 --embedding_size 128 --hidden_size 128 --latent_size 16 \
 	--max_train_samples 4000 --num_train_epochs 8 --kl_annealing_epochs 4 --nll_samples 50
 
-.PHONY: install demo demo-dialogue compare test lint format clean
+.PHONY: install demo demo-dialogue explore compare test lint format clean
 
 install: $(INSTALLED)
 
@@ -24,6 +24,10 @@ demo: $(INSTALLED)
 demo-dialogue: $(INSTALLED)
 	rm -rf runs/demo_dialogue
 	$(BIN)/python run_scripts/demo_dialogue.py --output_dir runs/demo_dialogue
+
+explore: $(INSTALLED)
+	test -f runs/demo/bn_vae/model.safetensors || $(MAKE) demo
+	$(BIN)/python run_scripts/explore.py serve
 
 compare: $(INSTALLED)
 	$(BIN)/python run_scripts/compare.py --methods $(METHODS) --output_dir runs/compare $(COMPARISON)

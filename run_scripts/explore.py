@@ -1,35 +1,45 @@
-"""Look inside a trained text VAE: a report as one HTML file.
+"""Look inside a trained text VAE: a report as one HTML file, or a page to play with it in the browser.
 
     python run_scripts/explore.py report out --text_file test.tsv
+    python run_scripts/explore.py serve out --compare other_out
 
 The report needs no network and no server. It holds a map of the sentences, what each latent dimension knows,
-traversals, interpolations, arithmetic with labels, and whether the posterior has collapsed.
+traversals, interpolations, arithmetic with labels, and whether the posterior has collapsed. The page is served on this
+machine alone, unless --host says otherwise; without a folder it shows the two models of `make demo`.
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
 from accelerate import PartialState
-from script_utils import UsageError, far_apart, load_config, load_model, run_main
+from script_utils import UsageError, check_least, far_apart, load_config, load_model, run_main
 
 from hf_bnvae import BnCvaeConfig, BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, TextVaePipeline
-from hf_bnvae.analysis import LatentSpace, read_latent_space, verdict, write_report
+from hf_bnvae.analysis import read_latent_space, verdict, write_report
+from hf_bnvae.analysis.page import Explorer, PageError, build_page, serve
 from hf_bnvae.data import load_corpus, load_tokenizer
+from hf_bnvae.hub.records import command_line
 
 KINDS = {BnVaeConfig: None, LstmLMConfig: "which has no latent", BnCvaeConfig: "whose latents depend on a dialogue"}
 BUILT_IN = "pydocs"
+DEMO = ("runs/demo/bn_vae", "runs/demo/vae")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    commands = parser.add_subparsers(required=True, metavar="report")
+    commands = parser.add_subparsers(required=True, metavar="report or serve")
     add_report(commands)
+    add_serve(commands)
     args = parser.parse_args(argv)
-    args.run(args)
+    args.argv = sys.argv[1:] if argv is None else argv
+    try:
+        args.run(args)
+    except PageError as error:
+        raise UsageError(str(error)) from error
 
 
 def add_report(commands) -> None:
@@ -40,6 +50,19 @@ def add_report(commands) -> None:
     parser.add_argument("--output_file", help="by default latent_space.html in the folder")
     parser.add_argument("--seed", type=int, default=1, help="of the latents drawn and of the UMAP layout")
     parser.add_argument("--max_new_tokens", type=int, default=48, help="the most that a decoded text has")
+
+
+def add_serve(commands) -> None:
+    parser = commands.add_parser("serve", help="a page in the browser on one or two checkpoints", allow_abbrev=False)
+    parser.set_defaults(run=serve_page)
+    parser.add_argument(
+        "folder", nargs="?", help="the --output_dir of a finished run, or a Hub id; by default the demo's"
+    )
+    parser.add_argument("--compare", help="another one to show beside it")
+    add_texts(parser, max_samples=500)
+    parser.add_argument("--seed", type=int, default=1, help="of the latents drawn")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to serve at; 0.0.0.0 is for everybody")
+    parser.add_argument("--port", type=int, help="by default the first free one from 7860")
 
 
 def add_texts(parser: argparse.ArgumentParser, max_samples: int) -> None:
@@ -53,16 +76,15 @@ def add_texts(parser: argparse.ArgumentParser, max_samples: int) -> None:
 
 
 def report(args) -> None:
-    for name, least in (("max_samples", 1), ("max_length", 3), ("max_new_tokens", 1)):
-        if getattr(args, name) < least:
-            raise UsageError(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    check_least(args, max_samples=1, max_length=3, max_new_tokens=1)
     folder = Path(args.folder)
     path = Path(args.output_file) if args.output_file else (folder if folder.is_dir() else Path()) / "latent_space.html"
     if path.is_dir():
         raise UsageError(f"--output_file {path} is a folder: name a file")
     pipeline = load_pipeline(args.folder, args.max_length)
-    space, notes = read_texts(pipeline, args)
-    notes.append(f"Made by: {shlex.join(['python', 'run_scripts/explore.py', *sys.argv[1:]])}")
+    texts, labels, notes = read_texts(args)
+    space = read_latent_space(pipeline, texts, labels, args.seed)
+    notes.append(f"Made by: {command_line(__file__, args.argv)}")
     write_report(
         space, path, folder.resolve().name if folder.is_dir() else args.folder, notes, args.seed, args.max_new_tokens
     )
@@ -78,23 +100,39 @@ def load_pipeline(name: str, max_length: int) -> TextVaePipeline:
     return TextVaePipeline(model, load_tokenizer(name, "the model"), max_length=max_length)
 
 
-def read_texts(pipeline: TextVaePipeline, args) -> tuple[LatentSpace, list[str]]:
-    """The sentences that the flags name, read by the model, and what became of them in sentences."""
+def read_texts(args) -> tuple[list[str], list | None, list[str]]:
+    """The sentences that the flags name, their labels, and what became of them in sentences."""
     named = {} if args.text_file else {"dataset_name": BUILT_IN}
     corpus = load_corpus(
         **named, files={"test": args.text_file}, text_column=args.text_column, label_column=args.label_column
     )
     rows = corpus.splits["test"]
     chosen = rows.select(far_apart(args.max_samples, len(rows)))
-    source = args.text_file or f"the test split of {BUILT_IN}"
-    notes = [f"{len(chosen):,} sentences of {Path(source).name}."]
+    source = Path(args.text_file).name if args.text_file else f"the test split of {BUILT_IN}"
+    notes = [f"{len(chosen):,} sentences of {source}."]
     if len(chosen) < len(rows):
-        notes = [
-            f"{len(chosen):,} of the {len(rows):,} sentences of {Path(source).name}, spread over it (--max_samples)."
-        ]
+        notes = [f"{len(chosen):,} of the {len(rows):,} sentences of {source}, spread over it (--max_samples)."]
         print(notes[0])
-    labels = chosen["label"][:] if "label" in chosen.column_names else None
-    return read_latent_space(pipeline, chosen["text"][:], labels, args.seed), notes
+    return chosen["text"][:], chosen["label"][:] if "label" in chosen.column_names else None, notes
+
+
+def serve_page(args) -> None:
+    check_least(args, max_samples=1, max_length=3, port=1)
+    names = [args.folder, args.compare] if args.folder else demo_folders(args.compare)
+    pipelines = {name: load_pipeline(name, args.max_length) for name in names if name is not None}
+    texts, labels, _ = read_texts(args)
+    page = build_page([Explorer.of(pipeline, name, texts, labels) for name, pipeline in pipelines.items()])
+    if args.host not in LOOPBACK:
+        print(f"Everybody who reaches this machine at {args.host} can use the page.")
+    serve(page, args.host, args.port)
+
+
+def demo_folders(compare: str | None) -> list[str]:
+    """The two models of the demo, the one that uses its latent first."""
+    found = [folder for folder in DEMO if (Path(folder) / "config.json").is_file()]
+    if not found:
+        raise UsageError("name the folder of a finished run, or train the demo's by `make demo`")
+    return [found[0], compare] if compare else found
 
 
 if __name__ == "__main__":

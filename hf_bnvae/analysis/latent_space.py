@@ -348,6 +348,17 @@ def nearest_others(space: LatentSpace, k: int = 5) -> list[list[int]]:
     return found
 
 
+def examples(space: LatentSpace, count: int, label: str | None = None) -> list[int]:
+    """Places of at most `count` different sentences (with a label) of usual length: the middle half, spread over it."""
+    wanted = [True] * len(space.texts) if label is None else space.of_label(label).tolist()
+    different = {text: place for place, text in enumerate(space.texts) if wanted[place]}
+    by_length = sorted(different.values(), key=lambda place: (int(space.lengths[place]), place))
+    middle = by_length[len(by_length) // 4 : math.ceil(len(by_length) * 3 / 4)]
+    chosen = middle if len(middle) >= count else by_length
+    count = min(count, len(chosen))
+    return [chosen[number * len(chosen) // count] for number in range(count)]
+
+
 def traversal_values(steps: int = 7, reach: float = 3.0) -> torch.Tensor:
     """Values from −reach to reach, in units of the prior's standard deviation, `(steps,)`."""
     return torch.linspace(-reach, reach, steps)

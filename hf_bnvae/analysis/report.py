@@ -15,6 +15,7 @@ from .latent_space import (
     LatentSpace,
     decode_rows,
     dimensions,
+    examples,
     label_direction,
     nearest_others,
     on_support,
@@ -82,17 +83,6 @@ def describe(space: LatentSpace, name: str, notes: Sequence[str], seed: int, max
     )
 
 
-def examples(space: LatentSpace, count: int, label: str | None = None) -> list[int]:
-    """Places of at most `count` different sentences (with a label) of usual length: the middle half, spread over it."""
-    wanted = [True] * len(space.texts) if label is None else space.of_label(label).tolist()
-    different = {text: place for place, text in enumerate(space.texts) if wanted[place]}
-    by_length = sorted(different.values(), key=lambda place: (int(space.lengths[place]), place))
-    middle = by_length[len(by_length) // 4 : math.ceil(len(by_length) * 3 / 4)]
-    chosen = middle if len(middle) >= count else by_length
-    count = min(count, len(chosen))
-    return [chosen[number * len(chosen) // count] for number in range(count)]
-
-
 def _maps(space: LatentSpace, seed: int) -> list[dict]:
     plane = principal_plane(space.means)
     points = plane(space.means)
@@ -108,12 +98,14 @@ def _maps(space: LatentSpace, seed: int) -> list[dict]:
             "note": f"The two principal components of the posterior means, with deviations {first} and {second} where "
             "the prior has 1.",
             "points": points.tolist(),
+            # At least the prior's deviation to each side: a collapsed posterior is to look like one.
+            "least": space.unit,
         }
     ]
     layout = umap_layout(space.means, seed)
     if layout is not None:
         note = "UMAP of the posterior means: near is near, but distances and directions mean nothing."
-        maps.append({"name": "UMAP", "note": note, "points": layout.tolist()})
+        maps.append({"name": "UMAP", "note": note, "points": layout.tolist(), "least": 0})
     return maps
 
 

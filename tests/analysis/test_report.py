@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hf_bnvae.analysis import dimensions, read_latent_space, verdict, write_report
-from hf_bnvae.analysis.report import examples
+from hf_bnvae.analysis.latent_space import examples
 from tests.analysis.conftest import EVIL
 
 

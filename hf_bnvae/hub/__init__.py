@@ -2,5 +2,16 @@
 
 from .cards import CardError, name_repository, write_card
 from .publishing import HubError, Published, make_repository, publish
+from .spaces import publish_space, write_space
 
-__all__ = ["CardError", "HubError", "Published", "make_repository", "name_repository", "publish", "write_card"]
+__all__ = [
+    "CardError",
+    "HubError",
+    "Published",
+    "make_repository",
+    "name_repository",
+    "publish",
+    "publish_space",
+    "write_card",
+    "write_space",
+]

@@ -94,29 +94,56 @@ def publish(
             finishes the job.
     """
     folder = Path(folder)
-    files = files_to_publish(folder)
-    size = sum(path.stat().st_size for path in files)
+    files = {path.relative_to(folder).as_posix(): path for path in files_to_publish(folder)}
+    return upload(
+        files, lambda name: matches(name, WEIGHTS), repo_id, "model", private, token, revision, commit_message
+    )
 
-    def upload(api: HfApi) -> Published:
-        _make_repository(api, repo_id, private)
+
+def upload(
+    files: dict[str, Path],
+    owned: Callable[[str], bool],
+    repo_id: str,
+    repo_type: str,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+) -> Published:
+    """Upload files in one commit.
+
+    Args:
+        files: by their names in the repository.
+        owned: whether a name belongs to what is uploaded; such files that the repository holds beside `files` go.
+        repo_type: "model" or "space".
+        repo_id, private, token, revision, commit_message: as for `publish`.
+
+    Raises:
+        HubError: they were not uploaded, with the reason and what to do.
+    """
+    size = sum(path.stat().st_size for path in files.values())
+
+    def commit(api: HfApi) -> Published:
+        _make_repository(api, repo_id, private, repo_type)
         if revision is not None and not revision.startswith("refs/"):
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        names = {path.relative_to(folder).as_posix(): path for path in files}
-        there = api.list_repo_files(repo_id, revision=revision)
-        stale = [name for name in there if _matches(name, WEIGHTS) and name not in names]
+            api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+        there = api.list_repo_files(repo_id, revision=revision, repo_type=repo_type)
+        stale = [name for name in there if name not in files and owned(name)]
         api.create_commit(
             repo_id,
             [
-                *(CommitOperationAdd(name, path) for name, path in names.items()),
+                *(CommitOperationAdd(name, path) for name, path in files.items()),
                 *(CommitOperationDelete(name) for name in stale),
             ],
             commit_message=commit_message or "Upload with hf_bnvae",
             revision=revision,
+            repo_type=repo_type,
         )
-        url = f"{_address(api)}/{repo_id}" + (f"/tree/{revision}" if revision else "")
+        place = f"spaces/{repo_id}" if repo_type == "space" else repo_id
+        url = f"{_address(api)}/{place}" + (f"/tree/{revision}" if revision else "")
         return Published(url, len(files), size)
 
-    return _on_the_hub(upload, repo_id, token)
+    return _on_the_hub(commit, repo_id, token)
 
 
 def make_repository(repo_id: str, private: bool | None = None, token: str | None = None) -> None:
@@ -128,7 +155,7 @@ def make_repository(repo_id: str, private: bool | None = None, token: str | None
     Raises:
         HubError: `publish` would fail, with the reason and what to do.
     """
-    _on_the_hub(lambda api: _make_repository(api, repo_id, private), repo_id, token)
+    _on_the_hub(lambda api: _make_repository(api, repo_id, private, "model"), repo_id, token)
 
 
 def files_to_publish(folder: Path) -> list[Path]:
@@ -155,22 +182,24 @@ def files_to_publish(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.rglob("*"))
-        if (name := path.relative_to(folder).as_posix()) in needed or (_matches(name, PUBLISHED) and path.is_file())
+        if (name := path.relative_to(folder).as_posix()) in needed or (matches(name, PUBLISHED) and path.is_file())
     ]
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether a path fits one of the patterns, whose `*` stands for no slash."""
     return any(name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in patterns)
 
 
-def _make_repository(api: HfApi, repo_id: str, private: bool | None) -> None:
-    api.create_repo(repo_id, private=private, exist_ok=True)
-    api.auth_check(repo_id, write=True)
-    if private and not api.model_info(repo_id).private:
+def _make_repository(api: HfApi, repo_id: str, private: bool | None, repo_type: str) -> None:
+    sdk = "gradio" if repo_type == "space" else None
+    api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
+    api.auth_check(repo_id, repo_type=repo_type, write=True)
+    if private and not api.repo_info(repo_id, repo_type=repo_type).private:
+        place = f"spaces/{repo_id}" if repo_type == "space" else repo_id
         raise HubError(
-            f"{repo_id} was to be private, and exists already as a public model: make it private at "
-            f"{_address(api)}/{repo_id}/settings, or choose another name"
+            f"{repo_id} was to be private, and exists already as a public {repo_type}: make it private at "
+            f"{_address(api)}/{place}/settings, or choose another name"
         )
 
 

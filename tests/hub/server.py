@@ -97,7 +97,7 @@ class HubServer(ThreadingHTTPServer):
         return sum(one == method and re.search(path, other) is not None for one, other in self.requests)
 
     def published(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
-        """The files of a repository."""
+        """The files of a model's repository, or of spaces/USER/NAME."""
         return {path: self.contents[oid] for path, (oid, _) in self.repos[repo_id].files(revision).items()}
 
 
@@ -176,21 +176,22 @@ class Handler(BaseHTTPRequestHandler):
     # Routes
 
     def route(self, path: str, body: bytes) -> tuple[bytes | dict | list, int, dict]:
-        name = r"(?P<repo>[^/]+/[^/]+)"
+        path = path.replace("/api/models/", "/api/", 1)
+        name = r"(?P<repo>(spaces/)?[^/]+/[^/]+)"
         revision = r"(?P<revision>[^/]+)"
         for method, pattern, action in (
             ("GET", r"/api/whoami-v2", self.whoami),
             ("POST", r"/api/repos/create", self.create),
             ("POST", r"/api/validate-yaml", self.validate_yaml),
-            ("GET", rf"/api/models/{name}(/revision/{revision})?", self.info),
-            ("GET", rf"/api/models/{name}/auth-check/write", self.check_write),
-            ("POST", rf"/api/models/{name}/branch/{revision}", self.branch),
-            ("GET", rf"/api/models/{name}/tree/{revision}", self.tree),
-            ("POST", rf"/api/models/{name}/preupload/{revision}", self.preupload),
+            ("GET", rf"/api/{name}(/revision/{revision})?", self.info),
+            ("GET", rf"/api/{name}/auth-check/write", self.check_write),
+            ("POST", rf"/api/{name}/branch/{revision}", self.branch),
+            ("GET", rf"/api/{name}/tree/{revision}", self.tree),
+            ("POST", rf"/api/{name}/preupload/{revision}", self.preupload),
             ("POST", rf"/{name}\.git/info/lfs/objects/batch", self.lfs_batch),
             ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", self.lfs_put),
             ("POST", r"/lfs/(?P<oid>[0-9a-f]{64})/verify", self.lfs_verify),
-            ("POST", rf"/api/models/{name}/commit/{revision}", self.commit),
+            ("POST", rf"/api/{name}/commit/{revision}", self.commit),
             ("GET", rf"/{name}/resolve/{revision}/(?P<file>.+)", self.resolve),
         ):
             found = re.fullmatch(pattern, path)
@@ -210,12 +211,12 @@ class Handler(BaseHTTPRequestHandler):
         user = self.user()
         if user is None:
             raise Refusal(401, "Invalid username or password.")
-        if user != (repo.split("/")[0], True):
+        if user != (repo.split("/")[-2], True):
             raise Refusal(403, "You don't have the rights to write here.")
 
     def readable(self, repo: str) -> Repo:
         user, found = self.user(), self.server.repos.get(repo)
-        if found is None or (found.private and (user is None or user[0] != repo.split("/")[0])):
+        if found is None or (found.private and (user is None or user[0] != repo.split("/")[-2])):
             raise Refusal(404 if user else 401, "Repository not found", "RepoNotFound")
         return found
 
@@ -238,6 +239,10 @@ class Handler(BaseHTTPRequestHandler):
     def create(self, body):
         wanted = json.loads(body)
         repo = f"{wanted['organization']}/{wanted['name']}"
+        if wanted.get("type") == "space":
+            repo = f"spaces/{repo}"
+            if wanted.get("sdk") != "gradio":
+                raise Refusal(400, "a Space needs its sdk")
         self.writable(repo)
         url = f"{self.server.endpoint}/{repo}"
         if repo in self.server.repos:

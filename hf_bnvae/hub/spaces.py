@@ -1,0 +1,179 @@
+"""A Space on the Hugging Face Hub: the page of `analysis.page` on trained models, complete in itself."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from .publishing import WEIGHTS, HubError, Published, files_to_publish, matches, upload
+
+PACKAGE = Path(__file__).parents[1]
+CARRIED = ("config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "*.model", *WEIGHTS)
+"""What of a run its Space needs: weights and tokenizer. The code that loads them is the package's own."""
+
+OWNED = ("hf_bnvae", "models", "sentences.txt")
+"""Folders and files of a Space that may hold nothing of an earlier version."""
+
+OLDEST_GRADIO = "6.31.0"
+APP = '''"""The page of README.md: python app.py serves it on this machine, and the Hub to everybody."""
+
+import os
+from pathlib import Path
+
+from hf_bnvae import TextVaePipeline
+from hf_bnvae.analysis.page import Explorer, build_page, serve
+
+HERE = Path(__file__).parent
+MODELS = {names}
+
+
+def load(name, texts):
+    return Explorer.of(TextVaePipeline.from_pretrained(str(HERE / "models" / name), device="cpu"), name, texts)
+
+
+def main():
+    sentences = HERE / "sentences.txt"
+    texts = sentences.read_text(encoding="utf-8").split("\\n") if sentences.is_file() else []
+    page = build_page([load(name, texts) for name in MODELS])
+    serve(page, *(("0.0.0.0", 7860) if "SPACE_ID" in os.environ else ()))
+
+
+if __name__ == "__main__":
+    main()
+'''
+README = """---
+{head}---
+
+# {title}
+
+Type a sentence and see what the model makes of it, move its latent dimensions, walk from one sentence to another, and
+draw samples from the prior. {models} made by
+hf_bnvae (BN-VAE: Zhu et al., ACL 2020), whose code is in `hf_bnvae/`. {map}
+"""
+
+
+def write_space(folders: Sequence[str | Path], output: str | Path, title: str, sentences: Sequence[str] = ()) -> Path:
+    """Write the folder of a Space: `app.py`, `requirements.txt`, `README.md`, this package, and the models.
+
+    Args:
+        folders: of finished runs of text VAEs, shown side by side.
+        output: a folder that is empty or not there yet.
+        sentences: those on the map, which everybody can then read; without any the models speak for themselves.
+
+    Returns:
+        The folder.
+
+    Raises:
+        HubError: a folder holds no whole text VAE, or `output` holds something.
+    """
+    output = Path(output)
+    models = {model_name(folder): model_files(Path(folder)) for folder in folders}
+    if len(models) < len(folders):
+        raise HubError(f"two folders have the same name ({', '.join(models)}): rename one")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise HubError(f"{output} holds something already: name an empty folder for the Space")
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(PACKAGE, output / "hf_bnvae", ignore=ignored)
+    for name, files in models.items():
+        (output / "models" / name).mkdir(parents=True)
+        for path in files:
+            shutil.copy(path, output / "models" / name / path.name)
+    texts = {
+        "app.py": APP.replace("{names}", repr(list(models))),
+        "requirements.txt": "".join(f"{line}\n" for line in requirements()),
+        "README.md": _readme(title, list(models), bool(sentences)),
+    }
+    if sentences:
+        texts["sentences.txt"] = "\n".join(" ".join(text.split()) for text in sentences)
+    for name, text in texts.items():
+        (output / name).write_text(text, encoding="utf-8")
+    return output
+
+
+def publish_space(
+    folders: Sequence[str | Path],
+    repo_id: str,
+    sentences: Sequence[str] = (),
+    private: bool | None = None,
+    token: str | None = None,
+    commit_message: str | None = None,
+) -> Published:
+    """Upload `write_space` of trained models in one commit. What an earlier version left in the Space goes.
+
+    Args:
+        folders, sentences: as for `write_space`.
+        repo_id, private, token, commit_message: as for `publish`.
+
+    Raises:
+        HubError: it was not published, with the reason and what to do; the same call again finishes the job.
+    """
+    with TemporaryDirectory() as place:
+        folder = write_space(folders, Path(place) / "space", repo_id.split("/")[-1], sentences)
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        return upload(
+            files,
+            lambda name: name.split("/")[0] in OWNED,
+            repo_id,
+            "space",
+            private,
+            token,
+            commit_message=commit_message,
+        )
+
+
+def model_name(folder: str | Path) -> str:
+    """The name of a folder, of letters, digits, '-', '_' and '.'."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", Path(folder).resolve().name).lstrip(".") or "model"
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a finished run that its Space needs.
+
+    Raises:
+        HubError: it holds no whole text VAE.
+    """
+    files = [path for path in files_to_publish(folder) if matches(path.relative_to(folder).as_posix(), CARRIED)]
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise HubError(f"{folder / 'config.json'} is no configuration: name the folder of a finished run") from error
+    if kind != "bnvae":
+        raise HubError(f"{folder} is a {kind} model, and a Space shows text VAEs (bnvae): name another folder")
+    if not (folder / "tokenizer.json").is_file():
+        raise HubError(f"{folder} has no tokenizer.json, without which nobody can type a sentence: save the tokenizer")
+    return files
+
+
+def requirements() -> list[str]:
+    """What this package needs beside Gradio, which a Space installs by itself."""
+    try:
+        needed = requires("hf-bnvae") or []
+    except PackageNotFoundError as error:
+        raise HubError("hf_bnvae is not installed, so what it needs is not known: pip install -e .") from error
+    return [line for line in needed if "extra ==" not in line]
+
+
+def _readme(title: str, names: list[str], own_sentences: bool) -> str:
+    try:
+        gradio = version("gradio")
+    except PackageNotFoundError:
+        gradio = OLDEST_GRADIO
+    head = {
+        "title": title,
+        "sdk": "gradio",
+        "sdk_version": gradio,
+        "app_file": "app.py",
+        "short_description": "Look inside a text VAE",
+        "tags": ["bnvae", "text-vae"],
+    }
+    return (
+        README.replace("{head}", yaml.safe_dump(head, sort_keys=False))
+        .replace("{title}", title)
+        .replace("{models}", f"The model {names[0]} was" if len(names) == 1 else f"The models {', '.join(names)} were")
+        .replace("{map}", "" if own_sentences else "The sentences on the map are samples of the model.")
+    )

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from accelerate import PartialState
-from script_utils import UsageError, check_least, far_apart, load_config, load_model, run_main
+from script_utils import UsageError, check_least, far_apart, is_full_disk, load_config, load_model, run_main
 
 from hf_bnvae import BnCvaeConfig, BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, TextVaePipeline
 from hf_bnvae.analysis import read_latent_space, verdict, write_report
@@ -24,6 +24,8 @@ from hf_bnvae.hub.records import command_line
 KINDS = {BnVaeConfig: None, LstmLMConfig: "which has no latent", BnCvaeConfig: "whose latents depend on a dialogue"}
 BUILT_IN = "pydocs"
 DEMO = ("runs/demo/bn_vae", "runs/demo/vae")
+MOST_SENTENCES = 20_000
+LAST_PORT = 65_535
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -36,6 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     add_serve(commands)
     args = parser.parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else argv
+    check_least(args, max_samples=1, max_length=3)
+    if args.max_samples > MOST_SENTENCES:
+        raise UsageError(f"--max_samples must be at most {MOST_SENTENCES}, got {args.max_samples}: a map shows no more")
     try:
         args.run(args)
     except PageError as error:
@@ -76,7 +81,7 @@ def add_texts(parser: argparse.ArgumentParser, max_samples: int) -> None:
 
 
 def report(args) -> None:
-    check_least(args, max_samples=1, max_length=3, max_new_tokens=1)
+    check_least(args, max_new_tokens=1)
     folder = Path(args.folder)
     path = Path(args.output_file) if args.output_file else (folder if folder.is_dir() else Path()) / "latent_space.html"
     if path.is_dir():
@@ -85,9 +90,13 @@ def report(args) -> None:
     texts, labels, notes = read_texts(args)
     space = read_latent_space(pipeline, texts, labels, args.seed)
     notes.append(f"Made by: {command_line(__file__, args.argv)}")
-    write_report(
-        space, path, folder.resolve().name if folder.is_dir() else args.folder, notes, args.seed, args.max_new_tokens
-    )
+    name = folder.resolve().name if folder.is_dir() else args.folder
+    try:
+        write_report(space, path, name, notes, args.seed, args.max_new_tokens)
+    except OSError as error:
+        if is_full_disk(error):
+            raise
+        raise UsageError(f"--output_file {path} cannot be written ({error.strerror}): name another") from error
     print(f"{verdict(space)[1]}\n{path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
@@ -117,7 +126,8 @@ def read_texts(args) -> tuple[list[str], list | None, list[str]]:
 
 
 def serve_page(args) -> None:
-    check_least(args, max_samples=1, max_length=3, port=1)
+    if args.port is not None and not 1 <= args.port <= LAST_PORT:
+        raise UsageError(f"--port must be a number from 1 to {LAST_PORT}, got {args.port}")
     names = [args.folder, args.compare] if args.folder else demo_folders(args.compare)
     pipelines = {name: load_pipeline(name, args.max_length) for name in names if name is not None}
     texts, labels, _ = read_texts(args)

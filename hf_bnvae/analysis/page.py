@@ -151,7 +151,7 @@ class Explorer:
         room = torch.tensor([MAP_WIDTH - 2 * MAP_EDGE, MAP_HEIGHT - 2 * MAP_EDGE])
 
         def shown(points: torch.Tensor) -> list[list[float]]:
-            share = ((self.plane(points) - low) / (high - low)).clamp(-0.02, 1.02)
+            share = ((self.plane(points) - low) / (high - low)).clamp(0, 1)
             share[:, 1] = 1 - share[:, 1]
             return (MAP_EDGE + share * room).tolist()
 
@@ -244,7 +244,7 @@ def build_page(explorers: Sequence[Explorer]):
     # One model answers one visitor at a time, whatever is asked.
     one_at_a_time = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
     space = explorers[0].space
-    usual = [space.texts[place] for place in examples(space, EXAMPLES)]
+    usual = [space.texts[place][:MOST_CHARACTERS] for place in examples(space, EXAMPLES)]
     with gr.Blocks(title="Text VAE", analytics_enabled=False) as page:
         gr.Markdown("# Inside a text VAE")
         with gr.Tab("A sentence"):

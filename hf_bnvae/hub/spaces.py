@@ -16,6 +16,9 @@ PACKAGE = Path(__file__).parents[1]
 CARRIED = ("config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "*.model", *WEIGHTS)
 """What of a run its Space needs: weights and tokenizer. The code that loads them is the package's own."""
 
+SOURCE = (".py", ".html", ".md")
+"""What this package is made of."""
+
 OWNED = ("hf_bnvae", "models", "sentences.txt")
 """Folders and files of a Space that may hold nothing of an earlier version."""
 
@@ -77,12 +80,12 @@ def write_space(folders: Sequence[str | Path], output: str | Path, title: str, s
         raise HubError(f"two folders have the same name ({', '.join(models)}): rename one")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise HubError(f"{output} holds something already: name an empty folder for the Space")
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(PACKAGE, output / "hf_bnvae", ignore=ignored)
-    for name, files in models.items():
-        (output / "models" / name).mkdir(parents=True)
-        for path in files:
-            shutil.copy(path, output / "models" / name / path.name)
+    copies = {Path("models", name, path.name): path for name, files in models.items() for path in files}
+    source = (path for path in PACKAGE.rglob("*") if path.suffix in SOURCE)
+    copies |= {Path("hf_bnvae", path.relative_to(PACKAGE)): path for path in source}
+    for name, path in copies.items():
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, output / name)
     texts = {
         "app.py": APP.replace("{names}", repr(list(models))),
         "requirements.txt": "".join(f"{line}\n" for line in requirements()),

@@ -123,3 +123,14 @@ def test_a_page_is_read_coloured_and_clicked_in_a_browser(write, sentences, labe
     loaded = script("performance.getEntriesByType('resource').length")
     assert loaded == 0
     assert script("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("changes", [{"posterior": "vmf"}, {"texts": ["a b c"], "posterior": "gaussian"}])
+def test_a_page_with_parts_left_out_draws_the_others_in_a_browser(write, browser, changes):
+    from selenium.webdriver.common.by import By
+
+    browser.get(write(**changes)[1].as_uri())
+    assert browser.get_log("browser") == []
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#notes li")) >= 2
+    assert not browser.find_element(By.ID, "arithmetic-title").is_displayed()
+    assert browser.find_element(By.ID, "bounds").is_displayed() == (changes["posterior"] != "vmf")

@@ -58,6 +58,14 @@ def test_too_many_sentences_are_thinned_out_and_that_is_said(folder, table, tmp_
     assert page_data(path)["texts"][1] == page_data(path)["texts"][6]  # every fourth line, of a table that repeats
 
 
+def test_a_report_that_cannot_be_written_is_said(folder, table):
+    argv = ["report", str(folder), "--text_file", str(table), "--max_new_tokens", "1", "--output_file"]
+    with pytest.raises(UsageError, match=r"cannot be written .*: name another"):
+        explore.main([*argv, str(table / "report.html")])
+    with pytest.raises(UsageError, match="is a folder: name a file"):
+        explore.main([*argv, str(folder)])
+
+
 @pytest.mark.parametrize("command", ["report", "serve"])
 def test_what_cannot_be_looked_at_is_said_in_one_sentence(folder, language_model, table, tmp_path, command):
     def refused(*argv, error=UsageError):
@@ -69,6 +77,7 @@ def test_what_cannot_be_looked_at_is_said_in_one_sentence(folder, language_model
     assert "is a lstm_lm model, which has no latent: name a text VAE (bnvae)" in refused(language_model)
     assert "no model there" in refused(tmp_path / "nowhere")
     assert "--max_samples must be at least 1, got 0" in refused(folder, "--max_samples", 0)
+    assert "must be at most 20000, got 20001: a map shows no more" in refused(folder, "--max_samples", 20001)
     assert "none.txt does not exist" in refused(folder, "--text_file", tmp_path / "none.txt", error=CorpusError)
     assert "no column 'x'" in refused(folder, "--text_file", table, "--label_column", "x", error=CorpusError)
     assert not list(tmp_path.glob("*.html"))
@@ -117,3 +126,5 @@ def test_two_models_are_compared_and_the_demo_is_the_default(folder, table, serv
     monkeypatch.chdir(other.parent)
     with pytest.raises(UsageError, match="or train the demo's by `make demo`"):
         explore.main(["serve"])
+    with pytest.raises(UsageError, match="--port must be a number from 1 to 65535, got 70000"):
+        explore.main(["serve", str(folder), "--port", "70000"])

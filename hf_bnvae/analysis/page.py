@@ -100,9 +100,10 @@ class Explorer:
         )
 
     def reconstruct(self, text: str) -> tuple[str, list[float], str]:
-        """The reconstruction of a sentence, the values of the strongest dimensions, and the map with its place."""
+        """The reconstruction of a sentence, its strongest dimensions as far as sliders go, and its place on the map."""
         latent = self.encode(text)
-        values = [round(float(latent[number]) / self.space.unit, 2) for number in self.strongest]
+        shown = (latent[self.strongest] / self.space.unit).clamp(-self.reach, self.reach)
+        values = [round(value, 2) for value in shown.tolist()]
         return self.decode(latent.unsqueeze(0))[0], values, self.map(latent)
 
     def move(self, text: str, values: Sequence[float]) -> tuple[str, str]:

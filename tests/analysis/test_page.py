@@ -4,6 +4,7 @@ import asyncio
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -41,6 +42,13 @@ def test_a_slider_moves_its_dimension_alone(make_vae, sentences, posterior):
     said, drawn = explorer.move("a b c", [2.5, -1, 0, 0.5])
     assert [said] == vae.decode(latent.unsqueeze(0), max_new_tokens=pages.MAX_NEW_TOKENS)
     assert drawn.count("cross") == drawn.count("ring") == 1
+
+
+def test_no_value_lies_where_its_slider_cannot_go(explorer, sentences):
+    short = replace(explorer, reach=0.25)
+    for text in sentences[:9]:
+        _, values, _ = short.reconstruct(text)
+        assert all(-0.25 <= value <= 0.25 for value in values) and short.move(text, values)
 
 
 def test_a_path_has_both_ends(explorer):

@@ -38,7 +38,7 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from hf_bnvae import BnVaeForConditionalGeneration, LstmLMForCausalLM
-from hf_bnvae.data import Corpus, CorpusError, VaeCollator, encode_corpus, first_texts
+from hf_bnvae.data import Corpus, CorpusError, VaeCollator, encode_corpus
 from hf_bnvae.hub.records import sentence_examples
 from hf_bnvae.methods import METHODS, method_table
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     started_from = checkpoint or model_args.pretrained_encoder
     if data.streaming:
         sources = data.sources()
-        tokenizer = model_args.make_tokenizer(first_texts(sources), started_from)
+        tokenizer = model_args.make_tokenizer(data.texts(sources), started_from)
         with args.main_process_first(desc="tokenising"):
             train = data.store(sources, tokenizer)
         encoded = {"train": train} | encode_corpus(corpus, tokenizer, data.max_length)

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -32,13 +32,14 @@ from hf_bnvae.data import (
     CorpusError,
     TokenStore,
     build_tokenizer,
+    first_texts,
     load_corpus,
     load_tokenizer,
     token_store,
     training_sources,
 )
 from hf_bnvae.data.corpora import first_line
-from hf_bnvae.data.streaming import Source
+from hf_bnvae.data.streaming import TOKENIZER_SENTENCES, Source
 from hf_bnvae.evaluation import nll
 from hf_bnvae.hub import CardError, HubError, make_repository, publish, write_card
 from hf_bnvae.hub.records import RECORD_NAME, command_line, hardware, versions
@@ -145,6 +146,10 @@ class TrainingDataArguments(DataArguments):
     def store(self, sources: list[Source], tokenizer) -> TokenStore:
         """Their token ids."""
         return token_store(sources, tokenizer, self.max_length, self.max_train_samples, self.preprocessing_num_workers)
+
+    def texts(self, sources: list[Source]) -> Iterator[str]:
+        """What a tokenizer is built from."""
+        return first_texts(sources, min(TOKENIZER_SENTENCES, self.max_train_samples or TOKENIZER_SENTENCES))
 
     def splits(self) -> tuple[str, ...]:
         return ("validation", "test") if self.streaming else super().splits()

@@ -6,8 +6,8 @@
 A run is a folder docs/results/CORPUS/NAME with `all_results.json`, and `run.json` that says in words what it was:
 `title`, `command`, `training` (its seconds), `hardware`, `notes`; the corpus has its heading in README.md. A comparison
 is a folder with what compare.py wrote, and a sweep one of folders with `all_results.json`, named for what they differ
-in; both have a README.md whose first paragraphs, up to a line of dashes, head the table. A folder with no README.md,
-such as what gpu.sh printed, is left out.
+in. Of every README.md the first paragraphs, up to a line of dashes, stand in README.md, with a link to the rest. A
+folder with no README.md, such as what gpu.sh printed, is left out.
 """
 
 import argparse
@@ -43,9 +43,11 @@ DIALOGUES = (
 
 
 def corpus_table(folder: Path) -> str:
-    heading = (folder / "README.md").read_text(encoding="utf-8").strip()
+    heading, _, rest = (folder / "README.md").read_text(encoding="utf-8").strip().partition("\n---\n")
     paths = sorted(folder.glob("*/all_results.json"))
-    lines = [heading]
+    lines = [heading.strip()]
+    if rest:
+        lines += ["", link(folder, "The command, the figures, and what they show")]
     if paths:
         runs = [json.loads((path.parent / "run.json").read_text(encoding="utf-8")) for path in paths]
         lines += ["", results_table("", paths, [run["title"] for run in runs], [run["training"] for run in runs]), ""]
@@ -85,7 +87,11 @@ def comparison_table(path: Path) -> str:
 def with_heading(folder: Path, table: str, more: str) -> str:
     """A table under the first paragraphs of its folder's page, with a link to the rest."""
     head = (folder / "README.md").read_text(encoding="utf-8").split("\n---\n")[0].strip()
-    return f"{head}\n\n{table}\n\n{more}: [{folder.name}]({folder.relative_to(ROOT)}/README.md)."
+    return f"{head}\n\n{table}\n\n{link(folder, more)}"
+
+
+def link(folder: Path, text: str) -> str:
+    return f"{text}: [{folder.name}]({folder.relative_to(ROOT)}/README.md)."
 
 
 def rendered() -> str:

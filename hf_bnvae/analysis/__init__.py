@@ -3,6 +3,7 @@
 from .case_study import Case, write_case_study
 from .comparison import METRICS, Run, read_run, results_table, time_table, write_comparison
 from .latent_space import Dimension, LatentSpace, dimensions, read_latent_space, verdict
+from .mean_space import MeanSpace, MeanSpaceCallback, animate_training, draw_sweep, draw_training
 from .report import write_report
 
 __all__ = [
@@ -10,8 +11,13 @@ __all__ = [
     "Case",
     "Dimension",
     "LatentSpace",
+    "MeanSpace",
+    "MeanSpaceCallback",
     "Run",
+    "animate_training",
     "dimensions",
+    "draw_sweep",
+    "draw_training",
     "read_latent_space",
     "read_run",
     "results_table",

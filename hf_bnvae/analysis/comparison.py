@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .pictures import pyplot, save
+
 METRICS = ("nll", "ppl", "elbo", "kl", "mi", "au")
 BETTER: dict[str, Callable] = {"nll": min, "ppl": min, "elbo": min, "mi": max, "au": max}
 DYNAMICS = {"mi": "MI", "kl": "KL", "agg_kl": "KL(q(z) ‖ p(z))", "kl_prior": "KL(p(z|x) ‖ N(0, I))"}
@@ -139,7 +141,7 @@ def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
     lines = [line for run in runs for line in run.history]
     shown = {metric: label for metric, label in DYNAMICS.items() if all(f"eval_{metric}" in line for line in lines)}
     size = (COLUMN_WIDTH, ROW_HEIGHT * len(shown))
-    figure, axes = _pyplot().subplots(len(shown), 1, sharex=True, figsize=size, squeeze=False)
+    figure, axes = pyplot().subplots(len(shown), 1, sharex=True, figsize=size, squeeze=False)
     axes = axes[:, 0]
     for number, (method, group) in enumerate(_by_method(runs).items()):
         history = group[0].history
@@ -159,7 +161,7 @@ def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
         figure.legend(
             handles, labels, loc="upper center", bbox_to_anchor=(0.55, 0.04), ncol=2, fontsize=6, frameon=False
         )
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_tradeoff(runs: Sequence[Run], path: Path) -> None:
@@ -167,7 +169,7 @@ def draw_tradeoff(runs: Sequence[Run], path: Path) -> None:
 
     A method whose NLL is far above the best is named over the picture, in which it would leave the others a line.
     """
-    figure, axis = _pyplot().subplots(figsize=(COLUMN_WIDTH, 2.8))
+    figure, axis = pyplot().subplots(figsize=(COLUMN_WIDTH, 2.8))
     points, far = tradeoff_points(runs)
     for number, method in enumerate(_by_method(runs)):
         if method in points:
@@ -179,7 +181,7 @@ def draw_tradeoff(runs: Sequence[Run], path: Path) -> None:
     axis.set_xlabel("mutual information (nats)")
     axis.set_ylabel("NLL (nats)")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=2, fontsize=6, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def tradeoff_points(runs: Sequence[Run]) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
@@ -202,25 +204,10 @@ def _style(number: int) -> dict:
     return {
         "linestyle": LINES[number % len(LINES)],
         "marker": MARKERS[number % len(MARKERS)],
-        "color": _pyplot().get_cmap("viridis")(0.85 * (number * 4 % 11) / 10),
+        "color": pyplot().get_cmap("viridis")(0.85 * (number * 4 % 11) / 10),
         "markersize": 3,
         "linewidth": 1,
     }
-
-
-def _pyplot():
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    pyplot.rcParams.update({"font.size": 7, "axes.spines.top": False, "axes.spines.right": False})
-    return pyplot
-
-
-def _save(figure, path: Path) -> None:
-    figure.savefig(path, dpi=200, bbox_inches="tight")
-    _pyplot().close(figure)
 
 
 def _by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -6,6 +6,7 @@ from .dialogue_batches import DialogueCollator, DialogueResponses, DialogueSampl
 from .dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn, load_dialogues
 from .pydocs import pydocs_sentences, pydocs_splits
 from .streaming import StreamSampler, TokenStore, first_texts, token_store, training_sources
+from .synthetic import SyntheticCorpus, spoken_words, synthetic_corpus
 from .tokenizers import build_tokenizer, load_tokenizer
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "DialogueSampler",
     "LengthBucketSampler",
     "StreamSampler",
+    "SyntheticCorpus",
     "TokenStore",
     "Turn",
     "VaeCollator",
@@ -32,6 +34,8 @@ __all__ = [
     "load_tokenizer",
     "pydocs_sentences",
     "pydocs_splits",
+    "spoken_words",
+    "synthetic_corpus",
     "token_store",
     "training_sources",
 ]

@@ -1,5 +1,6 @@
 """From a model and batches to numbers. All losses are in nats per sentence."""
 
+from .grid import GridPosterior, discretised_posterior, grid_posterior
 from .inference import Inference, agg_kl, au, dialogue_metrics, elbo, elbo_metrics, infer, kl, mi, rec
 from .likelihood import nll
 from .probes import bag_of_words, classification_scores, nested_samples, probe
@@ -7,6 +8,7 @@ from .responses import WordVectors, judge_responses
 from .sampling import sample_responses
 
 __all__ = [
+    "GridPosterior",
     "Inference",
     "WordVectors",
     "agg_kl",
@@ -14,8 +16,10 @@ __all__ = [
     "bag_of_words",
     "classification_scores",
     "dialogue_metrics",
+    "discretised_posterior",
     "elbo",
     "elbo_metrics",
+    "grid_posterior",
     "infer",
     "judge_responses",
     "kl",

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from .objectives import summed_nll, token_losses, token_nll
+from .objectives import filled_rows, summed_nll, token_losses, token_nll
 
 
 def to_the_left(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -78,13 +78,15 @@ class Decoder(nn.Module):
 
     def summed_nll(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Σ −log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: a scalar."""
+        outputs, targets = filled_rows(outputs, targets)
         return summed_nll(self.features(outputs), self.output.weight, targets)
 
     def token_losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """−log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: `(rows,)`."""
         if torch.is_grad_enabled():
             return token_nll(self.logits(outputs), targets)
-        return token_losses(self.features(outputs), self.output.weight, targets)
+        filled, wanted = filled_rows(outputs, targets)
+        return token_losses(self.features(filled), self.output.weight, wanted)[: len(targets)]
 
 
 class LatentDecoder(Decoder):

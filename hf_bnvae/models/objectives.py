@@ -8,6 +8,9 @@ IGNORED = -100
 LOGIT_BYTES_ON_A_CPU = 24 << 20  # what stays near its caches
 LOGIT_BYTES_ELSEWHERE = 512 << 20  # enough rows to keep a GPU busy
 ROWS_TOGETHER = 64  # a product whose rows start anywhere in memory is a third slower
+ROWS_IN_STEPS_OF = (
+    32  # a CPU prepares a bf16 product of a new height at length, and keeps that
+)
 
 
 def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -15,25 +18,36 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
+def filled_rows(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`(rows, width)` outputs and `(rows,)` targets with zeros and `IGNORED` behind them.
+
+    A training then has few different numbers of rows, whatever the number of words in a batch.
+    """
+    missing = -len(targets) % ROWS_IN_STEPS_OF
+    return F.pad(outputs, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=IGNORED)
+
+
 def token_losses(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """What `token_nll` gives for the logits of `(rows, width)` features under an output layer's weight, without
-    gradients: the logits never exist whole.
+    gradients, and 0 at targets that are `IGNORED`: the logits never exist whole.
 
     They stand on their side, a column a token: that product is the faster one on a CPU, and its exponentials can
     overwrite it.
     """
     rows = _rows_at_once(weight)
     losses = []
-    for some, wanted in zip(features.split(rows), targets.split(rows), strict=True):
+    for some, wanted in zip(features.split(rows), targets.clamp(min=0).split(rows), strict=True):
         logits = (weight @ some.T).float()
         at_targets = logits.gather(0, wanted.unsqueeze(0)).squeeze(0)
         largest = logits.amax(0)
         losses.append(logits.sub_(largest).exp_().sum(0).log_() + largest - at_targets)
-    return torch.cat(losses)
+    return torch.cat(losses).masked_fill_(targets == IGNORED, 0)
 
 
 def summed_nll(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Σ −log p(token) in nats of `(rows, width)` features under an output layer's weight, a scalar in fp32.
+
+    Targets that are `IGNORED` count nothing and have no gradient.
 
     The logits never exist whole: gradients are computed along with the losses, some rows at a time, so that nothing is
     computed twice either. Under autocast the products are in its precision, the softmax and the sums in fp32.
@@ -47,7 +61,8 @@ class _SummedNll(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, weight, targets, dtype):
         ctx.dtypes = features.dtype, weight.dtype
-        features, weight = features.to(dtype), weight.to(dtype)
+        ignored = (targets == IGNORED).unsqueeze(1)
+        features, weight = features.to(dtype).masked_fill(ignored, 0), weight.to(dtype)
         learning = any(ctx.needs_input_grad)
         by_features = torch.empty_like(features) if learning else None
         by_weight = torch.zeros(weight.shape, device=weight.device) if learning else None
@@ -56,9 +71,9 @@ class _SummedNll(torch.autograd.Function):
         with torch.autocast(features.device.type, enabled=False):
             for start in range(0, len(features), rows):
                 some = features[start : start + rows]
-                wanted = targets[start : start + rows].unsqueeze(1)
+                wanted = targets[start : start + rows].clamp(min=0).unsqueeze(1)
                 log_probs = F.log_softmax(some @ weight.T, 1, dtype=torch.float32)
-                total -= log_probs.gather(1, wanted).sum()
+                total -= log_probs.gather(1, wanted).masked_fill_(ignored[start : start + rows], 0).sum()
                 if learning:
                     slopes = log_probs.exp_().scatter_add_(1, wanted, log_probs.new_full(wanted.shape, -1.0)).to(dtype)
                     torch.mm(slopes, weight, out=by_features[start : start + rows])
@@ -66,6 +81,8 @@ class _SummedNll(torch.autograd.Function):
                         by_weight.addmm_(slopes.T, some)
                     else:
                         by_weight += slopes.T @ some
+        if learning:
+            by_features.masked_fill_(ignored, 0)
         ctx.save_for_backward(by_features, by_weight)
         return total
 

@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hf_bnvae import LstmLMConfig
 from hf_bnvae.models import objectives
-from hf_bnvae.models.objectives import summed_nll, token_losses, token_nll
+from hf_bnvae.models.decoders import LstmDecoder
+from hf_bnvae.models.objectives import IGNORED, summed_nll, token_losses, token_nll
 
 ROWS, WIDTH, VOCABULARY = 200, 12, 31
 
@@ -56,6 +58,48 @@ def test_under_autocast_the_products_alone_are_in_bf16(words):
     assert total.dtype == weight.grad.dtype == torch.float32
     whole = summed_nll(features, weight, targets)
     assert 0 < (total - whole).abs() < 0.01 * whole
+
+
+def test_ignored_words_count_nothing(pieces, words):
+    features, weight, targets = words
+    kept = torch.rand(ROWS) < 0.7
+    some = [features.clone().requires_grad_(), weight.clone().requires_grad_()]
+    summed_nll(*some, targets.where(kept, IGNORED)).backward()
+    without = [features[kept].requires_grad_(), weight.clone().requires_grad_()]
+    summed_nll(*without, targets[kept]).backward()
+    torch.testing.assert_close(some[1].grad, without[1].grad)
+    torch.testing.assert_close(some[0].grad[kept], without[0].grad)
+    assert not some[0].grad[~kept].any()
+    losses = token_losses(features, weight, targets.where(kept, IGNORED))
+    torch.testing.assert_close(losses, token_nll(features @ weight.T, targets) * kept)
+
+
+class Shapes(TorchDispatchMode):
+    """The shapes that matrix products had."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.mm.default:
+            self.seen.add((*args[0].shape, *args[1].shape))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_batches_of_any_number_of_words_take_products_of_few_shapes(learning):
+    """Each new shape costs memory and time on a CPU in bf16."""
+    decoder = LstmDecoder(LstmLMConfig(vocab_size=VOCABULARY, hidden_size=WIDTH, embedding_size=4))
+    outputs, targets = torch.randn(96, WIDTH), torch.randint(VOCABULARY, (96,))
+    with Shapes() as shapes:
+        for words in range(1, 97):
+            if learning:
+                decoder.summed_nll(outputs[:words], targets[:words]).backward()
+            else:
+                with torch.no_grad():
+                    assert decoder.token_losses(outputs[:words], targets[:words]).shape == (words,)
+    assert len(shapes.seen) <= 3 * (3 if learning else 1)
 
 
 class Largest(TorchDispatchMode):

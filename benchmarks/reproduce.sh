@@ -9,8 +9,9 @@ python=${PYTHON:-.venv/bin/python}
 data=${BNVAE_DATA:-../shared/data}
 epochs=${PAPER_EPOCHS:-15}
 sentences=${NLL_SENTENCES:-500}
-run=${1:?name a run: short_yelp_bn_vae_fast, short_yelp_methods, short_yelp_methods_10k, ptb_bn_vae_fast,
-    ptb_bn_vae_paper, ptb_vae_paper, switchboard_cvae, switchboard_cvae_bow, switchboard_bn_cvae, switchboard_gamma}
+run=${1:?name a run: short_yelp_bn_vae_fast, short_yelp_methods, short_yelp_methods_10k, short_yelp_table3,
+    ptb_bn_vae_fast, ptb_bn_vae_paper, ptb_vae_paper, switchboard_cvae, switchboard_cvae_bow, switchboard_bn_cvae,
+    switchboard_gamma}
 shift
 cut_short_yelp() {
     mkdir -p "runs/short_yelp_$1"
@@ -19,11 +20,13 @@ cut_short_yelp() {
     done
 }
 compare_methods() {
-    exec "$python" run_scripts/compare.py --methods "$2" --output_dir "runs/comparison_$1" \
-        --dataset_name "runs/short_yelp_$1" --size short_yelp --hidden_size 256 --recipe fast --max_nll_samples 500
+    "$python" run_scripts/compare.py --methods "$2" --output_dir "runs/comparison_$1" \
+        --dataset_name "runs/short_yelp_$1" --size short_yelp --hidden_size 256 --recipe fast "${@:3}"
 }
 if [[ $run == *_10k ]]; then
     cut_short_yelp 10k 10000
+elif [[ $run == *_table3 ]]; then
+    cut_short_yelp 25k 25000
 elif [[ $run == short_yelp_* ]]; then
     cut_short_yelp 40k 40000
 fi
@@ -42,8 +45,21 @@ case $run in
     short_yelp_bn_vae_fast)
         flags=(--method bn_vae --recipe fast --size short_yelp --hidden_size 256 --dataset_name runs/short_yelp_40k) ;;
     short_yelp_methods) compare_methods 40k "lstm_lm,vae,beta_vae,cyclic_vae:kl_annealing_epochs=2,skip_vae,cnn_vae,\
-fb_vae,fb_vae:free_bits_mode=sum,delta_vae,vmf_vae,bn_vae,bn_vae_learned,du_vae,ae,ae+vae,ae+fb_vae,ae+bn_vae" ;;
-    short_yelp_methods_10k) compare_methods 10k "vae,agg_vae,sa_vae:refinement_steps=10" ;;
+fb_vae,fb_vae:free_bits_mode=sum,delta_vae,vmf_vae,bn_vae,bn_vae_learned,du_vae,ae,ae+vae,ae+fb_vae,ae+bn_vae" \
+            --max_nll_samples 500
+        exit ;;
+    short_yelp_methods_10k)
+        compare_methods 10k "vae,agg_vae,sa_vae:refinement_steps=10" --max_nll_samples 500
+        exit ;;
+    short_yelp_table3)
+        compare_methods 25k "ae,vae,delta_vae,cyclic_vae:kl_annealing_epochs=2,fb_vae:free_bits=9,agg_vae,\
+ae+fb_vae:free_bits=6,bn_vae" --nll_samples 0
+        for standardise in true false; do
+            "$python" run_scripts/run_classification.py --model_name_or_path runs/comparison_25k/runs/*/seed_1 \
+                --train_file runs/short_yelp_25k/train.tsv --test_file "$data/short_yelp/test.tsv" \
+                --standardise "$standardise" --output_dir "runs/$run/standardise_$standardise" "$@"
+        done
+        exit ;;
     ptb_bn_vae_fast)
         flags=(--method bn_vae --recipe fast --size ptb --dataset_name "$data/ptb" --num_train_epochs 5
             --kl_annealing_epochs 2 --embedding_dropout 0.25 --output_dropout 0.25 --weight_decay 0.03

@@ -5,9 +5,8 @@ import math
 import torch
 
 MASK_63 = (1 << 63) - 1
-UNIFORM_BITS = (
-    23  # fp32 holds every (n + ½) / 2²³ exactly; with one bit more the largest rounds to 1, and its normal to ∞
-)
+# fp32 holds every (n + ½) / 2²³ exactly; with one bit more the largest rounds to 1, and its normal to ∞
+UNIFORM_BITS = 23
 
 
 def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

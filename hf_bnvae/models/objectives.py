@@ -1,16 +1,20 @@
 """The training objective: every term of every loss, in nats per sentence."""
 
+from functools import cache
+from types import ModuleType
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 IGNORED = -100
 LOGIT_BYTES_ON_A_CPU = 24 << 20  # what stays near its caches
 LOGIT_BYTES_ELSEWHERE = 512 << 20  # enough rows to keep a GPU busy
 ROWS_TOGETHER = 64  # a product whose rows start anywhere in memory is a third slower
-ROWS_IN_STEPS_OF = (
-    32  # a CPU prepares a bf16 product of a new height at length, and keeps that
-)
+ROWS_IN_STEPS_OF = 32  # a CPU prepares a bf16 product of a new height at length, and keeps it
 
 
 def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -31,17 +35,25 @@ def token_losses(features: torch.Tensor, weight: torch.Tensor, targets: torch.Te
     """What `token_nll` gives for the logits of `(rows, width)` features under an output layer's weight, without
     gradients, and 0 at targets that are `IGNORED`: the logits never exist whole.
 
-    They stand on their side, a column a token: that product is the faster one on a CPU, and its exponentials can
-    overwrite it.
     """
     rows = _rows_at_once(weight)
-    losses = []
-    for some, wanted in zip(features.split(rows), targets.clamp(min=0).split(rows), strict=True):
-        logits = (weight @ some.T).float()
-        at_targets = logits.gather(0, wanted.unsqueeze(0)).squeeze(0)
-        largest = logits.amax(0)
-        losses.append(logits.sub_(largest).exp_().sum(0).log_() + largest - at_targets)
-    return torch.cat(losses).masked_fill_(targets == IGNORED, 0)
+    piece = _losses_on_a_cpu if weight.device.type == "cpu" else _losses_elsewhere
+    pieces = zip(features.split(rows), targets.clamp(min=0).split(rows), strict=True)
+    losses = torch.cat([piece(some, weight, wanted) for some, wanted in pieces])
+    return losses.masked_fill_(targets == IGNORED, 0)
+
+
+def _losses_on_a_cpu(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Logits on their side, a column a token: that product is the faster one, and its exponentials can overwrite it."""
+    logits = (weight @ features.T).float()
+    at_targets = logits.gather(0, targets.unsqueeze(0)).squeeze(0)
+    largest = logits.amax(0)
+    return logits.sub_(largest).exp_().sum(0).log_() + largest - at_targets
+
+
+def _losses_elsewhere(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    losses, _ = _losses_and_slopes(F.linear(features, weight), targets, False)
+    return losses
 
 
 def summed_nll(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -61,8 +73,8 @@ class _SummedNll(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, weight, targets, dtype):
         ctx.dtypes = features.dtype, weight.dtype
-        ignored = (targets == IGNORED).unsqueeze(1)
-        features, weight = features.to(dtype).masked_fill(ignored, 0), weight.to(dtype)
+        ignored = targets == IGNORED
+        features, weight = features.to(dtype).masked_fill(ignored.unsqueeze(1), 0), weight.to(dtype)
         learning = any(ctx.needs_input_grad)
         by_features = torch.empty_like(features) if learning else None
         by_weight = torch.zeros(weight.shape, device=weight.device) if learning else None
@@ -71,18 +83,17 @@ class _SummedNll(torch.autograd.Function):
         with torch.autocast(features.device.type, enabled=False):
             for start in range(0, len(features), rows):
                 some = features[start : start + rows]
-                wanted = targets[start : start + rows].clamp(min=0).unsqueeze(1)
-                log_probs = F.log_softmax(some @ weight.T, 1, dtype=torch.float32)
-                total -= log_probs.gather(1, wanted).masked_fill_(ignored[start : start + rows], 0).sum()
+                wanted = targets[start : start + rows].clamp(min=0)
+                losses, slopes = _losses_and_slopes(some @ weight.T, wanted, learning)
+                total += losses.masked_fill_(ignored[start : start + rows], 0).sum()
                 if learning:
-                    slopes = log_probs.exp_().scatter_add_(1, wanted, log_probs.new_full(wanted.shape, -1.0)).to(dtype)
                     torch.mm(slopes, weight, out=by_features[start : start + rows])
                     if dtype == torch.float32:
                         by_weight.addmm_(slopes.T, some)
                     else:
                         by_weight += slopes.T @ some
         if learning:
-            by_features.masked_fill_(ignored, 0)
+            by_features.masked_fill_(ignored.unsqueeze(1), 0)
         ctx.save_for_backward(by_features, by_weight)
         return total
 
@@ -92,6 +103,38 @@ class _SummedNll(torch.autograd.Function):
         by_features, by_weight = ctx.saved_tensors
         of_features, of_weight = ctx.dtypes
         return (by_features * slope).to(of_features), (by_weight * slope).to(of_weight), None, None
+
+
+def _losses_and_slopes(
+    logits: torch.Tensor, targets: torch.Tensor, learning: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """−log softmax of `(rows, vocab_size)` logits at targets, fp32, and when learning its slopes, in the logits' type.
+
+    The logits are overwritten.
+    """
+    if logits.device.type == "cuda" and (kernels := _kernels(logits.device)):
+        losses = kernels.softmax_rows(logits, targets, learning)
+        return losses, logits if learning else None
+    targets = targets.unsqueeze(1)
+    log_probs = F.log_softmax(logits, 1, dtype=torch.float32)
+    losses = -log_probs.gather(1, targets).squeeze(1)
+    if not learning:
+        return losses, None
+    slopes = log_probs.exp_().scatter_add_(1, targets, log_probs.new_full(targets.shape, -1.0))
+    return losses, slopes.to(logits.dtype)
+
+
+@cache
+def _kernels(device: torch.device) -> ModuleType | None:
+    """Our Triton kernels, or None where Triton is missing or cannot compile."""
+    try:
+        from . import kernels
+
+        kernels.softmax_rows(torch.zeros(1, 1, device=device), torch.zeros(1, dtype=torch.long, device=device), True)
+    except Exception as error:  # Triton may fail in many ways, and the same without it is only slower
+        logger.warning("The loss is computed without Triton, more slowly: %s", str(error).strip().partition("\n")[0])
+        return None
+    return kernels
 
 
 def _rows_at_once(weight: torch.Tensor) -> int:

@@ -1,0 +1,47 @@
+"""Triton's part in the objectives: what is done to logits on a GPU, where memory is the limit, in one kernel.
+
+Importing this module needs Triton, which comes with PyTorch's builds for GPUs.
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+MOST_AT_ONCE = 4096
+WARPS = 8
+
+
+@triton.jit
+def _softmax_rows(logits, targets, losses, width, slopes: tl.constexpr, at_once: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    target = tl.load(targets + row)
+    values = logits + row * width
+    at_target = tl.load(values + target).to(tl.float32)  # before anything overwrites it
+    largest = tl.full((), -float("inf"), tl.float32)
+    total = tl.full((), 0.0, tl.float32)
+    for start in range(0, width, at_once):
+        columns = start + tl.arange(0, at_once)
+        some = tl.load(values + columns, mask=columns < width, other=-float("inf")).to(tl.float32)
+        found = tl.maximum(largest, tl.max(some, 0))
+        total = total * tl.exp(largest - found) + tl.sum(tl.exp(some - found), 0)
+        largest = found
+    log_total = largest + tl.log(total)
+    tl.store(losses + row, log_total - at_target)
+    if slopes:
+        for start in range(0, width, at_once):
+            columns = start + tl.arange(0, at_once)
+            some = tl.load(values + columns, mask=columns < width, other=-float("inf")).to(tl.float32)
+            slope = tl.exp(some - log_total) - tl.where(columns == target, 1.0, 0.0)
+            tl.store(values + columns, slope.to(logits.dtype.element_ty), mask=columns < width)
+
+
+def softmax_rows(logits: torch.Tensor, targets: torch.Tensor, slopes: bool) -> torch.Tensor:
+    """−log softmax of contiguous `(rows, vocab_size)` logits at `(rows,)` targets: `(rows,)`, fp32.
+
+    With `slopes` the losses' derivatives, softmax − one-hot, take the place of the logits.
+    """
+    rows, width = logits.shape
+    losses = torch.empty(rows, dtype=torch.float32, device=logits.device)
+    at_once = min(MOST_AT_ONCE, triton.next_power_of_2(width))
+    _softmax_rows[(rows,)](logits, targets, losses, width, slopes=slopes, at_once=at_once, num_warps=WARPS)
+    return losses

@@ -92,13 +92,12 @@ def sentence_nll(
 def sampled_losses(model, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
     """−log p(x|z) of `(batch, length)` labels at `(batch, samples, any)` conditions: `(batch, samples)` nats."""
     batch, samples, _ = conditions.shape
+    lengths = (labels != IGNORED).sum(1).tolist()
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)
     outputs, _ = model.decoder_states(decoder_input_ids.repeat_interleave(samples, 0), conditions.flatten(0, 1))
     outputs = outputs.unflatten(0, (batch, samples))
     losses = outputs.new_zeros(batch, samples, dtype=torch.float32)
-    words = labels != IGNORED
-    for sentence in range(batch):
-        length = int(words[sentence].sum())
+    for sentence, length in enumerate(lengths):
         words_of_all = outputs[sentence, :, :length].flatten(0, 1)
         targets = labels[sentence, :length].repeat(samples)
         losses[sentence] = model.decoder.token_losses(words_of_all, targets).view(samples, length).sum(1)

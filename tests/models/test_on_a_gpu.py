@@ -20,20 +20,23 @@ from tests.helpers import make_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SIZES = {"vocab_size": 40, "embedding_size": 16, "hidden_size": 32, "initializer_range": 0.3}
+NO_DROPOUT = {"embedding_dropout": 0.0, "output_dropout": 0.0}
 BATCH = make_batch([4 + (index * 5) % 7 for index in range(24)])
 WITHOUT_LATENT = "lstm_lm"
 UTTERANCES = [[1, *(4 + (turn * 7 + place) % 30 for place in range(1 + turn % 5)), 2] for turn in range(20)]
 
 
 def model_of(name: str):
+    """A model of a method, with nothing random in it but the noise of the latents."""
     torch.manual_seed(0)
     if name == WITHOUT_LATENT:
-        return LstmLMForCausalLM(LstmLMConfig(**SIZES, latent_size=0))
+        return LstmLMForCausalLM(LstmLMConfig(**SIZES, **NO_DROPOUT, latent_size=0))
     if name == "bn_cvae":
         return BnCvaeForConditionalGeneration(BnCvaeConfig(vocab_size=40, embedding_size=16, hidden_size=32))
     method = METHODS[name]
     choices = {key: value for key, value in method.settings.items() if hasattr(BnVaeConfig(), key)}
-    config = BnVaeConfig(**SIZES, latent_size=8, posterior=method.posterior, decoder=method.decoder, **choices)
+    choices |= {"posterior": method.posterior, "decoder": method.decoder, "variance_dropout": 0.0}
+    config = BnVaeConfig(**SIZES, **NO_DROPOUT, latent_size=8, **choices)
     return BnVaeForConditionalGeneration(config)
 
 
@@ -63,21 +66,17 @@ def without_tf32(monkeypatch):
 
 @pytest.mark.parametrize("name", [*METHODS, "bn_cvae"])
 def test_loss_and_gradients_are_those_of_the_cpu(name):
-    model = model_of(name).float()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    model = model_of(name)
     loss, gradients = step(model, batch_of(name), "cuda")
     expected_loss, expected = step(model, batch_of(name), "cpu")
     torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=1e-5)
     for weight, gradient in gradients.items():
-        assert torch.allclose(gradient, expected[weight], rtol=1e-3, atol=1e-5), weight
+        assert (gradient - expected[weight]).norm() < 1e-3 * expected[weight].norm() + 1e-5, weight
 
 
 @pytest.mark.parametrize("name", ["vae", "bn_vae", "cnn_vae", WITHOUT_LATENT])
 def test_bf16_stays_near_fp32(name):
     model = model_of(name)
-    model.eval()
     loss, _ = step(model, batch_of(name), "cuda", bf16=True)
     expected, _ = step(model, batch_of(name), "cuda")
     assert loss.dtype == torch.float32

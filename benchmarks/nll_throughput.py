@@ -36,6 +36,7 @@ SIZES = {
 }
 USUAL_SIZES = {"cpu": list(SIZES)[:3], "cuda": ["yahoo 512/1024/32", "ptb 256/256/32"]}
 USUAL_SENTENCES = {"cpu": 2, "cuda": 32}
+USUAL_BATCHES = {"cpu": 1, "cuda": 4}
 PRODUCTS = ("mm", "addmm", "bmm", "_cudnn_rnn", "mkldnn_rnn_layer")
 
 
@@ -63,15 +64,15 @@ def size_figures(name: str, args) -> dict[str, float]:
     for precision in args.precisions:
         rates, peaks = [], []
         for number in range(args.repeats + 1):
-            batch = random_batch(args.sentences, length, settings["vocab_size"], args.device)
+            batches = [random_batch(args.sentences, length, settings["vocab_size"]) for _ in range(args.batches)]
             set_tf32(precision)
             with autocast(precision, args.device):
                 if not number:
                     with ProductTypes() as types:
-                        nll(model, [batch], args.num_samples)
+                        nll(model, batches[:1], args.num_samples)
                     continue
-                taken = seconds(lambda batch=batch: nll(model, [batch], args.num_samples), args.device)
-            rates.append(args.sentences / taken)
+                taken = seconds(lambda batches=batches: nll(model, batches, args.num_samples), args.device)
+            rates.append(args.batches * args.sentences / taken)
             peaks.append(matrix_peak(2, args.device, precision))
         rate, peak = statistics.median(rates), max(peaks)
         print(
@@ -101,10 +102,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), help="by default three on a CPU, two on a GPU")
     parser.add_argument("--num_samples", type=int, default=500, help="importance samples K")
     parser.add_argument("--sentences", type=int, help="sentences a batch; 2 on a CPU, 32 on a GPU")
-    parser.add_argument("--repeats", type=int, default=3, help="batches of each size")
+    parser.add_argument("--batches", type=int, help="batches that are timed together; 1 on a CPU, 4 on a GPU")
+    parser.add_argument("--repeats", type=int, default=3, help="times")
     parser.add_argument("--memory", action="store_true", help="measure peak memory at the largest size instead")
     args = parsed(parser, argv)
     args.sentences = args.sentences or USUAL_SENTENCES[args.device.type]
+    args.batches = args.batches or USUAL_BATCHES[args.device.type]
     torch.manual_seed(0)
     print(machine(args.device))
     if args.memory:

@@ -55,7 +55,7 @@ def grid_posterior(
     losses = [
         sampled_losses(model, part, latents.expand(len(part), -1, 1)).cpu()
         for batch in batches
-        for part in batch["labels"].to(model.device).split(max(1, ROWS_AT_ONCE // points))
+        for part in batch["labels"].split(max(1, ROWS_AT_ONCE // points))
     ]
     model.train(was_training)
     return discretised_posterior(-torch.cat(losses), grid)

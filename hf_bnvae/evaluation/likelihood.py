@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from ..models.noise import keyed_noise
-from ..models.objectives import IGNORED, logit_bytes
+from ..models.objectives import IGNORED, logit_bytes, product_dtype
 from .inference import perplexity
 
 DEFAULT_NUM_SAMPLES = 500
@@ -51,14 +51,13 @@ def nll(
         memory_bytes = _memory_budget(model.device)
     was_training = model.training
     model.eval()
-    total, tokens, sentences = 0.0, 0, 0
+    losses, tokens = [], 0
     for batch in tqdm(batches, desc=f"NLL, {num_samples} samples", disable=not progress):
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        losses = sentence_nll(model, batch, num_samples=num_samples, seed=seed, memory_bytes=memory_bytes)
-        total += float(losses.double().sum())
+        losses.append(sentence_nll(model, batch, num_samples=num_samples, seed=seed, memory_bytes=memory_bytes))
         tokens += int((batch["labels"] != IGNORED).sum())
-        sentences += len(losses)
     model.train(was_training)
+    sentences = sum(map(len, losses))
+    total = torch.cat(losses).cpu().double().sum().item() if losses else 0.0
     if shared:
         totals, all_tokens, all_sentences = zip(*gather_object([(total, tokens, sentences)]), strict=True)
         total, tokens, sentences = sum(totals), sum(all_tokens), sum(all_sentences)
@@ -70,15 +69,18 @@ def nll(
 def sentence_nll(
     model, batch: Mapping[str, torch.Tensor], num_samples: int, seed: int, memory_bytes: int
 ) -> torch.Tensor:
-    """The bound of each sentence of one batch, `(batch,)` nats."""
+    """The bound of each sentence of one batch, `(batch,)` nats. A batch on the CPU lets a GPU run without a stop."""
+    labels = batch["labels"]
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     posterior = model.infer(**batch)
     keys = model.noise_keys(**batch)
-    labels = batch["labels"]
     rows = _rows_within(memory_bytes, model, labels.size(1))
+    sentences_at_once = max(1, rows // num_samples)
+    samples_at_once = max(1, min(num_samples, rows // min(sentences_at_once, len(labels))))
     bounds = []
-    for part in torch.arange(len(labels), device=labels.device).split(max(1, rows // num_samples)):
+    for first in range(0, len(labels), sentences_at_once):
+        part = slice(first, first + sentences_at_once)
         chosen = posterior.map(lambda tensor, part=part: tensor[part])
-        samples_at_once = max(1, min(num_samples, rows // len(part)))
         log_weights = []
         for start in range(0, num_samples, samples_at_once):
             samples = range(start, min(num_samples, start + samples_at_once))
@@ -90,15 +92,20 @@ def sentence_nll(
 
 
 def sampled_losses(model, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
-    """−log p(x|z) of `(batch, length)` labels at `(batch, samples, any)` conditions: `(batch, samples)` nats."""
+    """−log p(x|z) of `(batch, length)` labels at `(batch, samples, any)` conditions: `(batch, samples)` nats.
+
+    Labels that are on the CPU spare a wait for the device that the model is on.
+    """
     batch, samples, _ = conditions.shape
     lengths = (labels != IGNORED).sum(1).tolist()
+    labels = labels.to(conditions.device)
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)
     outputs, _ = model.decoder_states(decoder_input_ids.repeat_interleave(samples, 0), conditions.flatten(0, 1))
     outputs = outputs.unflatten(0, (batch, samples))
+    dtype = product_dtype(outputs)
     losses = outputs.new_zeros(batch, samples, dtype=torch.float32)
     for sentence, length in enumerate(lengths):
-        words_of_all = outputs[sentence, :, :length].flatten(0, 1)
+        words_of_all = outputs[sentence, :, :length].to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
         targets = labels[sentence, :length].repeat(samples)
         losses[sentence] = model.decoder.token_losses(words_of_all, targets).view(samples, length).sum(1)
     return losses

@@ -7,8 +7,8 @@ import torch
 import triton
 import triton.language as tl
 
-MOST_AT_ONCE = 4096
-WARPS = {False: 4, True: 8}  # without slopes, and with them
+# What is read together, and the warps that do it: the fastest of several on an H200, for losses alone and with slopes.
+SHAPES = {False: (2048, 4), True: (4096, 8)}
 
 
 @triton.jit
@@ -42,6 +42,7 @@ def softmax_rows(logits: torch.Tensor, targets: torch.Tensor, slopes: bool) -> t
     """
     rows, width = logits.shape
     losses = torch.empty(rows, dtype=torch.float32, device=logits.device)
-    at_once = min(MOST_AT_ONCE, triton.next_power_of_2(width))
-    _softmax_rows[(rows,)](logits, targets, losses, width, slopes=slopes, at_once=at_once, num_warps=WARPS[slopes])
+    most, warps = SHAPES[slopes]
+    at_once = min(most, triton.next_power_of_2(width))
+    _softmax_rows[(rows,)](logits, targets, losses, width, slopes=slopes, at_once=at_once, num_warps=warps)
     return losses

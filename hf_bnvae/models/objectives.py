@@ -23,10 +23,12 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def filled_rows(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`(rows, width)` outputs and `(rows,)` targets with zeros and `IGNORED` behind them.
+    """`(rows, width)` outputs and `(rows,)` targets, on a CPU with zeros and `IGNORED` behind them.
 
     A training then has few different numbers of rows, whatever the number of words in a batch.
     """
+    if outputs.device.type != "cpu":
+        return outputs, targets
     missing = -len(targets) % ROWS_IN_STEPS_OF
     return F.pad(outputs, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=IGNORED)
 
@@ -64,9 +66,13 @@ def summed_nll(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tens
     The logits never exist whole: gradients are computed along with the losses, some rows at a time, so that nothing is
     computed twice either. Under autocast the products are in its precision, the softmax and the sums in fp32.
     """
-    device = features.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
-    return _SummedNll.apply(features, weight, targets, dtype)
+    return _SummedNll.apply(features, weight, targets, product_dtype(features))
+
+
+def product_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """In what a matrix product of the tensor is taken here: autocast's type where it is on."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
 
 
 class _SummedNll(torch.autograd.Function):

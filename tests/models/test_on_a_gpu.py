@@ -71,7 +71,7 @@ def test_loss_and_gradients_are_those_of_the_cpu(name):
     expected_loss, expected = step(model, batch_of(name), "cpu")
     torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=1e-5)
     for weight, gradient in gradients.items():
-        assert (gradient - expected[weight]).norm() < 1e-3 * expected[weight].norm() + 1e-5, weight
+        assert (gradient - expected[weight]).norm() < 3e-3 * expected[weight].norm() + 1e-5, weight
 
 
 @pytest.mark.parametrize("name", ["vae", "bn_vae", "cnn_vae", WITHOUT_LATENT])

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_summary.py runs/gpu
 
-Writes `results/CORPUS/NAME/` (all_results.json, config.json, run.json) for each training that ended.
+Writes `results/CORPUS_gpu/NAME/` (all_results.json, config.json, run.json) for each training that ended.
 """
 
 import argparse
@@ -65,13 +65,14 @@ def kept_training(run: Path, results: Path) -> None:
         f"{found['test_elbo']:>8.2f}{found['test_kl']:>7.2f}{found['test_mi']:>7.2f}{found['test_au']:>4.0f}"
         f"{found['train_epochs']:>8.0f}{seconds:>9.0f}"
     )
-    kept = results / corpus / f"{method}_{recipe}_gpu"
+    epochs = f"PAPER_EPOCHS={found['train_epochs']:.0f} " if recipe == "paper" else ""
+    kept = results / f"{corpus}_gpu" / f"{method}_{recipe}"
     kept.mkdir(parents=True, exist_ok=True)
     for name in ("all_results.json", "config.json"):
         shutil.copy(run / name, kept / name)
     described = {
         "title": f"{TITLES[method]}, recipe {recipe}",
-        "command": "benchmarks/gpu.sh",
+        "command": f"{epochs}benchmarks/gpu.sh trainings",
         "training": f"{seconds:.0f} s",
         "hardware": record["hardware"],
         "notes": f"NLL on {found['test_nll_sentences']} sentences. Several trainings side by side.",

@@ -106,7 +106,7 @@ def on_gpu() -> list[str]:
     if not paths:
         return []
     parts = [f"### {path.stem}\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```" for path in paths]
-    return ["## On a GPU\n\nWhat `benchmarks/gpu.sh` printed, in one run.", *parts]
+    return ["## On a GPU\n\nWhat the stages of `benchmarks/gpu.sh` printed, on one machine.", *parts]
 
 
 def main(argv: list[str] | None = None) -> None:

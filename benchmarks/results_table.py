@@ -51,7 +51,12 @@ def corpus_table(folder: Path) -> str:
     if paths:
         runs = [json.loads((path.parent / "run.json").read_text(encoding="utf-8")) for path in paths]
         lines += ["", results_table("", paths, [run["title"] for run in runs], [run["training"] for run in runs]), ""]
-        lines += [f"- {run['title']}: `{run['command']}`. {run['hardware']}. {run['notes']}".rstrip() for run in runs]
+        origins: dict[str, list[str]] = {}
+        for run in runs:
+            origins.setdefault(f"`{run['command']}`. {run['hardware']}. {run['notes']}".rstrip(), []).append(
+                run["title"]
+            )
+        lines += [f"- {'; '.join(titles)}: {origin}" for origin, titles in origins.items()]
     for path in sorted(folder.glob("*/comparison.md")):
         lines += ["", comparison_table(path)]
     for sweep in sorted({path.parents[1] for path in folder.glob("*/*/all_results.json")}):

@@ -102,9 +102,9 @@ class DiagonalGaussian(LatentDistribution):
         centre = mean.mean(0)
         mean, latents = mean - centre, latents - centre
         precision = (-logvar).exp()
-        weights = torch.cat([-0.5 * precision, mean * precision], 1).T
-        constants = -0.5 * (mean**2 * precision + logvar + LOG_TWO_PI).sum(1)
-        return torch.cat([latents**2, latents], 1) @ weights + constants
+        constants = -0.5 * (mean**2 * precision + logvar + LOG_TWO_PI).sum(1, keepdim=True)
+        weights = torch.cat([-0.5 * precision, mean * precision, constants], 1)
+        return torch.cat([latents**2, latents, latents.new_ones(len(latents), 1)], 1) @ weights.T
 
     def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
         return log_standard_normal(latents)

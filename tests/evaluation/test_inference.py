@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hf_bnvae.evaluation import Inference, agg_kl, au, elbo, elbo_metrics, infer, kl, mi, rec
+from hf_bnvae.evaluation import Inference, agg_kl, au, elbo, elbo_metrics, infer, inference, kl, mi, rec
 from hf_bnvae.evaluation.inference import aggregate_log_prob
 from hf_bnvae.models.distributions import DiagonalGaussian
 from hf_bnvae.models.noise import _normal, keyed_noise, sentence_keys
@@ -61,6 +61,29 @@ def test_information_is_at_most_the_log_of_the_number_of_sentences():
     far_apart = inference_of(torch.arange(64.0).unsqueeze(1) * 100, torch.full((64, 1), -4.0))
     assert mi(far_apart) <= math.log(64) + 1e-6
     assert mi(far_apart) == pytest.approx(math.log(64), abs=1e-4)
+
+
+def test_information_of_many_sentences_takes_some_latents_whatever_their_order(monkeypatch):
+    whole = inference_of(torch.randn(3000, 2), torch.full((3000, 2), -1.0))
+    expected = mi(whole)
+    monkeypatch.setattr(inference, "MOST_LATENTS", 1000)
+    held = []
+
+    def counted(posterior, latents):
+        held.append((len(posterior.mean), len(latents)))
+        return aggregate_log_prob(posterior, latents)
+
+    monkeypatch.setattr(inference, "aggregate_log_prob", counted)
+    assert mi(whole) == pytest.approx(expected, abs=0.05)
+    order = torch.randperm(3000)
+    columns = ("latents", "kl", "log_posterior", "reconstruction", "tokens")
+    other = Inference(
+        posterior=whole.posterior.map(lambda tensor: tensor[order]),
+        side_losses={},
+        **{name: getattr(whole, name)[order] for name in columns},
+    )
+    assert mi(other) == pytest.approx(mi(whole), abs=1e-9)
+    assert set(held) == {(3000, 1000)}
 
 
 def test_active_units_are_those_whose_mean_varies_by_more_than_a_hundredth():

@@ -79,26 +79,26 @@ class _SummedNll(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, weight, targets, dtype):
         ctx.dtypes = features.dtype, weight.dtype
+        for_features, for_weight = ctx.needs_input_grad[:2]
         ignored = targets == IGNORED
         features, weight = features.to(dtype).masked_fill(ignored.unsqueeze(1), 0), weight.to(dtype)
-        learning = any(ctx.needs_input_grad)
-        by_features = torch.empty_like(features) if learning else None
-        by_weight = torch.zeros(weight.shape, device=weight.device) if learning else None
+        by_features = torch.empty_like(features) if for_features else None
+        by_weight = torch.zeros(weight.shape, device=weight.device) if for_weight else None
         total = torch.zeros((), device=features.device)
         rows = _rows_at_once(weight)
         with torch.autocast(features.device.type, enabled=False):
             for start in range(0, len(features), rows):
                 some = features[start : start + rows]
                 wanted = targets[start : start + rows].clamp(min=0)
-                losses, slopes = _losses_and_slopes(some @ weight.T, wanted, learning)
+                losses, slopes = _losses_and_slopes(some @ weight.T, wanted, for_features or for_weight)
                 total += losses.masked_fill_(ignored[start : start + rows], 0).sum()
-                if learning:
+                if for_features:
                     torch.mm(slopes, weight, out=by_features[start : start + rows])
-                    if dtype == torch.float32:
-                        by_weight.addmm_(slopes.T, some)
-                    else:
-                        by_weight += slopes.T @ some
-        if learning:
+                if for_weight and dtype == torch.float32:
+                    by_weight.addmm_(slopes.T, some)
+                elif for_weight:
+                    by_weight += slopes.T @ some
+        if for_features:
             by_features.masked_fill_(ignored.unsqueeze(1), 0)
         ctx.save_for_backward(by_features, by_weight)
         return total
@@ -106,9 +106,8 @@ class _SummedNll(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, slope):
-        by_features, by_weight = ctx.saved_tensors
-        of_features, of_weight = ctx.dtypes
-        return (by_features * slope).to(of_features), (by_weight * slope).to(of_weight), None, None
+        gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        return *((by if by is None else (by * slope).to(dtype)) for by, dtype in gradients), None, None
 
 
 def _losses_and_slopes(

@@ -205,10 +205,23 @@ class VaeTrainer(Trainer):
         if not aggressive or self._get_learning_rate() == 0:  # a warm-up starts at 0, where no loss would fall
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
-        self._train_encoder_ahead(model)
+        with self._decoder_left_alone():
+            self._train_encoder_ahead(model)
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.model.model.zero_grad()
         return loss
+
+    @contextmanager
+    def _decoder_left_alone(self) -> Iterator[None]:
+        """Spares one process the decoder's gradients; DistributedDataParallel waits for those of every parameter."""
+        learning = [parameter for parameter in self.model.decoder.parameters() if parameter.requires_grad]
+        for parameter in learning:
+            parameter.requires_grad_(self.args.world_size > 1)
+        try:
+            yield
+        finally:
+            for parameter in learning:
+                parameter.requires_grad_(True)
 
     def _train_encoder_ahead(self, model) -> None:
         """Update the encoder alone until its loss a word stops falling (He et al. 2019).

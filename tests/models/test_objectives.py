@@ -38,6 +38,17 @@ def test_loss_and_gradients_are_those_of_whole_logits(pieces, words):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_what_is_frozen_has_no_gradient_and_changes_none(pieces, words, frozen):
+    features, weight, targets = words
+    both = [features.clone().requires_grad_(), weight.clone().requires_grad_()]
+    one = [end.detach().clone().requires_grad_(place != frozen) for place, end in enumerate(both)]
+    for ends in (both, one):
+        summed_nll(*ends, targets).backward()
+    assert one[frozen].grad is None
+    torch.testing.assert_close(one[1 - frozen].grad, both[1 - frozen].grad)
+
+
 def test_losses_of_words_are_those_of_whole_logits(pieces, words):
     features, weight, targets = words
     torch.testing.assert_close(token_losses(features, weight, targets), token_nll(features @ weight.T, targets))

@@ -38,7 +38,12 @@ def test_nothing_imports_upward(path):
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("*.py")), ids=lambda path: path.name)
 def test_models_import_only_torch_transformers_and_siblings_by_one_dot(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    # transformers, before it runs a checkpoint's code, asks for every package but those whose import may fail.
+    optional = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in optional:
+            continue
         if isinstance(node, ast.Import):
             assert all(alias.name.split(".")[0] in MODELS_MAY_IMPORT for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

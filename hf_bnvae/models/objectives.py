@@ -1,12 +1,13 @@
 """The training objective: every term of every loss, in nats per sentence."""
 
 from functools import cache
-from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 from transformers.utils import logging
+
+from .kernels import softmax_rows
 
 logger = logging.get_logger(__name__)
 
@@ -117,9 +118,8 @@ def _losses_and_slopes(
 
     The logits are overwritten.
     """
-    if logits.device.type == "cuda" and (kernels := _kernels(logits.device)):
-        losses = kernels.softmax_rows(logits, targets, learning)
-        return losses, logits if learning else None
+    if logits.device.type == "cuda" and _has_kernels(logits.device):
+        return softmax_rows(logits, targets, learning), logits if learning else None
     targets = targets.unsqueeze(1)
     log_probs = F.log_softmax(logits, 1, dtype=torch.float32)
     losses = -log_probs.gather(1, targets).squeeze(1)
@@ -130,16 +130,14 @@ def _losses_and_slopes(
 
 
 @cache
-def _kernels(device: torch.device) -> ModuleType | None:
-    """Our Triton kernels, or None where Triton is missing or cannot compile."""
+def _has_kernels(device: torch.device) -> bool:
+    """Whether our Triton kernels run here; Triton may be missing, or find no compiler."""
     try:
-        from . import kernels
-
-        kernels.softmax_rows(torch.zeros(1, 1, device=device), torch.zeros(1, dtype=torch.long, device=device), True)
-    except Exception as error:  # Triton may fail in many ways, and the same without it is only slower
+        softmax_rows(torch.zeros(1, 1, device=device), torch.zeros(1, dtype=torch.long, device=device), True)
+    except Exception as error:  # of whatever kind: the same without it is only slower
         logger.warning("The loss is computed without Triton, more slowly: %s", str(error).strip().partition("\n")[0])
-        return None
-    return kernels
+        return False
+    return True
 
 
 def _rows_at_once(weight: torch.Tensor) -> int:

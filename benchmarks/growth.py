@@ -87,7 +87,7 @@ def reading(device: torch.device, sentences: int) -> Measured:
     return taken[0], added
 
 
-def trainer_of(device: torch.device, sentences: int, folder: str):
+def trainer_of(device: torch.device, sentences: int, folder: str, **sizes: int):
     """A trainer of one epoch in fp32, and its data."""
     from transformers import PrinterCallback
     from transformers.utils import logging
@@ -111,7 +111,7 @@ def trainer_of(device: torch.device, sentences: int, folder: str):
         disable_tqdm=True,
         use_cpu=device.type == "cpu",
     )
-    model = model_of(device, vocab_size=len(tokenizer))
+    model = model_of(device, vocab_size=len(tokenizer), **sizes)
     trainer = VaeTrainer(model, arguments, train_dataset=rows, data_collator=VaeCollator(tokenizer.pad_token_id))
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -125,9 +125,9 @@ def training_epoch(device: torch.device, sentences: int) -> Measured:
 
 
 def evaluation(device: torch.device, sentences: int) -> Measured:
-    """Every metric of a split but the NLL."""
+    """Every metric of a split but the NLL, by a model of the sizes of Penn Treebank's."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(device, sentences, folder)
+        trainer = trainer_of(device, sentences, folder, embedding_size=256, hidden_size=256)
         return measured(lambda: trainer.evaluate(trainer.train_dataset), device, 2)
 
 
@@ -135,7 +135,7 @@ def evaluation(device: torch.device, sentences: int) -> Measured:
 QUANTITIES = (
     ("sentences", "reading a file", reading, "sentences", 4000),
     ("sentences", "training an epoch", training_epoch, "sentences", 1000),
-    ("sentences", "evaluation", evaluation, "sentences", 1000),
+    ("sentences", "evaluation 256/256", evaluation, "sentences", 1000),
     ("length", "training step", training_step, "length", 16),
     ("length", "NLL", likelihood, "length", 16),
     ("vocabulary", "training step", training_step, "vocab_size", 4000),

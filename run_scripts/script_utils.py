@@ -39,7 +39,7 @@ from hf_bnvae.data import (
     training_sources,
 )
 from hf_bnvae.data.corpora import first_line
-from hf_bnvae.data.streaming import TOKENIZER_SENTENCES, Source
+from hf_bnvae.data.streaming import Source
 from hf_bnvae.evaluation import nll
 from hf_bnvae.hub import CardError, HubError, make_repository, publish, write_card
 from hf_bnvae.hub.records import RECORD_NAME, command_line, hardware, versions
@@ -141,7 +141,7 @@ class TrainingDataArguments(DataArguments):
 
     def sources(self) -> list[Source]:
         """The shards of the training split."""
-        return training_sources(self.dataset_name, self.train_file, self.text_column)
+        return training_sources(self.dataset_name, self.train_file, self.text_column, self.label_column)
 
     def store(self, sources: list[Source], tokenizer) -> TokenStore:
         """Their token ids."""
@@ -149,7 +149,7 @@ class TrainingDataArguments(DataArguments):
 
     def texts(self, sources: list[Source]) -> Iterator[str]:
         """What a tokenizer is built from."""
-        return first_texts(sources, min(TOKENIZER_SENTENCES, self.max_train_samples or TOKENIZER_SENTENCES))
+        return first_texts(sources, self.max_train_samples)
 
     def splits(self) -> tuple[str, ...]:
         return ("validation", "test") if self.streaming else super().splits()
@@ -585,6 +585,10 @@ def check_training(trainer_args, config, name: str, examples: int, has_validatio
             )
         if examples < 2:
             raise CorpusError(f"{name} has one training example: the posterior {config.posterior} needs at least 2")
+    if examples < trainer_args.world_size:
+        raise CorpusError(
+            f"{name} has {examples} training examples for {trainer_args.world_size} processes: start fewer of them"
+        )
     if not has_validation and trainer_args.eval_strategy != "no":
         raise CorpusError(
             f"{name} has no validation split: pass --validation_file, or --eval_strategy no together with "

@@ -127,13 +127,16 @@ def _load_named(name: str, splits: Collection[str], max_samples: dict[str, int |
         return {split: read_tables(paths) for split, paths in find_splits(folder).items() if split in splits}
     streaming = "train" not in splits
     theirs = hub_splits(name, BUILT_IN, streaming)
-    if streaming:
+    if not streaming:
+        return theirs
+    try:
         return {
-            split: Dataset.from_list(list(theirs[split].take(max_samples.get(split) or sys.maxsize)))
-            for split in splits
-            if split in theirs
+            split: Dataset.from_list(list(rows.take(max_samples.get(split) or sys.maxsize)), features=rows.features)
+            for split, rows in theirs.items()
+            if split in splits
         }
-    return theirs
+    except Exception as error:  # many kinds, of several libraries
+        raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {first_line(error)}") from error
 
 
 def load_built_in(name: str) -> dict[str, Dataset]:
@@ -222,10 +225,22 @@ def read_table(path: Path) -> Dataset:
 
 
 def check_file(path: Path) -> str:
-    """The builder of `datasets` that reads a file.
+    """The builder of `datasets` that reads a file, which is looked through for what is not UTF-8.
 
     Raises:
         CorpusError: when the file cannot be read.
+    """
+    builder = builder_of(path)
+    if builder != "parquet":
+        _check_utf8(path)
+    return builder
+
+
+def builder_of(path: Path) -> str:
+    """The builder of `datasets` that reads a file, by its ending.
+
+    Raises:
+        CorpusError: when there is no such builder, no such file, or nothing in it.
     """
     builder = BUILDERS.get(path.suffix.lower())
     if builder is None:
@@ -234,8 +249,6 @@ def check_file(path: Path) -> str:
         raise CorpusError(f"{path} does not exist")
     if path.stat().st_size == 0:
         raise CorpusError(f"{path} is empty")
-    if builder != "parquet":
-        _check_utf8(path)
     return builder
 
 

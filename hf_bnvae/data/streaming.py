@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
+from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from .corpora import (
     SPLIT_NAMES,
     CorpusError,
     CorpusReport,
+    builder_of,
     check_file,
     find_splits,
     first_line,
@@ -39,8 +41,9 @@ from .corpora import (
 
 LINES_AT_ONCE = 1_000
 GROUP_ROWS = 4_096
-GROUPS_IN_A_BLOCK = 8
+BLOCK_ROWS = 8 * GROUP_ROWS
 TOKENIZER_SENTENCES = 1_000_000
+SOURCES_AT_ONCE = 16  # open files, or connections, while a tokenizer is built
 INDEX = "index.json"
 FORMAT = 1  # of the folders of token ids; another one is made anew
 SCHEMA = pa.schema({"input_ids": pa.list_(pa.int32())})
@@ -60,15 +63,16 @@ class Source:
     identity: str
     content: Path | IterableDataset | tuple[str, ...]
     text_column: str | None = None
+    label_column: str | None = None
 
     def lines(self) -> Iterator[list[str]]:
         """The texts, empty ones as well, some at a time.
 
         Raises:
-            CorpusError: when the source cannot be read.
+            CorpusError: when the source cannot be read, or is a file that changed since it was named.
         """
         try:
-            if isinstance(self.content, Path) and check_file(self.content) == "text":
+            if isinstance(self.content, Path) and builder_of(self.content) == "text":
                 with self.content.open(encoding="utf-8-sig") as file:
                     while some := [line.rstrip("\n") for line in islice(file, LINES_AT_ONCE)]:
                         yield some
@@ -77,23 +81,35 @@ class Source:
                     yield list(self.content[start : start + LINES_AT_ONCE])
             else:
                 for rows in self._rows().iter(LINES_AT_ONCE):
-                    text, _ = text_and_label_columns(list(rows), self.name, self.text_column)
+                    text, _ = text_and_label_columns(list(rows), self.name, self.text_column, self.label_column)
                     yield ["" if value is None else str(value) for value in rows[text]]
+            if isinstance(self.content, Path) and _identity(self.content) != self.identity:
+                raise CorpusError(f"{self.name} changed while it was read: start again when it is whole")
         except CorpusError:
             raise
         except Exception as error:  # many kinds, of several libraries
+            if isinstance(self.content, Path):
+                check_file(self.content)  # names the line that is not UTF-8
             raise CorpusError(f"{self.name} could not be read: {first_line(error.__cause__ or error)}") from error
 
     def _rows(self) -> IterableDataset:
         if not isinstance(self.content, Path):
             return self.content
-        builder = check_file(self.content)
+        builder = builder_of(self.content)
         options = table_options(self.content) if builder == "csv" else {}
         return load_dataset(builder, data_files=str(self.content.resolve()), split="train", streaming=True, **options)
 
 
+def _identity(path: Path) -> str:
+    stat = path.stat()
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
 def training_sources(
-    dataset_name: str | None = None, train_file: str | None = None, text_column: str | None = None
+    dataset_name: str | None = None,
+    train_file: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
 ) -> list[Source]:
     """The shards of a training split, by the flags of `load_corpus`.
 
@@ -104,10 +120,8 @@ def training_sources(
         paths = matching_files(train_file) if train_file else find_splits(Path(dataset_name or ".")).get("train", [])
         if not paths:
             raise CorpusError(f"{dataset_name} has no training split: pass --train_file")
-        stats = [path.stat() for path in paths if check_file(path)]
         return [
-            Source(str(path), f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}", path, text_column)
-            for path, stat in zip(paths, stats, strict=True)
+            Source(str(path), _identity(path), path, text_column, label_column) for path in paths if builder_of(path)
         ]
     if dataset_name is None:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
@@ -118,28 +132,64 @@ def training_sources(
         builder = load_dataset_builder(dataset_name)
         rows = builder.as_streaming_dataset(split=SPLIT_NAMES["train"][0])
         identity = f"{dataset_name} {builder.config_id} {builder.hash}"
+        shards = [rows.shard(rows.num_shards, number) for number in range(rows.num_shards)]
         return [
-            Source(f"{dataset_name} (train)", f"{identity} {number}", rows.shard(rows.num_shards, number), text_column)
-            for number in range(rows.num_shards)
+            Source(f"{dataset_name} (train)", f"{identity} {number}", shard, text_column, label_column)
+            for number, shard in enumerate(shards)
         ]
     except Exception as error:  # many kinds, of several libraries
         raise CorpusError(f"the Hub dataset {dataset_name!r} could not be streamed: {first_line(error)}") from error
 
 
-def first_texts(sources: Sequence[Source], count: int = TOKENIZER_SENTENCES) -> Iterator[str]:
-    """At most `count` sentences, some of each source in turn: what a tokenizer is built from in bounded memory."""
-    turns = [source.lines() for source in sources]
+def first_texts(
+    sources: Sequence[Source], max_samples: int | None = None, count: int = TOKENIZER_SENTENCES
+) -> Iterator[str]:
+    """At most `count` sentences: what a tokenizer is built from in bounded memory.
+
+    Args:
+        max_samples: of the first so many lines; otherwise some of each source in turn.
+
+    Raises:
+        CorpusError: when a source cannot be read, or none holds a sentence.
+    """
+    lines = found = 0
+    for some in _in_turn(sources) if max_samples is None else _first_lines(sources, max_samples):
+        kept = list(islice(filter(_holds_words, some), count - found))
+        yield from kept
+        lines += len(some)
+        found += len(kept)
+        if found == count:
+            return
+    if not found:
+        raise _no_sentence(sources, lines)
+
+
+def _in_turn(sources: Sequence[Source]) -> Iterator[list[str]]:
+    """Some lines of each source in turn, of few sources at a time that lie far apart."""
+    stride = ceil(len(sources) / SOURCES_AT_ONCE)
+    waiting = iter([source for start in range(stride) for source in sources[start::stride]])
+    turns = [source.lines() for source in islice(waiting, SOURCES_AT_ONCE)]
     while turns:
         for lines in list(turns):
             some = next(lines, None)
-            if some is None:
+            if some is not None:
+                yield some
+            else:
                 turns.remove(lines)
-                continue
-            kept = list(islice(filter(_holds_words, some), count))
-            yield from kept
-            count -= len(kept)
-            if count <= 0:
-                return
+                turns += [source.lines() for source in islice(waiting, 1)]
+
+
+def _first_lines(sources: Sequence[Source], count: int) -> Iterator[list[str]]:
+    for some in chain.from_iterable(source.lines() for source in sources):
+        yield some[:count]
+        count -= len(some)
+        if count <= 0:
+            return
+
+
+def _no_sentence(sources: Sequence[Source], lines: int) -> CorpusError:
+    others = f" (with {len(sources) - 1:,} other shards)" if len(sources) > 1 else ""
+    return CorpusError(f"{sources[0].name}{others} holds no sentence: all of its {lines:,} lines are empty")
 
 
 def token_store(
@@ -165,7 +215,7 @@ def token_store(
     key = Hasher.hash(
         [
             FORMAT,
-            *[[source.identity, source.text_column] for source in sources],
+            *[[source.identity, source.text_column, source.label_column] for source in sources],
             max_length,
             max_samples,
             tokenizer.backend_tokenizer.to_str(),
@@ -194,12 +244,14 @@ def _tokenise(sources, tokenizer, max_length, max_samples, workers, folder) -> C
     if max_samples is not None or min(workers, len(sources)) == 1:
         for source, path in zip(sources, paths, strict=True):
             total += write(source, path, limit=None if max_samples is None else max_samples - total.lines)
+            if total.lines == max_samples:
+                break
     else:
         with ProcessPoolExecutor(min(workers, len(sources)), get_context("spawn")) as pool:
             for report in pool.map(write, sources, paths):
                 total += report
     if total.lines == total.empty:
-        raise CorpusError(f"{sources[0].name} holds no sentence: all of its {total.lines:,} lines are empty")
+        raise _no_sentence(sources, total.lines)
     return total
 
 
@@ -223,7 +275,7 @@ def _write_shard(
             while len(waiting) >= GROUP_ROWS:
                 _write_group(writer, waiting[:GROUP_ROWS])
                 del waiting[:GROUP_ROWS]
-            if limit is not None and report.lines >= limit:
+            if report.lines == limit:
                 break
         if waiting:
             _write_group(writer, waiting)
@@ -255,6 +307,7 @@ class TokenStore(TorchDataset):
             sizes += [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self.starts = np.concatenate([[0], np.cumsum(sizes)])
         self._at_hand: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._rows_at_hand = 0
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -300,20 +353,22 @@ class TokenStore(TorchDataset):
             with pq.ParquetFile(self.folder / name) as file:
                 rows = file.read_row_group(group, ["input_ids"]).column(0).combine_chunks()
             self._at_hand[number] = rows.values.to_numpy(), rows.offsets.to_numpy()
-            if len(self._at_hand) > 2 * GROUPS_IN_A_BLOCK:
-                self._at_hand.popitem(last=False)
+            self._rows_at_hand += len(rows)
+            while self._rows_at_hand > 2 * BLOCK_ROWS:
+                dropped, _ = self._at_hand.popitem(last=False)
+                self._rows_at_hand -= len(self.rows_of(dropped))
         self._at_hand.move_to_end(number)
         return self._at_hand[number]
 
     def __getstate__(self):
-        return self.__dict__ | {"_at_hand": OrderedDict()}
+        return self.__dict__ | {"_at_hand": OrderedDict(), "_rows_at_hand": 0}
 
 
 class StreamSampler(EpochSampler):
     """Batches of a `TokenStore`: each sentence once an epoch, shuffled and bucketed by length within blocks.
 
-    A block is a few groups of rows from anywhere in the corpus, drawn once by the seed. An epoch takes the blocks in a
-    new order, and each as `LengthBucketSampler` would a corpus of its own.
+    A block is about `BLOCK_ROWS` sentences, in groups from anywhere in the corpus, drawn once by the seed. An epoch
+    takes the blocks in a new order, and each as `LengthBucketSampler` would a corpus of its own.
 
     Args:
         store: the encoded corpus.
@@ -333,9 +388,11 @@ class StreamSampler(EpochSampler):
         super().__init__(batch_size, seed, True, num_processes, process_index)
         self.store = store
         self.equal = equal
-        groups = store.drawn_groups(seed)
-        blocks = max(1, len(groups) // GROUPS_IN_A_BLOCK)
-        self._blocks = [groups[block::blocks] for block in range(blocks)]
+        self._blocks: list[list[int]] = [[] for _ in range(max(1, len(store) // BLOCK_ROWS))]
+        before = 0
+        for group in store.drawn_groups(seed):
+            self._blocks[before * len(self._blocks) // len(store)].append(group)
+            before += len(store.rows_of(group))
         self._num_batches = sum(map(self._batches_of, self._blocks))
 
     def __len__(self) -> int:

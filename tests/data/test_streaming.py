@@ -1,14 +1,18 @@
 """A streamed corpus is the corpus: the same sentences, reports and vocabulary, each once, in little memory."""
 
+import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
 from hf_bnvae.data import (
     CorpusError,
     StreamSampler,
+    TokenStore,
     build_tokenizer,
+    corpora,
     encode_corpus,
     first_texts,
     load_corpus,
@@ -26,7 +30,7 @@ MAX_LENGTH = 12
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch):
     monkeypatch.setattr(streaming, "GROUP_ROWS", 8)
-    monkeypatch.setattr(streaming, "GROUPS_IN_A_BLOCK", 3)
+    monkeypatch.setattr(streaming, "BLOCK_ROWS", 24)
     monkeypatch.setattr(streaming, "LINES_AT_ONCE", 5)
 
 
@@ -113,8 +117,29 @@ def test_the_vocabulary_is_that_of_the_corpus_in_memory(shards):
     assert streamed.get_vocab() == build_tokenizer(load_corpus(str(shards)).splits["train"]["text"]).get_vocab()
 
 
+@pytest.mark.parametrize("lines", [7, 80, 1_000])
+def test_the_vocabulary_of_the_first_lines_is_that_of_the_first_lines_in_memory(shards, lines):
+    streamed = build_tokenizer(first_texts(training_sources(str(shards)), max_samples=lines))
+    first = load_corpus(str(shards), max_samples={"train": lines}).splits["train"]["text"]
+    assert streamed.get_vocab() == build_tokenizer(first).get_vocab()
+
+
+def test_few_of_many_shards_are_open_at_once(tmp_path):
+    for shard in range(3 * streaming.SOURCES_AT_ONCE):
+        (tmp_path / f"train-{shard}.txt").write_text("".join(f"{shard} {line}\n" for line in range(8)))
+    before, seen = open_files(), []
+    for text in first_texts(training_sources(str(tmp_path))):
+        seen.append(text)
+        assert open_files() - before <= streaming.SOURCES_AT_ONCE
+    assert len(seen) == len(set(seen)) == 8 * 3 * streaming.SOURCES_AT_ONCE
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
 def test_the_first_texts_come_from_every_source_and_are_as_many_as_asked(shards):
-    texts = list(first_texts(training_sources(str(shards)), 8))
+    texts = list(first_texts(training_sources(str(shards)), count=8))
     assert len(texts) == 8 and all(text.strip() for text in texts)
     assert len({int(text.rpartition("s")[2]) // 25 for text in texts}) == 4
 
@@ -152,10 +177,43 @@ def test_batches_hold_sentences_of_like_length_from_all_over_the_corpus(store):
     assert max(block) - min(block) > 50
 
 
-def test_the_memory_holds_a_few_groups(store):
-    for batch in StreamSampler(store, 6):
+@pytest.fixture
+def uneven_store(tmp_path, make_store, tokenizer):
+    """60 shards of one sentence and one of 100."""
+    for shard in range(60):
+        (tmp_path / f"one-{shard}.txt").write_text(sentence(shard) + "\n")
+    (tmp_path / "one-many.txt").write_text("\n".join(map(sentence, range(100))) + "\n")
+    return make_store(training_sources(train_file=str(tmp_path / "one-*.txt")), tokenizer)
+
+
+@pytest.mark.parametrize("shards_are", ["even", "uneven"])
+def test_the_memory_holds_two_blocks_and_an_epoch_reads_each_group_once(store, uneven_store, shards_are, monkeypatch):
+    store = store if shards_are == "even" else uneven_store
+    sampler = StreamSampler(store, 6)
+    store = TokenStore(store.folder)
+    sampler.store, read = store, []
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", recorded(pq.ParquetFile.read_row_group, read))
+    for batch in sampler:
         store.__getitems__(batch)
-        assert len(store._at_hand) <= 2 * streaming.GROUPS_IN_A_BLOCK < len(store._groups)
+        at_hand = sum(len(store.rows_of(group)) for group in store._at_hand)
+        assert at_hand <= 2 * streaming.BLOCK_ROWS < len(store)
+    assert len(read) == len(store._groups)
+
+
+def recorded(function, calls):
+    def call(*args, **kwargs):
+        calls.append(args)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def test_small_shards_make_no_small_batches(uneven_store):
+    """But for the last of each block."""
+    sampler = StreamSampler(uneven_store, 6)
+    short = [batch for batch in sampler if len(batch) < 6]
+    assert len(short) <= len(uneven_store) // streaming.BLOCK_ROWS
+    assert sorted(row for batch in sampler for row in batch) == list(range(len(uneven_store)))
 
 
 def test_what_is_made_once_is_not_made_again_until_something_changes(shards, make_store, tokenizer, monkeypatch):
@@ -187,16 +245,76 @@ def test_the_first_lines_alone_can_be_read(shards, make_store, tokenizer):
     assert len(store) == len(limited.splits["train"])
 
 
-def test_bad_input_is_one_sentence(tmp_path, make_store, tokenizer):
-    bad = tmp_path / "bad.txt"
-    bad.write_bytes(b"good\n\xff\xfe\n")
-    empty = tmp_path / "blank.txt"
-    empty.write_text("\n \n")
-    columns = tmp_path / "columns.csv"
-    columns.write_text("a,b\n1,2\n")
-    for path, said in ((bad, "bad.txt, line 2"), (empty, "holds no sentence"), (columns, "--text_column")):
-        with pytest.raises(CorpusError, match=said):
-            make_store(training_sources(train_file=str(path)), tokenizer)
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("bad.txt", b"good\n\xff\xfe\n", r"bad\.txt, line 2: not UTF-8"),
+        ("bad.tsv", b"1\tgood\n0\t\xff\xfe\n", r"bad\.tsv, line 2: not UTF-8"),
+        ("bad.csv", b"text\n\xff\xfe\n", r"bad\.csv, line 2: not UTF-8"),
+        ("bad.jsonl", b'{"text": "good"}\n{"text": "\xff\xfe"}\n', r"bad\.jsonl, line 2: not UTF-8"),
+        ("broken.jsonl", b'{"text": "good"}\n{"text": \n', r"broken\.jsonl could not be read: "),
+        ("broken.parquet", b"PAR1 and nothing more", r"broken\.parquet could not be read: "),
+        ("blank.txt", b"\n \n", r"blank\.txt holds no sentence: all of its 2 lines are empty"),
+        ("header.csv", b"text\n", r"header\.csv holds no sentence"),
+        ("columns.csv", b"a,b\n1,2\n", "--text_column"),
+        ("fields.csv", b"text\na,b\n", r"fields\.csv, row 2: 2 fields"),
+    ],
+)
+def test_bad_input_is_one_sentence_wherever_it_is_read_first(tmp_path, make_store, tokenizer, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    sources = training_sources(train_file=str(tmp_path / name))
+    with pytest.raises(CorpusError, match=said) as raised:
+        make_store(sources, tokenizer)
+    with pytest.raises(CorpusError, match=said):
+        build_tokenizer(first_texts(sources))
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "said"), [("empty.txt", "is empty"), ("corpus.txt.gz", "unknown ending '.gz'")])
+def test_files_that_cannot_be_read_are_refused_before_anything_is(tmp_path, name, said):
+    (tmp_path / name).write_bytes(b"" if name == "empty.txt" else b"text")
+    with pytest.raises(CorpusError, match=said):
+        training_sources(train_file=str(tmp_path / name))
+
+
+def test_no_file_is_read_to_find_its_token_ids_again(shards, make_store, tokenizer, monkeypatch):
+    first = make_store(training_sources(str(shards)), tokenizer)
+    with monkeypatch.context() as patched:
+        patched.setattr(streaming.Source, "lines", None)
+        patched.setattr(corpora, "_check_utf8", None)
+        assert make_store(training_sources(str(shards)), tokenizer).folder == first.folder
+
+
+@pytest.mark.parametrize("text", ["w1\n", "w1 w2\nw3\n"])
+def test_a_file_that_shrinks_or_grows_while_it_is_read_is_refused(tmp_path, make_store, tokenizer, text):
+    path = tmp_path / "live.txt"
+    path.write_text("w1 w2\n")
+    sources = training_sources(train_file=str(path))
+    path.write_text(text)
+    with pytest.raises(CorpusError, match=r"live\.txt changed while it was read"):
+        make_store(sources, tokenizer)
+
+
+@pytest.mark.parametrize("columns", [{}, {"label_column": "stars"}, {"text_column": "1"}, {"text_column": "review"}])
+def test_columns_are_found_as_in_memory(tmp_path, columns):
+    path = tmp_path / "reviews.csv"
+    path.write_text("stars,review\n5,good food\n1,never again\n")
+
+    def in_memory():
+        return load_corpus(files={"train": str(path)}, **columns).splits["train"]["text"][:]
+
+    def streamed():
+        return list(first_texts(training_sources(train_file=str(path), **columns)))
+
+    if columns:
+        assert streamed() == in_memory() == ["good food", "never again"]
+    else:
+        for read in (streamed, in_memory):
+            with pytest.raises(CorpusError, match="say which is the text by --text_column"):
+                read()
+
+
+def test_no_data_is_one_sentence(tmp_path):
     with pytest.raises(CorpusError, match=r"nothing.txt does not exist"):
         training_sources(train_file=str(tmp_path / "nothing.txt"))
     with pytest.raises(CorpusError, match="pass --dataset_name"):

@@ -1,4 +1,4 @@
-"""A Hub in memory, over HTTP on loopback: what the client needs to publish a model and to download it."""
+"""A Hub in memory, over HTTP on loopback: what the clients need to publish, to download and to stream."""
 
 import base64
 import hashlib
@@ -96,6 +96,14 @@ class HubServer(ThreadingHTTPServer):
         """The requests so far to a path."""
         return sum(one == method and re.search(path, other) is not None for one, other in self.requests)
 
+    def publish(self, repo_id: str, files: dict[str, bytes]) -> None:
+        """Make the files of a public repository, such as datasets/USER/NAME, these; a commit if they were others."""
+        repo = self.repos.setdefault(repo_id, Repo(private=False))
+        kept = {path: (hashlib.sha256(content).hexdigest(), False) for path, content in files.items()}
+        self.contents |= {oid: files[path] for path, (oid, _) in kept.items()}
+        if not repo.commits or repo.files() != kept:
+            repo.commit("main", kept, "files")
+
     def published(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
         """The files of a model's repository, or of spaces/USER/NAME."""
         return {path: self.contents[oid] for path, (oid, _) in self.repos[repo_id].files(revision).items()}
@@ -177,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def route(self, path: str, body: bytes) -> tuple[bytes | dict | list, int, dict]:
         path = path.replace("/api/models/", "/api/", 1)
-        name = r"(?P<repo>(spaces/)?[^/]+/[^/]+)"
+        name = r"(?P<repo>((spaces|datasets)/)?[^/]+/[^/]+)"
         revision = r"(?P<revision>[^/]+)"
         for method, pattern, action in (
             ("GET", r"/api/whoami-v2", self.whoami),
@@ -186,7 +194,8 @@ class Handler(BaseHTTPRequestHandler):
             ("GET", rf"/api/{name}(/revision/{revision})?", self.info),
             ("GET", rf"/api/{name}/auth-check/write", self.check_write),
             ("POST", rf"/api/{name}/branch/{revision}", self.branch),
-            ("GET", rf"/api/{name}/tree/{revision}", self.tree),
+            ("GET", rf"/api/{name}/tree/{revision}(/(?P<folder>.+))?", self.tree),
+            ("POST", rf"/api/{name}/paths-info/{revision}", self.paths_info),
             ("POST", rf"/api/{name}/preupload/{revision}", self.preupload),
             ("POST", rf"/{name}\.git/info/lfs/objects/batch", self.lfs_batch),
             ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", self.lfs_put),
@@ -196,7 +205,8 @@ class Handler(BaseHTTPRequestHandler):
         ):
             found = re.fullmatch(pattern, path)
             if found and method == ("GET" if self.command == "HEAD" else self.command):
-                answer = action(body, **{key: unquote(text or "main") for key, text in found.groupdict().items()})
+                names = {"revision": "main", **{key: unquote(text) for key, text in found.groupdict().items() if text}}
+                answer = action(body, **{key: names[key] for key in found.groupdict() if key in names})
                 return answer if isinstance(answer, tuple) else (answer, 200, {})
         raise Refusal(404, f"no such page: {path}")
 
@@ -284,11 +294,23 @@ class Handler(BaseHTTPRequestHandler):
         found.branches[revision] = found.branches["main"]
         return {}
 
-    def tree(self, body, repo, revision):
-        return [
-            {"type": "file", "path": path, **self.describe(oid, lfs)}
-            for path, (oid, lfs) in self.files(repo, revision).items()
-        ]
+    def tree(self, body, repo, revision, folder=""):
+        start = f"{folder}/" if folder else ""
+        within = {path: file for path, file in self.files(repo, revision).items() if path.startswith(start)}
+        if not within:
+            raise Refusal(404, f"{folder} does not exist", "EntryNotFound")
+        if self.query.get("recursive") == ["true"]:
+            return [self.entry(path, *file) for path, file in within.items()]
+        folders = {start + path[len(start) :].split("/")[0] for path in within} - within.keys()
+        files = [self.entry(path, *file) for path, file in within.items() if "/" not in path[len(start) :]]
+        return [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in sorted(folders)] + files
+
+    def paths_info(self, body, repo, revision):
+        files = self.files(repo, revision)
+        return [self.entry(path, *files[path]) for path in parse_qs(body.decode())["paths"] if path in files]
+
+    def entry(self, path: str, oid: str, lfs: bool) -> dict:
+        return {"type": "file", "path": path, **self.describe(oid, lfs)}
 
     def describe(self, oid: str, lfs: bool) -> dict:
         size = len(self.server.contents[oid])
@@ -363,4 +385,9 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": commit, "ETag": f'"{oid if lfs else self.git_oid(oid)}"'}
         if lfs:
             headers |= {"X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(self.server.contents[oid]))}
-        return self.server.contents[oid], 200, headers
+        content = self.server.contents[oid]
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked is None:
+            return content, 200, headers
+        start, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+        return content[start : last + 1], 206, headers | {"Content-Range": f"bytes {start}-{last}/{len(content)}"}

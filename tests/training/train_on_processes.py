@@ -1,6 +1,7 @@
 """What test_processes.py launches: small trainings in batches of 12, shared by all processes of the launch.
 
-Writes losses at every step, final weights, and the metrics of a split that no number of processes divides.
+Writes losses at every step, final weights, and the metrics of a split that no number of processes divides; and a run
+of run_lm.py --streaming, whose folder says the same.
 """
 
 import json
@@ -8,12 +9,13 @@ import os
 import sys
 from pathlib import Path
 
+import run_lm
 import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, BnVaeConfig, BnVaeForConditionalGeneration
-from hf_bnvae.data import DialogueCollator, VaeCollator, build_tokenizer, encode_dialogues, load_dialogues
+from hf_bnvae.data import DialogueCollator, VaeCollator, build_tokenizer, encode_dialogues, load_dialogues, streaming
 from hf_bnvae.evaluation import nll
 from hf_bnvae.training import DialogueTrainer, DialogueTrainingArguments, VaeTrainer, VaeTrainingArguments
 from tests.helpers import make_batch
@@ -32,6 +34,15 @@ VAES = {
     "fb_sum": ({"posterior": "gaussian", "free_bits": 3.0, "free_bits_mode": "sum"}, {}),
     "aggressive": ({"posterior": "gaussian"}, {"strategy": "aggressive", "max_steps": 12, "eval_steps": 6}),
 }
+
+
+STREAMED = [
+    *("--streaming", "--gamma", "0.7", "--bf16", "false", "--use_cpu", "--seed", "1", "--disable_tqdm", "true"),
+    *("--num_train_epochs", "3", "--kl_annealing_epochs", "1", "--nll_samples", "7", "--logging_steps", "1"),
+    *("--optim", "sgd", "--learning_rate", "0.02", "--lr_scheduler_type", "constant", "--save_strategy", "steps"),
+    *("--save_steps", "8", "--eval_strategy", "steps", "--eval_steps", "8", "--load_best_model_at_end", "false"),
+    *(text for name, value in SIZES.items() for text in (f"--{name}", str(value))),
+]
 
 
 def settings(folder: Path, changes: dict) -> dict:
@@ -88,11 +99,22 @@ def train_sentences(folder: Path, config: dict, changes: dict, checkpoint: Path 
     train(folder, trainer, judged, checkpoint)
 
 
-def main(root: Path, checkpoint: Path | None = None) -> None:
+def stream(folder: Path, corpus: Path, *flags: str) -> None:
+    """A training of several blocks an epoch, on token ids that the first process makes while the others wait."""
+    streaming.GROUP_ROWS, streaming.BLOCK_ROWS = 8, 24
+    batch = str(BATCH // int(os.environ.get("WORLD_SIZE", 1)))
+    where = ["--dataset_name", str(corpus), "--output_dir", str(folder), "--per_device_train_batch_size", batch]
+    run_lm.main([*where, *STREAMED, *flags])
+
+
+def main(root: Path, corpus: Path, earlier: Path | None = None) -> None:
+    """Everything under `root`, and two trainings that go on from checkpoints under `earlier`."""
     for name, (config, changes) in VAES.items():
         train_sentences(root / name, config, changes)
-    if checkpoint is not None:
-        train_sentences(root / "resumed", *VAES["bn_vae"], checkpoint)
+    stream(root / "streamed", corpus)
+    if earlier is not None:
+        train_sentences(root / "resumed", *VAES["bn_vae"], earlier / "bn_vae" / "checkpoint-27")
+        stream(root / "streamed_on", corpus, "--resume_from_checkpoint", str(earlier / "streamed" / "checkpoint-8"))
 
     corpus = load_dialogues("toy_dialogues", max_dialogues={"train": 12, "validation": 5})
     tokenizer = build_tokenizer([said.text for row in corpus.splits["train"] for said in row.turns])

@@ -4,7 +4,7 @@ import csv
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets, load_dataset
@@ -218,7 +218,7 @@ def read_table(path: Path) -> Dataset:
             return Dataset.from_dict({"text": [line.rstrip("\n") for line in lines]})
     options = table_options(path) if builder == "csv" else {}
     try:
-        return load_dataset(builder, data_files=str(path.resolve()), split="train", **options)
+        return load_dataset(builder, data_files=escape(str(path.resolve())), split="train", **options)
     except Exception as error:  # the builders raise many kinds, and wrap them in one another
         cause = error.__cause__ or error
         raise CorpusError(f"{path} could not be read as {path.suffix[1:]}: {first_line(cause)}") from error

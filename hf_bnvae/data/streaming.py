@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from glob import escape
 from itertools import chain, islice
 from math import ceil
 from multiprocessing import get_context
@@ -97,7 +98,8 @@ class Source:
             return self.content
         builder = builder_of(self.content)
         options = table_options(self.content) if builder == "csv" else {}
-        return load_dataset(builder, data_files=str(self.content.resolve()), split="train", streaming=True, **options)
+        name = escape(str(self.content.resolve()))
+        return load_dataset(builder, data_files=name, split="train", streaming=True, **options)
 
 
 def _identity(path: Path) -> str:
@@ -209,7 +211,7 @@ def token_store(
         folder: of the cache; by default beside that of `datasets`.
 
     Raises:
-        CorpusError: when a source cannot be read, or none holds a sentence.
+        CorpusError: when a source cannot be read, or none holds a sentence, or there is no writing to the cache.
     """
     folder = Path(config.HF_DATASETS_CACHE) / "hf_bnvae" if folder is None else folder
     key = Hasher.hash(
@@ -222,8 +224,13 @@ def token_store(
         ]
     )
     if not (folder / key / INDEX).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial_folder = Path(tempfile.mkdtemp(prefix=f"{key}.partial-", dir=folder))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            partial_folder = Path(tempfile.mkdtemp(prefix=f"{key}.partial-", dir=folder))
+        except OSError as error:
+            raise CorpusError(
+                f"token ids cannot be kept in {folder} ({error.strerror}): set HF_DATASETS_CACHE to a folder that can"
+            ) from error
         try:
             report = _tokenise(sources, tokenizer, max_length, max_samples, workers, partial_folder)
             (partial_folder / INDEX).write_text(json.dumps(asdict(report)), encoding="utf-8")

@@ -84,7 +84,7 @@ def test_it_holds_what_the_corpus_in_memory_holds(shards, make_store, tokenizer,
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl", "parquet"])
 def test_every_kind_of_file_is_read_as_in_memory(tmp_path, make_store, tokenizer, suffix):
-    path = tmp_path / f"all.{suffix}"
+    path = tmp_path / f"all[1].{suffix}"
     rows = Dataset.from_dict({"label": [number % 2 for number in range(40)], "text": [*map(sentence, range(39)), ""]})
     if suffix == "parquet":
         rows.to_parquet(path)
@@ -312,6 +312,12 @@ def test_columns_are_found_as_in_memory(tmp_path, columns):
         for read in (streamed, in_memory):
             with pytest.raises(CorpusError, match="say which is the text by --text_column"):
                 read()
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(shards, tokenizer, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CorpusError, match=r"cannot be kept in .*: set HF_DATASETS_CACHE"):
+        token_store(training_sources(str(shards)), tokenizer, MAX_LENGTH, folder=tmp_path / "file" / "cache")
 
 
 def test_no_data_is_one_sentence(tmp_path):

@@ -6,6 +6,7 @@ import json
 
 import datasets
 import pytest
+import run_lm
 from huggingface_hub import constants
 
 from hf_bnvae.data import (
@@ -17,6 +18,7 @@ from hf_bnvae.data import (
     token_store,
     training_sources,
 )
+from tests.helpers import flags
 from tests.hub.server import Fault
 
 NAME = "ann/corpus"
@@ -88,6 +90,17 @@ def test_what_is_streamed_is_what_is_downloaded(hub, layout, tmp_path):
     for split, rows in streamed.splits.items():
         assert rows.to_dict() == whole.splits[split].to_dict()
         assert streamed.reports[split].lines == whole.reports[split].lines
+
+
+def test_a_run_on_a_stream_is_a_run_on_what_is_downloaded(hub, tmp_path):
+    hub.publish(f"datasets/{NAME}", shards(text, "txt", train=3, validation=1, test=2))
+    results = []
+    for flag in ("--streaming", "--seed=42"):
+        run_lm.main([*flags(NAME, tmp_path / flag), "--max_train_samples", "30", "--max_eval_samples", "11", flag])
+        results.append(json.loads((tmp_path / flag / "all_results.json").read_text()))
+    counted = [name for name in results[0] if name.endswith(("sentences", "tokens", "steps", "size"))]
+    assert {"train_sentences", "eval_sentences", "test_sentences", "train_tokens", "vocab_size"} <= set(counted)
+    assert [results[0][name] for name in counted] == [results[1][name] for name in counted]
 
 
 def test_token_ids_are_made_again_when_the_data_set_changes_and_not_before(hub, tmp_path):

@@ -274,6 +274,19 @@ def test_bad_arguments_are_named(tmp_path, flag):
         VaeTrainingArguments(output_dir=str(tmp_path), **flag)
 
 
+def record_sentences(trainer):
+    """The sentences that the steps of a training see, in their order."""
+    seen, step = [], trainer.training_step
+
+    def recording(model, inputs, *args):
+        rows = zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)
+        seen.extend(ids[there].tolist() for ids, there in rows)
+        return step(model, inputs, *args)
+
+    trainer.training_step = recording
+    return seen
+
+
 def test_a_stored_corpus_trains_and_goes_on_like_one_in_memory(make_trainer, make_model, sentences, tmp_path):
     tokenizer = build_tokenizer([" ".join(f"w{number}" for number in range(36))])
     lines = [" ".join(f"w{number - 4}" for number in row[1:-1]) for row in sentences["input_ids"]]
@@ -294,7 +307,11 @@ def test_a_stored_corpus_trains_and_goes_on_like_one_in_memory(make_trainer, mak
         )
 
     whole, stopped, resumed = trainer("whole"), trainer("stopped", StopAt(9)), trainer("stopped")
+    seen = record_sentences(whole)
     train_seeded(whole)
+    epochs = seen[:60], seen[60:]
+    assert all(sorted(epoch) == sorted(store.select(range(60))["input_ids"][:]) for epoch in epochs)
+    assert epochs[0] != epochs[1]
     train_seeded(stopped)
     resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / "checkpoint-9"))
     assert whole.state.global_step == resumed.state.global_step == 2 * math.ceil(60 / 8)

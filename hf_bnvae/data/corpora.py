@@ -1,6 +1,7 @@
 """From files, folders and names to `datasets.DatasetDict`s of sentences."""
 
 import csv
+import json
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
@@ -220,8 +221,18 @@ def read_table(path: Path) -> Dataset:
     try:
         return load_dataset(builder, data_files=escape(str(path.resolve())), split="train", **options)
     except Exception as error:  # the builders raise many kinds, and wrap them in one another
-        cause = error.__cause__ or error
-        raise CorpusError(f"{path} could not be read as {path.suffix[1:]}: {first_line(cause)}") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> CorpusError:
+    """What is wrong with a file that a builder could not read, with the line where that can be found."""
+    try:
+        check_file(path)
+    except CorpusError as found:
+        return found
+    line = _line_that_is_no_json(path) if path.suffix.lower() == ".jsonl" else None
+    where = f"{path}, line {line}:" if line else f"{path}"
+    return CorpusError(f"{where} could not be read as {path.suffix[1:]}: {first_line(error.__cause__ or error)}")
 
 
 def check_file(path: Path) -> str:
@@ -264,6 +275,16 @@ def _check_utf8(path: Path) -> None:
                 line.decode("utf-8")
             except UnicodeDecodeError:
                 raise CorpusError(f"{path}, line {number}: not UTF-8; convert the file to UTF-8") from None
+
+
+def _line_that_is_no_json(path: Path) -> int | None:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                json.loads(line.strip() or b"null")
+            except ValueError:
+                return number
+    return None
 
 
 def table_options(path: Path) -> dict:

@@ -31,13 +31,13 @@ from .corpora import (
     CorpusError,
     CorpusReport,
     builder_of,
-    check_file,
     find_splits,
     first_line,
     load_built_in,
     matching_files,
     table_options,
     text_and_label_columns,
+    unreadable,
 )
 
 LINES_AT_ONCE = 1_000
@@ -90,7 +90,7 @@ class Source:
             raise
         except Exception as error:  # many kinds, of several libraries
             if isinstance(self.content, Path):
-                check_file(self.content)  # names the line that is not UTF-8
+                raise unreadable(self.content, error) from error
             raise CorpusError(f"{self.name} could not be read: {first_line(error.__cause__ or error)}") from error
 
     def _rows(self) -> IterableDataset:

@@ -252,22 +252,26 @@ def test_the_first_lines_alone_can_be_read(shards, make_store, tokenizer):
         ("bad.tsv", b"1\tgood\n0\t\xff\xfe\n", r"bad\.tsv, line 2: not UTF-8"),
         ("bad.csv", b"text\n\xff\xfe\n", r"bad\.csv, line 2: not UTF-8"),
         ("bad.jsonl", b'{"text": "good"}\n{"text": "\xff\xfe"}\n', r"bad\.jsonl, line 2: not UTF-8"),
-        ("broken.jsonl", b'{"text": "good"}\n{"text": \n', r"broken\.jsonl could not be read: "),
-        ("broken.parquet", b"PAR1 and nothing more", r"broken\.parquet could not be read: "),
+        ("broken.jsonl", b'{"text": "good"}\n\n{"text": "go', r"broken\.jsonl, line 3: could not be read as jsonl: "),
+        ("broken.parquet", b"PAR1 and nothing more", r"broken\.parquet could not be read as parquet: "),
         ("blank.txt", b"\n \n", r"blank\.txt holds no sentence: all of its 2 lines are empty"),
-        ("header.csv", b"text\n", r"header\.csv holds no sentence"),
+        ("header.csv", b"text\n", r"header\.csv (holds no sentence|could not be read as csv)"),
         ("columns.csv", b"a,b\n1,2\n", "--text_column"),
         ("fields.csv", b"text\na,b\n", r"fields\.csv, row 2: 2 fields"),
     ],
 )
-def test_bad_input_is_one_sentence_wherever_it_is_read_first(tmp_path, make_store, tokenizer, name, content, said):
+def test_bad_input_is_one_sentence_whoever_reads_it(tmp_path, make_store, tokenizer, name, content, said):
     (tmp_path / name).write_bytes(content)
     sources = training_sources(train_file=str(tmp_path / name))
-    with pytest.raises(CorpusError, match=said) as raised:
-        make_store(sources, tokenizer)
-    with pytest.raises(CorpusError, match=said):
-        build_tokenizer(first_texts(sources))
-    assert len(str(raised.value).splitlines()) == 1
+    readers = (
+        lambda: make_store(sources, tokenizer),
+        lambda: build_tokenizer(first_texts(sources)),
+        lambda: load_corpus(files={"train": str(tmp_path / name)}),
+    )
+    for read in readers:
+        with pytest.raises(CorpusError, match=said) as raised:
+            read()
+        assert len(str(raised.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(("name", "said"), [("empty.txt", "is empty"), ("corpus.txt.gz", "unknown ending '.gz'")])

@@ -209,8 +209,10 @@ def recorded(function, calls):
 
 
 def test_small_shards_make_no_small_batches(uneven_store):
-    """But for the last of each block."""
+    """But for the last of each block, and blocks are of one size."""
     sampler = StreamSampler(uneven_store, 6)
+    sizes = [sum(len(uneven_store.rows_of(group)) for group in block) for block in sampler._blocks]
+    assert max(sizes) - min(sizes) <= 2 * streaming.GROUP_ROWS and min(sizes) >= streaming.BLOCK_ROWS / 2
     short = [batch for batch in sampler if len(batch) < 6]
     assert len(short) <= len(uneven_store) // streaming.BLOCK_ROWS
     assert sorted(row for batch in sampler for row in batch) == list(range(len(uneven_store)))

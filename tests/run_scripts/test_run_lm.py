@@ -6,12 +6,13 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
 import run_lm
 from evaluate_lm import main as evaluate
-from script_utils import ModelArguments, UsageError, parse_arguments
+from script_utils import ModelArguments, UsageError, check_training, parse_arguments
 from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_bnvae.data import CorpusError
@@ -186,6 +187,14 @@ def test_a_streamed_run_is_a_run(corpus, finished, tmp_path, monkeypatch):
     for name in ("train_sentences", "train_tokens", "train_steps", "train_epochs", "vocab_size", "test_sentences"):
         assert streamed[name] == results[name], name
     assert "## " in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_more_processes_than_sentences_are_refused():
+    three = SimpleNamespace(train_batch_size=8, world_size=3, eval_strategy="no")
+    config = SimpleNamespace(normalises_batches=True)
+    check_training(three, config, "lines.txt", 3, has_validation=False)
+    with pytest.raises(CorpusError, match="2 training examples for 3 processes"):
+        check_training(three, config, "lines.txt", 2, has_validation=False)
 
 
 def test_what_streaming_cannot_do_is_said(corpus, tmp_path):

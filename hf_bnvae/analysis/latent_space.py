@@ -34,6 +34,8 @@ from ..training import CollapseCallback
 MOST_LABELS = 20
 OTHER = "(other)"
 MOST_BINS = 16
+FEWEST_SENTENCES = 10
+MOST_UNKNOWN = 0.5
 ANGLES = 1 << 12
 ROWS_AT_ONCE = 1024
 
@@ -48,6 +50,7 @@ class LatentSpace:
         labels: a label each, as text; None where there are none. Of more than 20 different ones the rare are `OTHER`.
         lengths: the tokens of each sentence, the end symbol counted, `(n,)`.
         cut: how many sentences were longer than the pipeline reads and were cut.
+        unknown: the share of words (or parts of words) that are not in the model's vocabulary.
         inference: posteriors, one latent of each, and losses in nats.
     """
 
@@ -56,6 +59,7 @@ class LatentSpace:
     labels: list[str] | None
     lengths: torch.Tensor
     cut: int
+    unknown: float
     inference: Inference
 
     @property
@@ -129,7 +133,10 @@ def read_latent_space(
         side_losses={name: values[back] for name, values in read.side_losses.items()},
         **{name: getattr(read, name)[back] for name in columns},
     )
-    return LatentSpace(pipeline, texts, _common_labels(labels), inference.tokens, sum(cut), inference)
+    ends = pipeline.tokenizer.num_special_tokens_to_add()
+    words = max(1, sum(lengths) - ends * len(lengths))
+    unknown = sum(ids.count(pipeline.tokenizer.unk_token_id) for ids in rows) / words
+    return LatentSpace(pipeline, texts, _common_labels(labels), inference.tokens, sum(cut), unknown, inference)
 
 
 def _common_labels(labels: Sequence[Any] | None) -> list[str] | None:
@@ -143,8 +150,23 @@ def _common_labels(labels: Sequence[Any] | None) -> list[str] | None:
     return [label if label in kept else OTHER for label in named]
 
 
-def verdict(space: LatentSpace) -> tuple[bool, str]:
-    """Whether the posterior has collapsed, by the thresholds of `training.CollapseCallback`, and one sentence on it."""
+def verdict(space: LatentSpace) -> tuple[bool | None, str]:
+    """Whether the posterior has collapsed, by the thresholds of `training.CollapseCallback`, and one sentence on it.
+
+    None where the sentences cannot tell: they are fewer than 10 different ones, or half of their words are unknown to
+    the model.
+    """
+    different = len(set(space.texts))
+    if different < FEWEST_SENTENCES:
+        return None, (
+            f"Too few sentences to tell whether the posterior has collapsed: {different} different, and it takes "
+            f"{FEWEST_SENTENCES}."
+        )
+    if space.unknown > MOST_UNKNOWN:
+        return None, (
+            f"These sentences cannot tell whether the posterior has collapsed: {space.unknown:.0%} of their words are "
+            "unknown to the model."
+        )
     metrics = {f"eval_{name}": value for name, value in space.metrics.items()}
     collapsed, signs = CollapseCallback().judge(metrics, space.latent_size)
     if collapsed:

@@ -166,6 +166,8 @@ def _missing(space: LatentSpace) -> list[str]:
         said.append("These sentences have no labels, so the map is coloured by length and there is no arithmetic.")
     elif len(space.label_kinds) < 2:
         said.append("All sentences have the same label, so there is no arithmetic.")
+    if space.unknown:
+        said.append(f"{space.unknown:.1%} of the words are unknown to the model.")
     if space.cut:
         said.append(f"{space.cut:,} sentences were cut at {space.pipeline.max_length} tokens.")
     return said

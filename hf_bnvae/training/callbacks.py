@@ -170,7 +170,8 @@ class CollapseCallback(TrainerCallback):
             active, information = metrics[f"{prefix}_au"], metrics[f"{prefix}_mi"]
             few_units = active <= self.max_active_share * latent_size
             collapsed = few_units or (collapsed and information <= self.max_mi)
-            signs = f"{active} of {latent_size} units are active, MI {information:.2f} and {signs}"
+            shown = round(information, 2) + 0.0  # an estimate of nothing may be −0.00
+            signs = f"{active} of {latent_size} units are active, MI {shown:.2f} and {signs}"
         return collapsed, signs
 
     @staticmethod

@@ -77,6 +77,22 @@ def test_a_model_that_ignores_the_sentence_has_collapsed(make_vae, sentences):
     assert verdict(read_latent_space(make_vae(), sentences))[1].startswith("The posterior has not collapsed: 4 of 4")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda texts: texts[:1] * 60, "Too few sentences to tell whether the posterior has collapsed: 1 different"),
+        (lambda texts: [f"{row} v w x y z {text}" for row, text in enumerate(texts) if text.count(" ") < 4], "unknown"),
+    ],
+)
+def test_there_is_no_verdict_where_the_sentences_cannot_tell(make_vae, sentences, change, said):
+    collapsed, sentence = verdict(read_latent_space(make_vae(), change(sentences)))
+    assert collapsed is None and said in sentence
+
+
+def test_unknown_words_are_counted(make_vae):
+    assert read_latent_space(make_vae(), ["a b", "a x"]).unknown == 1 / 4
+
+
 def test_the_sphere_has_no_kl_of_a_dimension(make_vae, sentences):
     space = read_latent_space(make_vae(posterior="vmf"), sentences, sentences)
     for one in dimensions(space):

@@ -75,6 +75,7 @@ def test_the_same_sentences_give_the_same_page(write, labels):
         ({"labels": [0] * 60}, "All sentences have the same label"),
         ({"texts": ["a b c"], "labels": ["x"], "posterior": "gaussian"}, "All sentences have the same label"),
         ({"texts": ["a " * 30, "b"]}, "1 sentences were cut at 20 tokens"),
+        ({"texts": ["a b", "a x"]}, "25.0% of the words are unknown to the model"),
     ],
 )
 def test_what_is_missing_is_said(write, changes, said):

@@ -103,6 +103,11 @@ def test_low_information_alone_is_a_collapse(warnings):
     assert len(warnings) == 1
 
 
+def test_an_estimate_just_below_nothing_is_nothing(warnings):
+    evaluate(CollapseCallback(), au=0, mi=-0.001, kl=0.3)
+    assert "MI 0.00" in warnings[0]
+
+
 def test_the_stopwatch_leaves_evaluations_out_and_goes_on_after_a_resume(make_trainer, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])

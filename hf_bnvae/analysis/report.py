@@ -96,7 +96,7 @@ def _maps(space: LatentSpace, seed: int) -> list[dict]:
         {
             "name": "PCA",
             "note": f"The two principal components of the posterior means, with deviations {first} and {second} where "
-            "the prior has 1.",
+            "the prior has 1, in which the axes are numbered.",
             "points": points.tolist(),
             # At least the prior's deviation to each side: a collapsed posterior is to look like one.
             "least": space.unit,

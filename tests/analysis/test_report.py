@@ -121,9 +121,17 @@ def test_a_page_is_read_coloured_and_clicked_in_a_browser(write, sentences, labe
     assert EVIL in browser.find_element(By.ID, "chosen").text and EVIL in script(
         "document.getElementById('hint').textContent"
     )
+    assert script("document.querySelectorAll('#map text').length") > 4
+    assert script("document.getElementById('hint').offsetHeight") < 250
     loaded = script("performance.getEntriesByType('resource').length")
     assert loaded == 0
     assert script("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_long_sentence_leaves_the_page_its_height(write, sentences, browser):
+    _, path = write([f"a b {'x' * 20_000}", *sentences])
+    browser.get(path.as_uri())
+    assert browser.execute_script("return document.getElementById('chosen').offsetHeight") < 700
 
 
 @pytest.mark.parametrize("changes", [{"posterior": "vmf"}, {"texts": ["a b c"], "posterior": "gaussian"}])

@@ -13,11 +13,20 @@ import sys
 from pathlib import Path
 
 from accelerate import PartialState
-from script_utils import UsageError, check_least, far_apart, is_full_disk, load_config, load_model, run_main
+from script_utils import (
+    UsageError,
+    check_least,
+    check_seeds,
+    far_apart,
+    is_full_disk,
+    load_config,
+    load_model,
+    run_main,
+)
 
 from hf_bnvae import BnCvaeConfig, BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, TextVaePipeline
 from hf_bnvae.analysis import read_latent_space, verdict, write_report
-from hf_bnvae.analysis.page import Explorer, PageError, build_page, serve
+from hf_bnvae.analysis.page import Explorer, PageError, build_page, check_servable, serve
 from hf_bnvae.data import load_corpus, load_tokenizer
 from hf_bnvae.hub.records import command_line
 
@@ -65,7 +74,6 @@ def add_serve(commands) -> None:
     )
     parser.add_argument("--compare", help="another one to show beside it")
     add_texts(parser, max_samples=500)
-    parser.add_argument("--seed", type=int, default=1, help="of the latents drawn")
     parser.add_argument("--host", default="127.0.0.1", help="the address to serve at; 0.0.0.0 is for everybody")
     parser.add_argument("--port", type=int, help="by default the first free one from 7860")
 
@@ -82,6 +90,7 @@ def add_texts(parser: argparse.ArgumentParser, max_samples: int) -> None:
 
 def report(args) -> None:
     check_least(args, max_new_tokens=1)
+    check_seeds([args.seed], "--seed")
     folder = Path(args.folder)
     path = Path(args.output_file) if args.output_file else (folder if folder.is_dir() else Path()) / "latent_space.html"
     if path.is_dir():
@@ -128,11 +137,12 @@ def read_texts(args) -> tuple[list[str], list | None, list[str]]:
 def serve_page(args) -> None:
     if args.port is not None and not 1 <= args.port <= LAST_PORT:
         raise UsageError(f"--port must be a number from 1 to {LAST_PORT}, got {args.port}")
+    check_servable(args.host, args.port)
     names = [args.folder, args.compare] if args.folder else demo_folders(args.compare)
-    pipelines = {name: load_pipeline(name, args.max_length) for name in names if name is not None}
+    pipelines = [(name, load_pipeline(name, args.max_length)) for name in names if name is not None]
     texts, labels, _ = read_texts(args)
-    page = build_page([Explorer.of(pipeline, name, texts, labels) for name, pipeline in pipelines.items()])
-    if args.host not in LOOPBACK:
+    page = build_page([Explorer.of(pipeline, name, texts, labels) for name, pipeline in pipelines])
+    if args.host.strip("[]") not in LOOPBACK:
         print(f"Everybody who reaches this machine at {args.host} can use the page.")
     serve(page, args.host, args.port)
 

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -55,6 +55,7 @@ from hf_bnvae.training.recipes import bf16_pays
 
 BUILT_IN_LICENSES = {"pydocs": "PSF-2.0, of Python and its documentation", "toy_dialogues": "Apache-2.0"}
 SENTENCE_MODELS = {BnVaeConfig: BnVaeForConditionalGeneration, LstmLMConfig: LstmLMForCausalLM}
+MOST_SEED = 2**32 - 1
 DIALOGUE_MODELS = {BnCvaeConfig: BnCvaeForConditionalGeneration}
 
 
@@ -68,6 +69,13 @@ def check_least(arguments, **least: float) -> None:
         value = getattr(arguments, name)
         if value is not None and not value >= smallest:
             raise UsageError(f"--{name} must be at least {smallest}, got {value}")
+
+
+def check_seeds(seeds: Iterable[int], flag: str) -> None:
+    """Refuse a seed that not every generator of random numbers takes."""
+    for seed in seeds:
+        if not 0 <= seed <= MOST_SEED:
+            raise UsageError(f"{flag} must be from 0 to {MOST_SEED}, got {seed}")
 
 
 def whole_numbers(text: str, flag: str) -> list[int]:

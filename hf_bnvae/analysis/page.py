@@ -2,6 +2,7 @@
 
 import html
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,9 +140,10 @@ class Explorer:
             return self.decode(points, do_sample=True, temperature=temperature)
 
     def neighbours(self, text: str) -> list[str]:
-        """The sentences of the map that are nearest to one."""
-        latent = self.encode(text)
-        return [self.space.texts[place] for place, _ in nearest(self.space, latent, NEAREST)]
+        """The sentences of the map that are nearest to one, each of them once."""
+        texts = self.space.texts
+        ranked = nearest(self.space, self.encode(text), len(texts))
+        return list(dict.fromkeys(texts[place] for place, _ in ranked))[:NEAREST]
 
     def map(self, latent: torch.Tensor | None = None, moved: torch.Tensor | None = None) -> str:
         """An SVG of the sentences, with a cross where a latent is and a ring where it was moved to."""
@@ -218,8 +220,9 @@ CSS = """
 .map circle { fill-opacity: .55; }
 .map .cross { stroke: var(--body-text-color); stroke-width: 3; }
 .map .ring { fill: none; stroke: #d55e00; stroke-width: 3; }
-.texts { padding-left: 1.6rem; margin: 0; list-style: decimal; }
+.texts { padding-left: 1.6rem; margin: 0; list-style: decimal; max-height: 24rem; overflow-y: auto; }
 .texts li { overflow-wrap: anywhere; padding: .15rem 0; }
+.texts li, textarea { unicode-bidi: plaintext; }
 """
 
 
@@ -398,6 +401,31 @@ class SizeLimit:
         return await self.app(scope, counted, send)
 
 
+def check_servable(host: str, port: int | None = None) -> None:
+    """Refuse where no page can be served, before a model is loaded for it.
+
+    Gradio tries a host that it cannot have at a hundred ports, for five seconds each.
+
+    Raises:
+        PageError: Gradio is not installed, or the host or the port cannot be had.
+    """
+    _gradio()
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise _refusal(host, port, error) from error
+
+
+def _refusal(host: str, port: int | None, error: Exception) -> PageError:
+    reason = getattr(error, "strerror", None) or error
+    return PageError(
+        f"the page cannot start at {host}{f':{port}' if port else ''} ({reason}): name another --host or --port"
+    )
+
+
 def serve(page, host: str = "127.0.0.1", port: int | None = None, block: bool = True) -> str:
     """Start a page and say where it is.
 
@@ -410,11 +438,12 @@ def serve(page, host: str = "127.0.0.1", port: int | None = None, block: bool = 
         PageError: for a port or host that cannot be had.
     """
     gr = _gradio()
+    check_servable(host, port)
     from starlette.middleware import Middleware
 
     try:
         _, url, _ = page.launch(
-            server_name=host,
+            server_name=f"[{host}]" if ":" in host.strip("[]") and host[0] != "[" else host,
             server_port=port,
             share=False,
             inbrowser=False,
@@ -431,7 +460,7 @@ def serve(page, host: str = "127.0.0.1", port: int | None = None, block: bool = 
             app_kwargs={"middleware": [Middleware(SizeLimit)], "docs_url": None, "redoc_url": None},
         )
     except OSError as error:
-        raise PageError(f"the page cannot start at {host}{f':{port}' if port else ''} ({error})") from error
+        raise _refusal(host, port, error) from error
     if block:
         print(f"{url} (stop it by Ctrl+C)", flush=True)
         page.block_thread()

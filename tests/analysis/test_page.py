@@ -32,6 +32,11 @@ def test_a_sentence_is_reconstructed_and_placed(explorer, sentences):
     assert explorer.neighbours(sentences[4])[0] == sentences[4]
 
 
+def test_no_neighbour_comes_twice(make_vae, sentences):
+    near = Explorer.of(make_vae(), "one", sentences * 3).neighbours(sentences[4])
+    assert near[0] == sentences[4] and len(set(near)) == pages.NEAREST
+
+
 @pytest.mark.parametrize("posterior", ["batch_norm", "vmf"])
 def test_a_slider_moves_its_dimension_alone(make_vae, sentences, posterior):
     explorer = Explorer.of(make_vae(posterior=posterior), "one", sentences)
@@ -147,6 +152,8 @@ def test_without_gradio_the_page_says_what_to_install(explorer, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(PageError, match=r"pip install 'hf-bnvae\[explore\]'"):
         build_page([explorer])
+    with pytest.raises(PageError, match=r"pip install 'hf-bnvae\[explore\]'"):
+        pages.check_servable("127.0.0.1")
 
 
 @pytest.fixture
@@ -166,6 +173,13 @@ def test_the_server_refuses_large_requests_and_a_port_that_is_taken(address, exp
         assert getattr(error.value, "code", status) == status
     with pytest.raises(PageError, match=r"the page cannot start at 127\.0\.0\.1:\d+"):
         serve(build_page([explorer]), port=int(address.rstrip("/").rsplit(":")[-1]), block=False)
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "", "a" * 300])
+def test_a_host_that_cannot_be_had_is_refused_at_once(host):
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    with pytest.raises(PageError, match=f"cannot start at {host} .*: name another --host or --port"):
+        pages.check_servable(host)
 
 
 def test_a_visitor_types_slides_interpolates_and_samples_in_a_browser(address, explorer, browser):

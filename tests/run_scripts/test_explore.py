@@ -66,6 +66,19 @@ def test_a_report_that_cannot_be_written_is_said(folder, table):
         explore.main([*argv, str(folder)])
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_layout_takes_is_refused(folder, seed):
+    with pytest.raises(UsageError, match=f"--seed must be from 0 to 4294967295, got {seed}"):
+        explore.main(["report", str(folder), "--seed", str(seed)])
+
+
+def test_a_host_that_cannot_be_had_is_refused_before_a_model_is_loaded(monkeypatch):
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    monkeypatch.setattr(explore, "load_pipeline", lambda *given: pytest.fail("a model was loaded"))
+    with pytest.raises(UsageError, match=r"the page cannot start at 999\.1\.1\.1 "):
+        explore.main(["serve", "out", "--host", "999.1.1.1"])
+
+
 @pytest.mark.parametrize("command", ["report", "serve"])
 def test_what_cannot_be_looked_at_is_said_in_one_sentence(folder, language_model, table, tmp_path, command):
     def refused(*argv, error=UsageError):
@@ -95,6 +108,7 @@ def test_a_dialogue_model_is_refused(tmp_path):
 def served(monkeypatch):
     """The pages that were served, with where, in the place of a server."""
     found = []
+    monkeypatch.setattr(explore, "check_servable", lambda host, port: None)
     monkeypatch.setattr(explore, "build_page", lambda explorers: explorers)
     monkeypatch.setattr(explore, "serve", lambda explorers, host, port: found.append((explorers, host, port)))
     return found

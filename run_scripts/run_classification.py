@@ -30,6 +30,7 @@ from script_utils import (
     UsageError,
     all_flags,
     check_least,
+    check_seeds,
     load_model,
     parse_arguments,
     read_config,
@@ -100,9 +101,9 @@ class ClassificationArguments:
                 raise UsageError(f"--{name} is read with --finetune true only: leave it out")
         if self.finetune and not self.standardise:
             raise UsageError("--standardise false is read without --finetune only: leave it out")
-        for name, least, numbers in (("num_labels_list", 2, self.sizes()), ("seeds", 0, self.sample_seeds())):
-            if numbers[0] < least:
-                raise UsageError(f"--{name} must be at least {least} each, got {numbers[0]}")
+        if self.sizes()[0] < 2:
+            raise UsageError(f"--num_labels_list must be at least 2 each, got {self.sizes()[0]}")
+        check_seeds(self.sample_seeds(), "--seeds")
         folder = Path(self.output_dir)
         if folder.is_file() or (folder / "config.json").exists() or (folder / "all_results.json").exists():
             raise UsageError(f"--output_dir {folder} is a file, or holds a model or results: name another folder")
@@ -212,6 +213,10 @@ def read_task(corpus: Corpus, args: ClassificationArguments) -> Task:
     if len(classes) < 2:
         raise CorpusError(
             f"{corpus.name}: every training sentence has the label {classes[0]}: name another column by --label_column"
+        )
+    if len(classes) == len(words):
+        raise CorpusError(
+            f"{corpus.name}: every training sentence has a label of its own: name another column by --label_column"
         )
     others = sorted(set(judged_words) - known)
     unseen = sum(word not in known for word in judged_words)
@@ -445,7 +450,7 @@ def flat_results(scores: Scores, task: Task, args: ClassificationArguments) -> d
 def results_page(scores: Scores, task: Task, args: ClassificationArguments, command: str) -> str:
     """The table of accuracies in percent, and what it stands on."""
     trained = "trained along with the encoder" if args.finetune else "on the vectors of a frozen encoder"
-    seeds = ", ".join(map(str, args.sample_seeds()))
+    seeds = f"seed{'s' if len(args.sample_seeds()) > 1 else ''} {', '.join(map(str, args.sample_seeds()))}"
     lines = [
         "# Classification",
         "",
@@ -453,7 +458,7 @@ def results_page(scores: Scores, task: Task, args: ClassificationArguments, comm
         "",
         f"Accuracy in percent of a one-layer linear classifier {trained}, by labelled sentences; "
         f"{len(task.judged_texts):,} sentences judged, {task.num_classes} classes"
-        f"{', balanced samples' if args.balanced else ''}, seed {seeds}"
+        f"{', balanced samples' if args.balanced else ''}, {seeds}"
         + ("; mean ± standard deviation over seeds." if len(args.sample_seeds()) > 1 else "."),
         "",
         "| | " + " | ".join(f"{size:,}" for size in args.sizes()) + " |",

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from script_utils import UsageError, all_flags, check_least, parse_arguments, run_main, write_json
+from script_utils import UsageError, all_flags, check_least, check_seeds, parse_arguments, run_main, write_json
 from transformers import PrinterCallback, set_seed
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
@@ -69,6 +69,7 @@ class StudyArguments:
 
     def __post_init__(self):
         check_least(self, max_steps=1, points=2, processes=1)
+        check_seeds([self.seed], "--seed")
         if self.train_sequences < 8 * self.points:
             raise UsageError(
                 f"--points {self.points} are validation sequences, an eighth of the training sequences: raise "

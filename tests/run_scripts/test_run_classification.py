@@ -44,6 +44,7 @@ def data(tmp_path_factory):
     (folder / "other.tsv").write_text("label\ttext\nbad\th i\ngood\ta b\n")
     (folder / "some.jsonl").write_text('{"label": 1, "text": "h"}\n{"label": null, "text": "a"}\n')
     (folder / "uneven.tsv").write_text("0\ta b c\n" * 50 + "1\th i j\n" * 4)
+    (folder / "own.csv").write_text("label,text\n" + "".join(f"{row / 7:.3f},a b\n" for row in range(20)))
     (folder / "plain.txt").write_text("a b c\nh i j\n")
     return folder
 
@@ -190,7 +191,9 @@ def test_rows_are_named_by_folders_or_by_the_user(tmp_path):
         ({"num_labels_list": "10,130"}, "--num_labels_list 130: the training split of"),
         ({"num_labels_list": "1,10"}, "--num_labels_list must be at least 2 each, got 1"),
         ({"num_labels_list": "1k"}, "--num_labels_list must be whole numbers"),
-        ({"seeds": "-1"}, "--seeds must be at least 0"),
+        ({"seeds": "-1"}, "--seeds must be from 0 to 4294967295, got -1"),
+        ({"seeds": "1,4294967296"}, "--seeds must be from 0 to 4294967295, got 4294967296"),
+        ({"train_file": "{data}/own.csv"}, "every training sentence has a label of its own: name another column"),
         ({"finetune": True, "standardise": False}, "--standardise false is read without --finetune only"),
         ({"learning_rate": 0.1}, "--learning_rate is read with --finetune true only"),
         ({"train_file": "{data}/uneven.tsv", "balanced": True}, "--balanced: the class 1 has 4 sentences, too few"),

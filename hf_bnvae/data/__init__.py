@@ -4,7 +4,7 @@ from .batches import LengthBucketSampler, VaeCollator, encode_corpus
 from .corpora import Corpus, CorpusError, CorpusReport, load_corpus
 from .dialogue_batches import DialogueCollator, DialogueResponses, DialogueSampler, encode_dialogues
 from .dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn, load_dialogues
-from .pydocs import pydocs_sentences, pydocs_splits
+from .pydocs import pydocs_labels, pydocs_sentences, pydocs_splits
 from .streaming import StreamSampler, TokenStore, first_texts, token_store, training_sources
 from .synthetic import SyntheticCorpus, spoken_words, synthetic_corpus
 from .tokenizers import build_tokenizer, load_tokenizer
@@ -32,6 +32,7 @@ __all__ = [
     "load_corpus",
     "load_dialogues",
     "load_tokenizer",
+    "pydocs_labels",
     "pydocs_sentences",
     "pydocs_splits",
     "spoken_words",

@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
-from .pydocs import pydocs_splits
+from .pydocs import pydocs_labels, pydocs_splits
 
 BUILT_IN = ("pydocs",)
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
@@ -143,7 +143,10 @@ def _load_named(name: str, splits: Collection[str], max_samples: dict[str, int |
 def load_built_in(name: str) -> dict[str, Dataset]:
     """The splits of a corpus that needs no download."""
     assert name in BUILT_IN
-    return {split: Dataset.from_dict({"text": sentences}) for split, sentences in pydocs_splits().items()}
+    return {
+        split: Dataset.from_dict({"text": sentences, "label": pydocs_labels(sentences)})
+        for split, sentences in pydocs_splits().items()
+    }
 
 
 def hub_splits(name: str, built_in: tuple[str, ...], streaming: bool = False) -> dict[str, Dataset]:

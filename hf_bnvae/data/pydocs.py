@@ -4,6 +4,8 @@ import ast
 import random
 import re
 import sysconfig
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 SKIPPED_FOLDERS = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__", "turtledemo"}
@@ -24,14 +26,16 @@ def pydocs_sentences() -> list[str]:
     They come from the docstrings of the standard library, which is parsed and not imported, and from the topics of
     Python's `help()`. Which ones there are depends on the version of Python.
     """
-    sentences: dict[str, None] = {}
-    for document in _documents():
-        for paragraph in PARAGRAPH_END.split(document):
-            for sentence in SENTENCE_END.split(" ".join(paragraph.split())):
-                cleaned = _clean(sentence)
-                if cleaned is not None:
-                    sentences[cleaned] = None
-    return list(sentences)
+    return list(_kinds())
+
+
+def pydocs_labels(sentences: list[str]) -> list[str]:
+    """What each of those sentences documents where it first stands: its label, for all that takes labelled sentences.
+
+    `module`, `class`, `function` and `method` are docstrings, `reference` is `help()` on the language. They are far
+    from equally frequent: nearly half are methods, and modules are the rarest.
+    """
+    return [_kinds()[sentence] for sentence in sentences]
 
 
 def pydocs_splits() -> dict[str, list[str]]:
@@ -45,7 +49,21 @@ def pydocs_splits() -> dict[str, list[str]]:
     }
 
 
-def _documents():
+@cache
+def _kinds() -> dict[str, str]:
+    """Every sentence in its order, with its label."""
+    kinds: dict[str, str] = {}
+    for document, kind in _documents():
+        for paragraph in PARAGRAPH_END.split(document):
+            for sentence in SENTENCE_END.split(" ".join(paragraph.split())):
+                cleaned = _clean(sentence)
+                if cleaned is not None:
+                    kinds.setdefault(cleaned, kind)
+    return kinds
+
+
+def _documents() -> Iterator[tuple[str, str]]:
+    """Documentation and what it documents."""
     library = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(library.rglob("*.py")):
         if SKIPPED_FOLDERS.intersection(path.relative_to(library).parts) or path.parent.name == "pydoc_data":
@@ -54,17 +72,28 @@ def _documents():
             tree = ast.parse(path.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError):
             continue
+        methods: set[ast.AST] = set()
         for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                methods.update(node.body)
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 documentation = ast.get_docstring(node)
                 if documentation:
-                    yield documentation
+                    yield documentation, _kind(node, node in methods)
     try:
         from pydoc_data.topics import topics
     except ImportError:
         return
     for name in sorted(topics):
-        yield topics[name]
+        yield topics[name], "reference"
+
+
+def _kind(node: ast.AST, in_class: bool) -> str:
+    if isinstance(node, ast.Module):
+        return "module"
+    if isinstance(node, ast.ClassDef):
+        return "class"
+    return "method" if in_class else "function"
 
 
 def _clean(sentence: str) -> str | None:

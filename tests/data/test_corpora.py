@@ -134,6 +134,17 @@ def test_pydocs_is_large_clean_and_reproducible():
     assert all(sentence == sentence.lower() and sentence[-1] in ".!?" for sentence in sentences)
 
 
+def test_pydocs_says_what_each_sentence_documents():
+    corpus = load_corpus("pydocs")
+    assert {split: rows["text"][:] for split, rows in corpus.splits.items()} == pydocs_splits()
+    for rows in corpus.splits.values():
+        assert set(rows["label"]) == {"module", "class", "function", "method", "reference"}
+    labels = {row["text"]: row["label"] for rows in corpus.splits.values() for row in rows}
+    assert labels["dict subclass for counting hashable items ."] == "class"
+    assert labels["push item onto heap , maintaining the heap invariant ."] == "function"
+    assert labels["list the n most common elements and their counts from the most common to the least ."] == "method"
+
+
 def test_encoding_cuts_over_long_sentences_and_counts_them(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("a b c d e f\na b\n")

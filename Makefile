@@ -8,7 +8,7 @@ METHODS := lstm_lm,vae,beta_vae,cyclic_vae:kl_annealing_epochs=2,skip_vae,cnn_va
 COMPARISON := --dataset_name pydocs --min_count 2 --embedding_size 128 --hidden_size 128 --latent_size 16 \
 	--max_train_samples 4000 --num_train_epochs 8 --kl_annealing_epochs 4 --nll_samples 50
 
-.PHONY: install demo demo-dialogue explore compare test lint format clean
+.PHONY: install demo demo-dialogue explore compare tutorial test lint format clean
 
 install: $(INSTALLED)
 
@@ -31,6 +31,10 @@ explore: $(INSTALLED)
 
 compare: $(INSTALLED)
 	$(BIN)/python run_scripts/compare.py --methods $(METHODS) --output_dir runs/compare $(COMPARISON)
+
+tutorial: $(INSTALLED)
+	rm -rf runs/tutorial
+	$(BIN)/python docs/run_tutorial.py
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

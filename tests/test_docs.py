@@ -5,9 +5,56 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
 ROOT = Path(__file__).parents[1]
+RUN_TUTORIAL = ROOT / "docs" / "run_tutorial.py"
+TINY = """# Tiny
+
+```python
+number = 6 * 7
+```
+
+```bash
+touch made
+echo "one   "; python -c 'import sys; print(sys.executable)' | grep -c /
+```
+
+```text
+stale
+lines
+```
+
+Words between.
+
+```python
+print(number)
+```
+
+```text
+```
+
+```sh
+touch never_made
+```
+"""
+
+
+def run_tutorial(*arguments):
+    return subprocess.run([sys.executable, RUN_TUTORIAL, *arguments], capture_output=True, text=True)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A tutorial whose blocks run beside it, with other words in the place of some of its own."""
+
+    def make(old: str = "", new: str = "") -> Path:
+        path = tmp_path / "tiny.md"
+        path.write_text(TINY.replace(old, new) if old else TINY, encoding="utf-8")
+        return path
+
+    return make
 
 
 def test_the_readme_holds_the_results_that_are_committed():
@@ -34,3 +81,46 @@ def test_every_launch_configuration_is_one_of_accelerate_and_is_documented():
             config = load_config_from_file(str(path))
             assert f"--config_file run_scripts/accelerate_configs/{path.name}" in path.read_text(encoding="utf-8")
             assert config.use_cpu or config.mixed_precision == "bf16"
+
+
+def test_a_tutorial_that_names_what_is_not_there_is_refused(tiny):
+    commands = """python run_scripts/explore.py report out \\
+    --max_samples 2 --colour red | grep --count x
+python run_scripts/missing.py"""
+    document = tiny("touch made", commands)
+    document.write_text(document.read_text().replace("6 * 7", "6 *") + "![a map](map.png)\n")
+    done = run_tutorial(document, "--check")
+    assert done.returncode == 1
+    assert done.stderr.removeprefix("run_tutorial.py: error: ").strip().split("; ") == [
+        "tiny.md, line 3: the block is no Python (invalid syntax)",
+        "tiny.md, line 7: explore.py has no --colour",
+        "tiny.md, line 7: there is no run_scripts/missing.py",
+        "tiny.md: there is no map.png",
+    ]
+
+
+def test_a_tutorial_is_written_anew_with_what_its_blocks_print(tiny, tmp_path):
+    document = tiny()
+    assert run_tutorial(document, "--folder", tmp_path).returncode == 0
+    once = document.read_text()
+    assert once == TINY.replace("stale\nlines\n", "one\n1\n").replace("```text\n```", "```text\n42\n```")
+    assert (tmp_path / "made").exists() and not (tmp_path / "never_made").exists()
+    assert run_tutorial(document, "--folder", tmp_path).returncode == 0
+    assert document.read_text() == once
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("touch made", "false | cat", "line 7: the bash block failed: it ended with status 1"),
+        ("print(number)", "1 / 0", "line 19: the python block failed: ZeroDivisionError: division by zero"),
+        ("print(number)", "print('```')", "line 19: the block prints ```, which would end its output"),
+    ],
+)
+def test_a_tutorial_stops_at_a_block_that_fails_and_stays_as_it_was(tiny, tmp_path, old, new, said):
+    document = tiny(old, new)
+    before = document.read_text()
+    done = run_tutorial(document, "--folder", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"run_tutorial.py: error: tiny.md, {said}"
+    assert document.read_text() == before

@@ -83,6 +83,11 @@ def test_every_launch_configuration_is_one_of_accelerate_and_is_documented():
             assert config.use_cpu or config.mixed_precision == "bf16"
 
 
+def test_the_scripts_flags_and_pictures_of_the_tutorial_exist():
+    done = run_tutorial("--check")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_tutorial_that_names_what_is_not_there_is_refused(tiny):
     commands = """python run_scripts/explore.py report out \\
     --max_samples 2 --colour red | grep --count x

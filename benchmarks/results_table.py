@@ -5,9 +5,10 @@
 
 A run is a folder docs/results/CORPUS/NAME with `all_results.json`, and `run.json` that says in words what it was:
 `title`, `command`, `training` (its seconds), `hardware`, `notes`; the corpus has its heading in README.md. A comparison
-is a folder with what compare.py wrote, and a sweep one of folders with `all_results.json`, named for what they differ
-in. Of every README.md the first paragraphs, up to a line of dashes, stand in README.md, with a link to the rest. A
-folder with no README.md, such as what gpu.sh printed, is left out.
+is a folder with what compare.py wrote, a classification one with the results.md of run_classification.py as
+classification.md, and a sweep one of folders with `all_results.json`, named for what they differ in. Of every README.md
+the first paragraphs, up to a line of dashes, stand in README.md, with a link to the rest. A folder with no README.md,
+such as what gpu.sh printed, is left out.
 """
 
 import argparse
@@ -19,6 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 START, END = "<!--results-->", "<!--/results-->"
+# Pages with a table, and what the page of their folder has beside it.
+PAGES = {
+    "comparison.md": "The command, the times, the pictures, and what they show",
+    "classification.md": "The command, and what it shows",
+}
 SENTENCES = (
     ("NLL", "test_nll", ".2f"),
     ("PPL", "test_ppl", ".2f"),
@@ -57,8 +63,9 @@ def corpus_table(folder: Path) -> str:
                 run["title"]
             )
         lines += [f"- {'; '.join(titles)}: {origin}" for origin, titles in origins.items()]
-    for path in sorted(folder.glob("*/comparison.md")):
-        lines += ["", comparison_table(path)]
+    for name, more in PAGES.items():
+        for path in sorted(folder.glob(f"*/{name}")):
+            lines += ["", with_heading(path.parent, first_table(path), more)]
     for sweep in sorted({path.parents[1] for path in folder.glob("*/*/all_results.json")}):
         paths = sorted(sweep.glob("*/all_results.json"))
         table = results_table(sweep.name, paths, [path.parent.name for path in paths])
@@ -84,9 +91,9 @@ def table_row(cells: list[str]) -> str:
     return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
 
 
-def comparison_table(path: Path) -> str:
-    table = re.search(r"^[|] method .*?(?=\n\n)", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return with_heading(path.parent, table[0], "The command, the times, the pictures, and what they show")
+def first_table(path: Path) -> str:
+    text = path.read_text(encoding="utf-8").strip()
+    return re.search(r"^[|].*?(?=\n\n|\Z)", text, flags=re.DOTALL | re.MULTILINE)[0]
 
 
 def with_heading(folder: Path, table: str, more: str) -> str:

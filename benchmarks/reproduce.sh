@@ -23,6 +23,11 @@ compare_methods() {
     "$python" run_scripts/compare.py --methods "$2" --output_dir "runs/comparison_$1" \
         --dataset_name "runs/short_yelp_$1" --size short_yelp --hidden_size 256 --recipe fast "${@:3}"
 }
+judge() {
+    "$python" run_scripts/run_classification.py --model_name_or_path runs/comparison_25k/runs/*/seed_1 \
+        --train_file runs/short_yelp_25k/train.tsv --test_file "$data/short_yelp/test.tsv" \
+        --output_dir "runs/$run/$1" "${@:2}"
+}
 if [[ $run == *_10k ]]; then
     cut_short_yelp 10k 10000
 elif [[ $run == *_table3 ]]; then
@@ -54,11 +59,9 @@ fb_vae,fb_vae:free_bits_mode=sum,delta_vae,vmf_vae,bn_vae,bn_vae_learned,du_vae,
     short_yelp_table3)
         compare_methods 25k "ae,vae,delta_vae,cyclic_vae:kl_annealing_epochs=2,fb_vae:free_bits=9,agg_vae,\
 ae+fb_vae:free_bits=6,bn_vae" --nll_samples 0
-        for standardise in true false; do
-            "$python" run_scripts/run_classification.py --model_name_or_path runs/comparison_25k/runs/*/seed_1 \
-                --train_file runs/short_yelp_25k/train.tsv --test_file "$data/short_yelp/test.tsv" \
-                --standardise "$standardise" --output_dir "runs/$run/standardise_$standardise" "$@"
-        done
+        judge standardised "$@"
+        judge not_standardised --standardise false "$@"
+        judge finetuned --finetune true --num_train_epochs 5 --seeds 1,2 --num_labels_list 100,500,10000 "$@"
         exit ;;
     ptb_bn_vae_fast)
         flags=(--method bn_vae --recipe fast --size ptb --dataset_name "$data/ptb" --num_train_epochs 5

@@ -106,7 +106,7 @@ def report(what: str, times: list[float]) -> None:
 
 def interactions(visit: Visit, repeats: int) -> None:
     texts = SENTENCES * repeats
-    near, moved = "#near-0", "#map-0"
+    near, moved = "#near-0 ol", "#map-0 svg"
     report(
         "a sentence: reconstruction, place, neighbours",
         [visit.taken(lambda text=text: visit.write("#sentence textarea", text), near) for text in texts],
@@ -120,13 +120,13 @@ def interactions(visit: Visit, repeats: int) -> None:
     times = []
     for text in texts:
         visit.write("#from textarea", text)
-        times.append(visit.taken(lambda: visit.press("#interpolate"), "#path-0"))
+        times.append(visit.taken(lambda: visit.press("#interpolate"), "#path-0 ol"))
     report("an interpolation in 7 steps", times)
     visit.open_tab(2, "#sample")
     times = []
     for _ in texts:
         visit.key(SEED, Keys.ARROW_RIGHT)
-        times.append(visit.taken(lambda: visit.press("#sample"), "#samples-0"))
+        times.append(visit.taken(lambda: visit.press("#sample"), "#samples-0 ol"))
     report("5 samples", times)
 
 

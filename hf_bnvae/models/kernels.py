@@ -55,5 +55,7 @@ def softmax_rows(logits: torch.Tensor, targets: torch.Tensor, slopes: bool) -> t
     losses = torch.empty(rows, dtype=torch.float32, device=logits.device)
     most, warps = SHAPES[slopes]
     at_once = min(most, triton.next_power_of_2(width))
-    _softmax_rows[(rows,)](logits, targets, losses, width, slopes=slopes, at_once=at_once, num_warps=warps)
+    if rows:
+        with torch.cuda.device_of(logits):  # Triton launches on the current GPU
+            _softmax_rows[(rows,)](logits, targets, losses, width, slopes=slopes, at_once=at_once, num_warps=warps)
     return losses

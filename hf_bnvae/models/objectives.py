@@ -36,9 +36,7 @@ def filled_rows(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Ten
 
 def token_losses(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """What `token_nll` gives for the logits of `(rows, width)` features under an output layer's weight, without
-    gradients, and 0 at targets that are `IGNORED`: the logits never exist whole.
-
-    """
+    gradients, and 0 at targets that are `IGNORED`: the logits never exist whole."""
     rows = _rows_at_once(weight)
     piece = _losses_on_a_cpu if weight.device.type == "cpu" else _losses_elsewhere
     pieces = zip(features.split(rows), targets.clamp(min=0).split(rows), strict=True)

@@ -29,3 +29,8 @@ def test_rows_have_the_losses_and_slopes_of_their_softmax(dtype, width, slopes):
     torch.testing.assert_close(losses, expected.float(), rtol=1e-5, atol=1e-5)
     rounding = {"rtol": 2**-7, "atol": 1e-6} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
     torch.testing.assert_close(given, whole.grad.to(dtype) if slopes else logits, **rounding)
+
+
+def test_no_rows_have_no_losses():
+    losses = softmax_rows(torch.empty(0, 5, device=DEVICE), torch.empty(0, dtype=torch.long, device=DEVICE), True)
+    assert losses.shape == (0,)

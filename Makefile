@@ -37,7 +37,7 @@ tutorial: $(INSTALLED)
 	$(BIN)/python docs/run_tutorial.py
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

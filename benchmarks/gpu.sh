@@ -4,7 +4,7 @@
 # $OUT_DIR; copy *.txt to docs/results/gpu/ and results/* to docs/results/ to keep them. No network is used.
 #
 #   BNVAE_DATA=/path/to/data benchmarks/gpu.sh
-#   benchmarks/gpu.sh compile growth                  (these stages; the two named here take a minute each)
+#   benchmarks/gpu.sh compile growth                  (these stages; the two named here, at most two minutes each)
 #   DEVICE=cpu SMOKE=1 OUT_DIR=/tmp/gpu benchmarks/gpu.sh    (the same at tiny sizes, to test it)
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -74,12 +74,15 @@ class Visit:
 
 @contextmanager
 def headless() -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        sys.exit("there is no chromium with a chromedriver on the PATH: install both")
     options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    options.binary_location = chromium
     with tempfile.TemporaryDirectory() as profile:
         for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={profile}"):
             options.add_argument(argument)
-        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
         try:
             yield browser
         finally:

@@ -69,6 +69,10 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="run nothing; fail when a script or a flag is not there")
     args = parser.parse_args()
     document = args.document.resolve()
+    if not document.is_file():
+        parser.error(f"there is no document {args.document}")
+    if not args.folder.is_dir():
+        parser.error(f"--folder {args.folder} is no folder")
     try:
         if args.check:
             faults = list(find_faults(document))

@@ -129,3 +129,13 @@ def test_a_tutorial_stops_at_a_block_that_fails_and_stays_as_it_was(tiny, tmp_pa
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"run_tutorial.py: error: tiny.md, {said}"
     assert document.read_text() == before
+
+
+def test_a_document_or_a_folder_that_is_not_there_is_named(tiny, tmp_path):
+    for arguments, said in (
+        ((tmp_path / "none.md",), f"there is no document {tmp_path / 'none.md'}"),
+        ((tiny(), "--folder", tmp_path / "none"), f"--folder {tmp_path / 'none'} is no folder"),
+    ):
+        done = run_tutorial(*arguments)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1] == f"run_tutorial.py: error: {said}"

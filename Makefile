@@ -8,7 +8,7 @@ METHODS := lstm_lm,vae,beta_vae,cyclic_vae:kl_annealing_epochs=2,skip_vae,cnn_va
 COMPARISON := --dataset_name pydocs --min_count 2 --embedding_size 128 --hidden_size 128 --latent_size 16 \
 	--max_train_samples 4000 --num_train_epochs 8 --kl_annealing_epochs 4 --nll_samples 50
 
-.PHONY: install demo demo-dialogue explore compare tutorial test lint format clean
+.PHONY: install demo demo-dialogue explore compare tutorial test test-slow lint format clean
 
 install: $(INSTALLED)
 
@@ -38,6 +38,9 @@ tutorial: $(INSTALLED)
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

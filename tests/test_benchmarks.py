@@ -10,6 +10,7 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted({path.stem for path in BENCHMARKS.glob("*.py")} - {"measure", "evidence_blocks"})
 TINY = {"embedding_size": 8, "hidden_size": 8, "vocab_size": 50}
 
 
@@ -24,7 +25,7 @@ def small_peak(benchmark, monkeypatch):
     monkeypatch.setattr(benchmark("measure"), "PEAK_SIZES", {"cpu": 64})
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem != "measure"))
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_every_benchmark_explains_itself(benchmark, name, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [name, "--help"])
     with pytest.raises(SystemExit) as end:

@@ -1,0 +1,170 @@
+"""The blocks of evidence.py in order of worth: which trainings, on what, at which sizes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+Flags = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Trainings that belong together and end within eight minutes on one GPU.
+
+    Args:
+        name: what the user calls it.
+        group: folder of its results; blocks of one group make one table.
+        corpora: folders of the data that it reads; the first is trained on.
+        methods: as compare.py takes them.
+        seeds: each method with each of them.
+        flags: of every training.
+        cpu: flags that take their place with `--scale cpu`.
+        together: trainings that share the GPU.
+        classify: judge each encoder by a linear classifier on its vectors as well (Table 3).
+        kind: `sentences`, `dialogue`, or `stage`, whose methods are stages of gpu.sh and which runs on a GPU alone.
+    """
+
+    name: str
+    group: str
+    corpora: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...] = (1,)
+    flags: Flags = field(default_factory=dict)
+    cpu: Flags = field(default_factory=dict)
+    together: int = 3
+    classify: bool = False
+    kind: str = "sentences"
+
+    def trainings(self) -> Iterator[tuple[str, int]]:
+        yield from ((method, seed) for method in self.methods for seed in self.seeds)
+
+
+ON_A_GPU: Flags = {"bf16": True, "nll_bf16": True, "per_device_eval_batch_size": 512}
+IMDB: Flags = {"size": "yahoo", "vocab_size": 20_000, "recipe": "fast"}
+IMDB_CPU: Flags = {
+    "embedding_size": 128,
+    "hidden_size": 256,
+    "vocab_size": 5_000,
+    "max_train_samples": 5_000,
+    "max_eval_samples": 1_000,
+    "num_train_epochs": 8,
+    "kl_annealing_epochs": 3,
+    "nll_samples": 100,
+    "max_nll_samples": 300,
+}
+YELP: Flags = {"size": "short_yelp", "recipe": "fast"}
+YELP_CPU: Flags = {"hidden_size": 256, "max_train_samples": 25_000, "max_eval_samples": 2_000, "max_nll_samples": 500}
+PTB: Flags = {"size": "ptb", "recipe": "fast"}
+PTB_CPU: Flags = {"max_train_samples": 10_000, "max_eval_samples": 1_000, "num_train_epochs": 8, "max_nll_samples": 300}
+NO_NLL: Flags = {"nll_samples": 0}
+GLOVE: Flags = {
+    "embedding_size": 100,
+    "initial_word_vectors": "{data}/glove/glove_100d.txt",
+    "word_vectors": "{data}/glove/glove_100d.txt",
+    "size": "switchboard",
+    "recipe": "fast",
+    "num_train_epochs": 10,
+    "kl_annealing_epochs": 3,
+}
+DIALOGUE_CPU: Flags = {
+    "size": "switchboard_half",
+    "max_train_samples": 200,
+    "max_eval_samples": 20,
+    "num_train_epochs": 4,
+    "kl_annealing_epochs": 1,
+    "max_response_contexts": 300,
+}
+
+
+def imdb(name: str, methods: tuple[str, ...], seeds: tuple[int, ...] = (1,)) -> Block:
+    return Block(name, "imdb_passages", ("imdb_passages",), methods, seeds, IMDB, IMDB_CPU, classify=True)
+
+
+def yelp(name: str, methods: tuple[str, ...], seed: int) -> Block:
+    flags = YELP | {"max_nll_samples": 2_000}
+    return Block(name, "short_yelp", ("short_yelp",), methods, (seed,), flags, YELP_CPU, together=4, classify=True)
+
+
+def dialogue(corpus: str, seed: int) -> Block:
+    return Block(
+        f"table4_{corpus}_{seed}",
+        corpus,
+        (corpus, "glove"),
+        ("cvae", "cvae_bow", "bn_cvae"),
+        (seed,),
+        GLOVE,
+        DIALOGUE_CPU,
+        kind="dialogue",
+    )
+
+
+BLOCKS = (
+    # Table 1 on documents of the paper's shape and at its sizes.
+    imdb("imdb_1", ("lstm_lm", "vae", "bn_vae:gamma=0.7")),
+    imdb("imdb_2", ("bn_vae:gamma=0.5",), (1, 2, 3)),
+    imdb("imdb_3", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (2,)),
+    imdb("imdb_4", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (3,)),
+    imdb("imdb_5", ("beta_vae:kl_weight=0.4", "cyclic_vae:kl_annealing_epochs=2", "skip_vae")),
+    imdb("imdb_6", ("fb_vae:free_bits=4", "delta_vae:delta=0.15", "vmf_vae:kappa=13")),
+    imdb("imdb_7", ("ae", "ae+fb_vae:free_bits=4", "ae+bn_vae:gamma=0.7")),
+    imdb("imdb_8", ("cnn_vae:cnn_dilations=1 2 4 8 16",)),
+    # SA-VAE and aggressive training cost several times a VAE's step: they and what they are held against, on a cut.
+    Block(
+        "imdb_cut",
+        "imdb_passages_10k",
+        ("imdb_passages",),
+        ("sa_vae:refinement_steps=10", "agg_vae", "vae", "bn_vae:gamma=0.7"),
+        flags=IMDB | {"max_train_samples": 10_000, "max_nll_samples": 1_000},
+        cpu=IMDB_CPU | {"max_train_samples": 2_000},
+        together=4,
+        classify=True,
+    ),
+    # Table 2: seconds to the best model, each alone on the card.
+    Block(
+        "table2",
+        "imdb_passages_times",
+        ("imdb_passages",),
+        ("vae", "bn_vae:gamma=0.7", "ae+fb_vae:free_bits=4", "agg_vae", "sa_vae:refinement_steps=10"),
+        flags=IMDB | NO_NLL | {"max_train_samples": 8_000, "max_eval_samples": 1_000},
+        cpu=IMDB_CPU | NO_NLL | {"max_train_samples": 2_000},
+        together=1,
+    ),
+    # Table 3, with the NLL of short Yelp as a whole beside it.
+    *(
+        block
+        for seed in (1, 2, 3)
+        for block in (
+            yelp(f"table3_{seed}a", ("vae", "bn_vae:gamma=0.7", "ae", "ae+fb_vae:free_bits=6"), seed),
+            yelp(f"table3_{seed}b", ("lstm_lm", "cyclic_vae:kl_annealing_epochs=2", "fb_vae:free_bits=9"), seed),
+            yelp(f"table3_{seed}c", ("delta_vae:delta=0.15", "agg_vae"), seed),
+        )
+    ),
+    Block("ptb_1", "ptb", ("ptb",), ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (1, 2, 3), PTB, PTB_CPU, together=9),
+    Block(
+        "ptb_paper",
+        "ptb_paper",
+        ("ptb",),
+        ("bn_vae:gamma=0.7",),
+        flags=PTB | {"recipe": "paper", "num_train_epochs": 36, "plateau_start_epoch": 10},
+        cpu=PTB_CPU | {"plateau_start_epoch": 4, "plateau_patience": 2},
+    ),
+    # Table 4. GloVe vectors of 100 numbers are the word vectors that training starts from, and those of the judges.
+    *(dialogue(corpus, seed) for seed in (1, 2, 3) for corpus in ("switchboard", "dailydialog")),
+    # The authors' recipe as it is beside the fast one: seconds to the same validation ELBO, by curves.csv.
+    *(
+        Block(
+            f"recipe_{recipe}",
+            f"imdb_passages_recipe_{recipe}",
+            ("imdb_passages",),
+            ("bn_vae:gamma=0.7",),
+            flags=IMDB | NO_NLL | {"recipe": recipe} | changes,
+            cpu=IMDB_CPU | NO_NLL,
+            together=1,
+        )
+        for recipe, changes in (("paper", {"num_train_epochs": 9, "kl_annealing_epochs": 3}), ("fast", {}))
+    ),
+)
+
+
+# Figures of docs/performance.md.
+BLOCKS += (Block("performance", "performance", (), ("throughput", "nll", "memory"), together=1, kind="stage"),)
+BLOCKS += (Block("growth", "performance", (), ("convergence", "growth"), together=1, kind="stage"),)

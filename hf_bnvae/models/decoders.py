@@ -5,13 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from .layers import input_dtype, is_plain, to_the_left
 from .objectives import filled_rows, summed_nll, token_losses, token_nll
-
-
-def to_the_left(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The rows of `(batch, length, width)` with what `mask` `(batch, length)` counts in front, in its order."""
-    order = mask.long().argsort(dim=1, descending=True, stable=True)
-    return vectors.gather(1, order.unsqueeze(-1).expand_as(vectors))
 
 
 class LstmState:
@@ -71,19 +66,21 @@ class Decoder(nn.Module):
         """From hidden states `(..., hidden_size)` to `(..., vocab_size)`."""
         features = self.features(outputs)
         on_cpu = features.device.type == "cpu" and features.dtype == torch.float32
-        if on_cpu and features.dim() == 2 and not torch.is_autocast_enabled("cpu"):
+        if on_cpu and features.dim() == 2 and is_plain(self.output) and not torch.is_autocast_enabled("cpu"):
             # The same product the other way round: with a copy to turn it back it is still the faster one in fp32.
             return (self.output.weight @ features.T).T.contiguous()
         return self.output(features)
 
     def summed_nll(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Σ −log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: a scalar."""
+        if not is_plain(self.output):
+            return token_nll(self.logits(outputs), targets).sum()
         outputs, targets = filled_rows(outputs, targets)
         return summed_nll(self.features(outputs), self.output.weight, targets)
 
     def token_losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """−log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: `(rows,)`."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not is_plain(self.output):
             return token_nll(self.logits(outputs), targets)
         filled, wanted = filled_rows(outputs, targets)
         return token_losses(self.features(filled), self.output.weight, wanted)[: len(targets)]
@@ -108,6 +105,14 @@ class LatentDecoder(Decoder):
         repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, embedded.size(1), -1)
         return torch.cat([embedded, repeated], -1)
 
+    def run_where(self, embedded: torch.Tensor, mask: torch.Tensor, latents: torch.Tensor, state=None) -> tuple:
+        """Over word vectors `(batch, length, embedding_size)`, of which nothing is read where `mask` is 0.
+
+        Raises:
+            ValueError: for a decoder that reads every token.
+        """
+        raise ValueError(f"{type(self).__name__} reads every token: give decoder_input_ids no padding on the left")
+
 
 class LstmDecoder(LatentDecoder):
     """A single-layer LSTM that reads z at every step and starts from it: c₀ = W z, h₀ = tanh(c₀).
@@ -124,11 +129,11 @@ class LstmDecoder(LatentDecoder):
 
     def initial_state(self, latents: torch.Tensor) -> LstmState:
         """The state before the first token, from `(batch, latent_size)`."""
-        weight = self.lstm.weight_hh_l0
+        dtype = input_dtype(self.lstm, "weight_hh_l0")
         if self.latent_to_cell is None:
-            cell = weight.new_zeros(1, len(latents), weight.size(1))
+            cell = torch.zeros(1, len(latents), self.lstm.hidden_size, dtype=dtype, device=latents.device)
         else:
-            cell = self.latent_to_cell(latents.to(weight.dtype)).unsqueeze(0)
+            cell = self.latent_to_cell(latents.to(dtype)).unsqueeze(0)
         return LstmState(torch.tanh(cell), cell)
 
     def forward(
@@ -176,7 +181,7 @@ class SkipLstmDecoder(LstmDecoder):
         self.latent_to_output = nn.Linear(config.latent_size, config.hidden_size, bias=False)
 
     def hidden_states(self, outputs, latents):
-        skipped = self.latent_to_output(latents.to(self.latent_to_output.weight.dtype))
+        skipped = self.latent_to_output(latents.to(input_dtype(self.latent_to_output)))
         return super().hidden_states(outputs + skipped.unsqueeze(1), latents)
 
 
@@ -284,7 +289,7 @@ class GruDecoder(Decoder):
 
     def initial_state(self, conditions: torch.Tensor) -> GruState:
         """The state before the first token, from `(batch, condition_size)`."""
-        return GruState(self.initial(conditions.to(self.initial.weight.dtype)).unsqueeze(0))
+        return GruState(self.initial(conditions.to(input_dtype(self.initial))).unsqueeze(0))
 
     def forward(
         self, embedded: torch.Tensor, conditions: torch.Tensor, state: GruState | None = None

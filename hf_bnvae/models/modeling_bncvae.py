@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 from .configuration_bncvae import BnCvaeConfig
 from .decoders import GruDecoder, GruState
 from .distributions import ConditionalGaussian, DiagonalGaussian
+from .layers import input_dtype, to_the_left
 from .modeling_bnvae import (
     DEFAULT_MAX_NEW_TOKENS,
     EncoderDecoderMixin,
@@ -22,6 +23,7 @@ from .modeling_bnvae import (
     initialise,
     interpolate_latents,
     wants_hidden_states,
+    wants_state,
 )
 from .noise import keyed_noise, sentence_keys
 from .normalisation import FixedScaleBatchNorm
@@ -46,7 +48,9 @@ class BnCvaeModelOutput(ModelOutput):
         latents: samples of q, or of p without a response, `(batch, num_samples, latent_size)`.
         kl: KL(q(z|x,y) ‖ p(z|x)) of each response in nats, `(batch,)`; None without a response.
         kl_prior: KL(p(z|x) ‖ N(0, I)) in nats, `(batch,)`.
-        context: what is known of x, `(batch, context_size)`: all the states of an encoder that keeps no other.
+        context: what is known of x, `(batch, context_size)`.
+        hidden_states: where they are asked for, the vectors of the turns of each context, in front,
+            `(batch, turns, 2 · utterance_hidden_size)`, and `context`.
     """
 
     posterior_mean: torch.Tensor | None = None
@@ -57,6 +61,7 @@ class BnCvaeModelOutput(ModelOutput):
     kl: torch.Tensor | None = None
     kl_prior: torch.Tensor | None = None
     context: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -65,28 +70,30 @@ class BnCvaeOutput(ModelOutput):
 
     Args:
         loss: reconstruction_loss + kl_weight · (kl + prior_kl_weight · kl_prior) + bow_weight · bow_loss.
+        logits: `(batch · num_samples, length, vocab_size)`; left out in training with `labels` unless asked for.
         reconstruction_loss: −log p(y|x,z) at the sampled z; given `labels`.
         kl: KL(q(z|x,y) ‖ p(z|x)), unweighted.
         kl_prior: KL(p(z|x) ‖ N(0, I)), unweighted.
         bow_loss: the loss of the bag of words, unweighted; None in a model without it.
-        logits: `(batch · num_samples, length, vocab_size)`; left out in training unless asked for.
         past_key_values: the decoder's state.
         posterior_mean, posterior_logvar, prior_mean, prior_logvar, latents: as in `BnCvaeModelOutput`.
+        encoder_hidden_states: as `hidden_states` in `BnCvaeModelOutput`, where they are asked for.
         decoder_hidden_states: the word vectors and the decoder's states, where they are asked for.
     """
 
     loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
     reconstruction_loss: torch.Tensor | None = None
     kl: torch.Tensor | None = None
     kl_prior: torch.Tensor | None = None
     bow_loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
     past_key_values: GruState | None = None
     posterior_mean: torch.Tensor | None = None
     posterior_logvar: torch.Tensor | None = None
     prior_mean: torch.Tensor | None = None
     prior_logvar: torch.Tensor | None = None
     latents: torch.Tensor | None = None
+    encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
     decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
@@ -95,7 +102,7 @@ class Scene:
     """A batch of contexts and responses, each utterance once.
 
     Args:
-        input_ids, attention_mask: the utterances, `(utterances, length)`, padded on the right.
+        input_ids, attention_mask: the utterances, `(utterances, length)`, padded on either side.
         context_index: which of them are the context of each response, oldest first, `(batch, turns)`; −1 for none.
         own_turns: 1 where the speaker of that turn is the one who responds, `(batch, turns)`.
         response_index: which utterance is the response, `(batch,)`; None where it is not known.
@@ -124,6 +131,7 @@ class BnCvaePreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = False
+    accepts_loss_kwargs = False
     _keep_in_fp32_modules_strict = {"running_mean", "running_var"}
 
     def _init_weights(self, module):
@@ -147,7 +155,7 @@ class PriorNetwork(nn.Module):
 
     def raw(self, context: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Mean, before its normalisation, and log σ²."""
-        hidden = torch.tanh(self.hidden(context.to(self.hidden.weight.dtype)))
+        hidden = torch.tanh(self.hidden(context.to(input_dtype(self.hidden))))
         return self.parameters_of(hidden).float().chunk(2, 1)
 
 
@@ -224,25 +232,28 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         mask, words = (F.pad(part, (0, width - part.size(1))) for part in (mask, words))
         return torch.cat([input_ids, responses]), torch.cat([mask, words])
 
-    def read(self, scene: Scene, topic_ids: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What is known of each context `(batch, context_size)`, and each response `(batch, 2 · width)` where known."""
+    def read(
+        self, scene: Scene, topic_ids: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """What is known of each context `(batch, context_size)`, each response `(batch, 2 · width)` where it is known,
+        and the turns of each context `(batch, turns, 2 · width)`."""
         vectors = self._read_utterances(scene.input_ids, scene.attention_mask)
         present = scene.context_index >= 0
         turns = vectors[scene.context_index.clamp(min=0)] * present.unsqueeze(-1)
-        turns = torch.cat([turns, (scene.own_turns * present).unsqueeze(-1).to(turns.dtype)], -1)
+        spoken = torch.cat([turns, (scene.own_turns * present).unsqueeze(-1).to(turns.dtype)], -1)
         lengths = present.sum(1).clamp(min=1)
-        packed = pack_padded_sequence(turns, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(spoken, lengths.cpu(), batch_first=True, enforce_sorted=False)
         context = self.context_gru(packed)[1].squeeze(0)
         if self.topic_embedding is not None:
             if topic_ids is None:
                 topic_ids = torch.zeros(len(context), dtype=torch.long, device=context.device)
             context = torch.cat([context, self.topic_embedding(topic_ids)], 1)
-        return context, None if scene.response_index is None else vectors[scene.response_index]
+        return context, None if scene.response_index is None else vectors[scene.response_index], turns
 
     def _read_utterances(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The last states of both directions, `(utterances, 2 · width)`; no padding is read."""
+        """The last states of both directions, `(utterances, 2 · width)`; no padding is read, on whichever side."""
         lengths = mask.long().sum(1).clamp(min=1).cpu()
-        packed = pack_padded_sequence(input_ids, lengths, batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(to_the_left(input_ids, mask), lengths, batch_first=True, enforce_sorted=False)
         _, states = self.utterance_gru(PackedSequence(self.embedding(packed.data), *packed[1:]))
         return torch.cat([states[0], states[1]], 1)
 
@@ -250,13 +261,18 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         self, scene: Scene, topic_ids: torch.Tensor | None = None
     ) -> tuple[ConditionalGaussian | None, DiagonalGaussian, torch.Tensor]:
         """The posterior where the response is known, the prior, and the context `(batch, context_size)`."""
-        context, response = self.read(scene, topic_ids)
+        context, response, _ = self.read(scene, topic_ids)
+        return *self.distributions(context, response), context
+
+    def distributions(
+        self, context: torch.Tensor, response: torch.Tensor | None
+    ) -> tuple[ConditionalGaussian | None, DiagonalGaussian]:
+        """The posterior, where there are responses, and the prior, of what `read` gives."""
         prior = self.prior(context)
         if response is None:
-            return None, prior, context
+            return None, prior
         posterior = self.posterior(torch.cat([context, response], 1))
-        together = ConditionalGaussian(posterior.mean, posterior.logvar, prior.mean, prior.logvar, context)
-        return together, prior, context
+        return ConditionalGaussian(posterior.mean, posterior.logvar, prior.mean, prior.logvar, context), prior
 
     def prior_of(self, input_ids: torch.Tensor, topic_ids: torch.Tensor | None = None, **inputs) -> DiagonalGaussian:
         """p(z|x) of the contexts of a batch in either form."""
@@ -281,6 +297,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         response_index: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_samples: int = 1,
+        output_hidden_states: bool | None = None,
         noise_seed: int | torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
@@ -296,7 +313,8 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         if input_ids is None:
             raise ValueError("the encoder needs input_ids")
         scene = self.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
-        posterior, prior, context = self.beliefs(scene, topic_ids)
+        context, response, turns = self.read(scene, topic_ids)
+        posterior, prior = self.distributions(context, response)
         output = BnCvaeModelOutput(
             posterior_mean=None if posterior is None else posterior.mean,
             posterior_logvar=None if posterior is None else posterior.logvar,
@@ -308,6 +326,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             kl=None if posterior is None else posterior.kl().sum(-1),
             kl_prior=prior.kl().sum(-1),
             context=context,
+            hidden_states=(turns, context) if wants_hidden_states(output_hidden_states, self.config) else None,
         )
         return as_asked(output, return_dict, self.config)
 
@@ -334,7 +353,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             for batch in batches:
                 batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
                 topic_ids = batch.pop("topic_ids", None)
-                context, response = self.read(self.scene(**batch), topic_ids)
+                context, response, _ = self.read(self.scene(**batch), topic_ids)
                 if self.prior.mean_norm is not None:
                     prior_means.append(self.prior.raw(context)[0])
                 if response is None:
@@ -402,74 +421,90 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnCvaeOutput | tuple:
-        """One pass of context, posterior and decoder; without `labels`, one step of generation.
+        """One pass of context, posterior and decoder; with `encoder_outputs`, one step of generation.
+
+        The latents are drawn of q(z|x,y) where the response is known, and else of the prior, which gives no loss.
 
         Args:
             input_ids, attention_mask, context_index, own_turns, topic_ids, response_index: see `BnCvaeModel`.
             labels: the responses, `(batch, length)`, end symbol included and start symbol not; −100 on padding.
-            decoder_input_ids: `(batch, length)`, read where there are no `labels`.
+            decoder_input_ids: what the decoder reads, `(batch, length)`; by default `labels` shifted right behind the
+                start symbol.
             encoder_outputs: what the decoder starts from, `(batch, 1, condition_size)` (generation).
             past_key_values: the state to go on from.
             num_samples: latents drawn for each response; the losses are averaged over them.
             kl_weight: weight of the KLs in `loss`; `config.kl_weight` by default.
-            return_logits: by default in evaluation only.
+            use_cache: whether a step gives out its state; `config.use_cache` by default.
+            return_logits: by default unless in training with `labels`.
             noise_seed: of latents keyed by context and response, in training as well; in evaluation they always are.
         """
         output_hidden_states = wants_hidden_states(output_hidden_states, self.config)
-        if labels is None:
+        if encoder_outputs is not None and labels is None:
             output = self._step(decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states)
             return as_asked(output, return_dict, self.config)
         if input_ids is None:
             raise ValueError("the encoder needs input_ids")
+        if labels is None and decoder_input_ids is None:
+            raise ValueError("the decoder needs labels or decoder_input_ids")
         scene = self.model.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
-        posterior = self._posterior_of(scene, topic_ids)
-        latents = posterior.rsample(num_samples, self.model.keyed_noise(scene, num_samples, noise_seed))
-        conditions = posterior.conditions(latents).flatten(0, 1)
-        labels = labels.repeat_interleave(num_samples, 0)
-        outputs, targets, _ = self._read_words(labels, conditions)
-        reconstruction = reconstruction_loss(self.decoder.summed_nll(outputs, targets), len(labels))
-        kl, kl_prior = kl_objective(posterior.kl()), kl_objective(posterior.prior.kl())
+        context, response, turns = self.model.read(scene, topic_ids)
+        posterior, prior = self.model.distributions(context, response)
+        known = prior if posterior is None else posterior
+        latents = known.rsample(num_samples, self.model.keyed_noise(scene, num_samples, noise_seed))
+        conditions = torch.cat([context.unsqueeze(1).expand(-1, num_samples, -1), latents], -1).flatten(0, 1)
+        parts = {
+            "posterior_mean": None if posterior is None else posterior.mean,
+            "posterior_logvar": None if posterior is None else posterior.logvar,
+            "prior_mean": prior.mean,
+            "prior_logvar": prior.logvar,
+            "latents": latents,
+            "encoder_hidden_states": (turns, context) if output_hidden_states else None,
+        }
+        if posterior is not None:
+            parts |= {"kl": kl_objective(posterior.kl()), "kl_prior": kl_objective(prior.kl())}
+        if decoder_input_ids is not None:
+            decoder_input_ids = decoder_input_ids.repeat_interleave(num_samples, 0)
+        if labels is not None:
+            labels = labels.repeat_interleave(num_samples, 0)
+            parts |= self._losses(labels, decoder_input_ids, conditions, parts["kl"], parts["kl_prior"], kl_weight)
+        if return_logits is None:
+            return_logits = not self.training or labels is None
+        if return_logits or output_hidden_states:
+            if decoder_input_ids is None and labels is not None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+            embedded = self.model.embedding(decoder_input_ids)
+            outputs, _ = self.decoder(embedded, conditions)
+            parts["decoder_hidden_states"] = (embedded, outputs) if output_hidden_states else None
+            parts["logits"] = self.decoder.logits(outputs) if return_logits else None
+        return as_asked(BnCvaeOutput(**parts), return_dict, self.config)
+
+    def _losses(self, labels, decoder_input_ids, conditions, kl, kl_prior, kl_weight) -> dict[str, torch.Tensor]:
+        """The loss and its parts; no padding is computed, unless the decoder reads tokens of its own."""
+        if decoder_input_ids is None:
+            outputs, targets, _ = self._read_words(labels, conditions)
+            reconstruction = reconstruction_loss(self.decoder.summed_nll(outputs, targets), len(labels))
+        else:
+            outputs, _ = self.decoder_states(decoder_input_ids, conditions)
+            reconstruction = self.reconstruction(outputs, labels)
         weight = self.config.kl_weight if kl_weight is None else kl_weight
         loss = negative_elbo(reconstruction, cvae_divergence(kl, kl_prior, self.config.prior_kl_weight), weight)
-        bow_loss = None
-        if self.bag_of_words is not None:
-            bow_loss = self.side_losses(labels, conditions)["bow_loss"].mean()
-            loss = loss + self.config.bow_weight * bow_loss
-        if return_logits is None:
-            return_logits = not self.training
-        states = logits = None
-        if return_logits or output_hidden_states:
-            embedded = self.model.embedding(self.prepare_decoder_input_ids_from_labels(labels))
-            outputs, _ = self.decoder(embedded, conditions)
-            states = (embedded, outputs)
-            logits = self.decoder.logits(outputs) if return_logits else None
-        output = BnCvaeOutput(
-            loss=loss,
-            reconstruction_loss=reconstruction,
-            kl=kl,
-            kl_prior=kl_prior,
-            bow_loss=bow_loss,
-            logits=logits,
-            posterior_mean=posterior.mean,
-            posterior_logvar=posterior.logvar,
-            prior_mean=posterior.prior_mean,
-            prior_logvar=posterior.prior_logvar,
-            latents=latents,
-            decoder_hidden_states=states if output_hidden_states else None,
-        )
-        return as_asked(output, return_dict, self.config)
+        if self.bag_of_words is None:
+            return {"loss": loss, "reconstruction_loss": reconstruction}
+        bow_loss = self.side_losses(labels, conditions)["bow_loss"].mean()
+        loss = loss + self.config.bow_weight * bow_loss
+        return {"loss": loss, "reconstruction_loss": reconstruction, "bow_loss": bow_loss}
 
     def _step(
         self, decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states
     ) -> BnCvaeOutput:
-        if decoder_input_ids is None or encoder_outputs is None:
-            raise ValueError("the decoder needs labels, or decoder_input_ids with encoder_outputs")
+        if decoder_input_ids is None:
+            raise ValueError("the decoder needs labels or decoder_input_ids")
         conditions = encoder_outputs[0].squeeze(1)
         embedded = self.model.embedding(decoder_input_ids)
         outputs, state = self.decoder(embedded, conditions, past_key_values)
         return BnCvaeOutput(
             logits=self.decoder.logits(outputs),
-            past_key_values=state if use_cache is not False else None,
+            past_key_values=state if wants_state(use_cache, self.config) else None,
             decoder_hidden_states=(embedded, outputs) if output_hidden_states else None,
         )
 
@@ -517,14 +552,15 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
     def side_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
         if self.bag_of_words is None:
             return {}
-        logits = self.bag_of_words(conditions.to(next(self.bag_of_words.parameters()).dtype))
+        logits = self.bag_of_words(conditions.to(input_dtype(self.bag_of_words[0])))
         return {"bow_loss": bag_of_words_losses(logits, labels)}
 
     def _read_words(self, labels: torch.Tensor, conditions: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The state before every word to predict, without padding, the word, and the row that it stands in."""
         rows = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)
         columns = torch.stack([self.prepare_decoder_input_ids_from_labels(labels), labels, rows], -1)
-        lengths = (labels != IGNORED).sum(1).cpu()
+        places = torch.arange(1, labels.size(1) + 1, device=labels.device)
+        lengths = ((labels != IGNORED) * places).amax(1).clamp(min=1).cpu()
         packed = pack_padded_sequence(columns, lengths, batch_first=True, enforce_sorted=False)
         embedded = PackedSequence(self.model.embedding(packed.data[:, 0]), *packed[1:])
         return self.decoder.packed(embedded, conditions), packed.data[:, 1], packed.data[:, 2]

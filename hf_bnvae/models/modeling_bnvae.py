@@ -15,8 +15,9 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 from transformers.utils import ModelOutput
 
 from .configuration_bnvae import BnVaeConfig
-from .decoders import DECODERS, CnnState, Decoder, LatentDecoder, LstmState, to_the_left
+from .decoders import DECODERS, CnnState, Decoder, LatentDecoder, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
+from .layers import input_dtype, to_the_left
 from .noise import keyed_noise, sentence_keys
 from .normalisation import BatchStandardisation
 from .objectives import IGNORED, kl_objective, negative_elbo, reconstruction_loss, token_nll
@@ -58,19 +59,19 @@ class BnVaeOutput(ModelOutput):
 
     Args:
         loss: reconstruction_loss + kl_weight · KL, the KL with its free bits; given `labels`.
+        logits: `(batch · num_samples, length, vocab_size)`; left out in training with `labels` unless asked for,
+            because the loss needs no logits of padding.
         reconstruction_loss: −log p(x|z) at the sampled z; given `labels`.
         kl: KL(q(z|x) ‖ p(z)), unweighted and whole.
-        logits: `(batch · num_samples, length, vocab_size)`; left out in training unless asked for, because the loss
-            needs no logits of padding.
         past_key_values: the decoder's state.
         posterior_mean, posterior_logvar, latents: as in `BnVaeModelOutput`.
         encoder_hidden_states, decoder_hidden_states: the word vectors and the states of each, where they are asked for.
     """
 
     loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
     reconstruction_loss: torch.Tensor | None = None
     kl: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
     past_key_values: LstmState | CnnState | None = None
     posterior_mean: torch.Tensor | None = None
     posterior_logvar: torch.Tensor | None = None
@@ -99,6 +100,7 @@ class BnVaePreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = False
+    accepts_loss_kwargs = False
     _keep_in_fp32_modules_strict = {"running_mean", "running_var"}
 
     def _init_weights(self, module):
@@ -139,9 +141,15 @@ def wants_hidden_states(output_hidden_states: bool | None, config) -> bool:
     return bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
 
 
+def wants_state(use_cache: bool | None, config) -> bool:
+    """Whether the decoder's state is given out: as the call says, or else the configuration."""
+    return bool(config.use_cache if use_cache is None else use_cache)
+
+
 class DecodingMixin:
     """What a model with a decoder has: an output layer that may be tied to the word vectors, and sentence losses."""
 
+    _is_stateful = True  # a state cannot go back to an earlier word, as assisted generation would have it
     _tied_weights_keys = {"decoder.output.weight": "decoder.embedding.weight"}
     config: Any
     decoder: Decoder
@@ -149,6 +157,29 @@ class DecodingMixin:
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False
+
+    def generate(self, *args, **options):
+        """Transformers' `generate`.
+
+        Raises:
+            ValueError: for `output_attentions`, which a recurrent or convolutional model does not have.
+        """
+        asked = options.get("output_attentions") or getattr(options.get("generation_config"), "output_attentions", None)
+        if asked:
+            raise ValueError(f"{type(self).__name__} has no attentions: leave out output_attentions")
+        return super().generate(*args, **options)  # type: ignore[misc]
+
+    def prepare_inputs_for_generation(
+        self, input_ids, next_sequence_length=None, past_key_values=None, *args, **kwargs
+    ):
+        """What a step of generation reads; of tokens that begin with those of a given state, the new ones alone."""
+        if next_sequence_length is None and past_key_values is not None:
+            read = past_key_values.get_seq_length()
+            if read < input_ids.size(1):
+                next_sequence_length = input_ids.size(1) - read
+        return super().prepare_inputs_for_generation(  # type: ignore[misc]
+            input_ids, next_sequence_length, past_key_values, *args, **kwargs
+        )
 
     def get_output_embeddings(self):
         return self.decoder.output
@@ -261,7 +292,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         self.embedding = value
 
     def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> LatentDistribution:
-        """The posterior q(z|x) of `(batch, length)` token ids, padded on the right."""
+        """The posterior q(z|x) of `(batch, length)` token ids, padded on either side."""
         return self.posterior(self.read(input_ids, attention_mask).last)
 
     def forward(
@@ -335,7 +366,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
     ) -> Reading:
-        """The LSTM over `(batch, length)` token ids, padded on the right, or over word vectors.
+        """The LSTM over `(batch, length)` token ids, padded on either side, or over word vectors.
 
         Raises:
             ValueError: for neither or both.
@@ -343,25 +374,18 @@ class BnVaeModel(BnVaePreTrainedModel):
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("the encoder needs input_ids, or inputs_embeds in their place")
-            inputs_embeds = self.embedding(input_ids)
             if attention_mask is None:
                 attention_mask = input_ids != self.config.pad_token_id
+            inputs_embeds = self.embedding(to_the_left(input_ids, attention_mask))
         elif input_ids is not None:
             raise ValueError("give either input_ids or inputs_embeds, not both")
         elif attention_mask is None:
             attention_mask = torch.ones(inputs_embeds.shape[:2], device=inputs_embeds.device)
-        inputs_embeds = self._padded_on_the_right(inputs_embeds, attention_mask)
+        else:
+            inputs_embeds = to_the_left(inputs_embeds, attention_mask)
         states, _ = self.lstm(inputs_embeds)
         last = (attention_mask.long().sum(-1) - 1).clamp(min=0)
         return Reading(inputs_embeds, states, states[torch.arange(states.size(0), device=states.device), last])
-
-    def _padded_on_the_right(self, inputs_embeds, attention_mask):
-        """What counts moved to the left, where it does not stand there; a training batch on a GPU is not looked at."""
-        if torch.compiler.is_compiling() or (self.training and inputs_embeds.device.type != "cpu"):
-            return inputs_embeds  # to look at them would wait for the GPU
-        if (attention_mask[:, :-1] >= attention_mask[:, 1:]).all():
-            return inputs_embeds
-        return to_the_left(inputs_embeds, attention_mask)
 
     def keyed_noise(
         self,
@@ -417,6 +441,7 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         output_hidden_states: bool | None = None,
         noise_seed: int | torch.Tensor | None = None,
         word_positions: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnVaeOutput | tuple:
@@ -429,25 +454,29 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         Args:
             input_ids: `(batch, length)`, start and end symbols included.
             attention_mask: `(batch, length)`; by default everything but padding.
-            decoder_input_ids: `(batch, length)`; by default `labels` shifted right behind the start symbol.
+            decoder_input_ids: `(batch, length)`; by default `labels` shifted right behind the start symbol, or, without
+                `labels`, `input_ids` without their last column.
             labels: `(batch, length)` of the words to predict, the end symbol included and the start symbol not; −100
                 on padding.
-            latents: `(batch, latent_size)` to decode instead of the encoder's.
+            latents: `(batch, latent_size)` to decode instead of the encoder's, or several of each sentence,
+                `(batch, num_samples, latent_size)`.
             encoder_outputs: decode its posterior mean instead of a sample (generation).
             past_key_values: the state to go on from.
             num_samples: latents drawn for each sentence; the losses are averaged over them.
             kl_weight: weight of the KL in `loss`; `config.kl_weight` by default.
-            return_logits: by default in evaluation only.
+            use_cache: whether to give out the decoder's state; `config.use_cache` by default.
+            return_logits: by default unless in training with `labels`.
             inputs_embeds: the encoder's word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
             word_positions: where in the flattened labels the words are, `(words,)`. `VaeCollator` knows them; to look
                 for them waits for a GPU.
+            decoder_attention_mask: where it is 0 the decoder reads nothing, `(batch, length)` of the tokens so far.
         """
         reading = None
         posterior_mean = posterior_logvar = kl = divergence = None
         if kl_weight is None:
             kl_weight = self.config.kl_weight
         if latents is not None:
-            latents = latents.unsqueeze(1)
+            latents = latents if latents.dim() == 3 else latents.unsqueeze(1)
         elif encoder_outputs is not None:
             mean = getattr(encoder_outputs, "posterior_mean", None)
             latents = encoder_outputs[0] if mean is None else mean.unsqueeze(1)
@@ -462,18 +491,23 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
 
         if decoder_input_ids is None:
-            if labels is None:
-                raise ValueError("the decoder needs labels or decoder_input_ids")
-            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+            if labels is not None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+            elif input_ids is not None:
+                decoder_input_ids = input_ids[:, :-1]
+            else:
+                raise ValueError("the decoder needs labels, decoder_input_ids or input_ids")
         samples = latents.size(1)
         if samples > 1:
             decoder_input_ids = decoder_input_ids.repeat_interleave(samples, 0)
             labels = labels.repeat_interleave(samples, 0) if labels is not None else None
             word_positions = None
-        outputs, state = self.decoder(decoder_input_ids, latents.flatten(0, 1), past_key_values)
+        outputs, state = self._decoded(
+            decoder_input_ids, latents.flatten(0, 1), past_key_values, decoder_attention_mask
+        )
 
         if return_logits is None:
-            return_logits = not self.training
+            return_logits = not self.training or labels is None
         logits = self.decoder.logits(outputs) if return_logits else None
         loss = reconstruction = None
         if labels is not None:
@@ -488,10 +522,10 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
 
         output = BnVaeOutput(
             loss=loss,
+            logits=logits,
             reconstruction_loss=reconstruction,
             kl=kl,
-            logits=logits,
-            past_key_values=state if use_cache is not False else None,
+            past_key_values=state if wants_state(use_cache, self.config) else None,
             posterior_mean=posterior_mean,
             posterior_logvar=posterior_logvar,
             latents=latents,
@@ -501,6 +535,14 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             if reading is not None:
                 output["encoder_hidden_states"] = (reading.embedded, reading.states)
         return as_asked(output, return_dict, self.config)
+
+    def _decoded(self, decoder_input_ids, latents, state, mask) -> tuple:
+        """The decoder over tokens, of which `mask` may leave some out: their outputs and the new state."""
+        if mask is not None:
+            mask = mask[:, -decoder_input_ids.size(1) :].repeat_interleave(len(latents) // len(mask), 0)
+            if not mask.all():
+                return self.decoder.run_where(self.decoder.embedding(decoder_input_ids), mask, latents, state)
+        return self.decoder(decoder_input_ids, latents, state)
 
     def infer(
         self,
@@ -570,12 +612,31 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         return _chosen_latents(self.infer(input_ids, attention_mask), sample)
 
     def generate(self, inputs: torch.Tensor | None = None, **options):  # type: ignore[override]
-        """Transformers' `generate`; token ids are reconstructed from the mean of their posterior, refined if it is."""
+        """Transformers' `generate`; token ids are reconstructed from the mean of their posterior, refined if it is.
+
+        Args:
+            latents: `(batch, latent_size)` to decode instead, or what a model gave of each sentence,
+                `(batch, num_samples, latent_size)`, of which all are decoded, those of a sentence in a row.
+
+        Raises:
+            ValueError: for latents of another shape.
+        """
+        if options.get("latents") is not None:
+            options["latents"] = self._flat_latents(options["latents"])
         inputs = options.pop("input_ids", None) if inputs is None else inputs
         if self.config.refinement_steps > 0 and inputs is not None:
             options["latents"] = self.encode(inputs, options.pop("attention_mask", None))
             inputs = None
         return super().generate(inputs, **options)  # type: ignore[misc]
+
+    def _flat_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """`(rows, latent_size)` of `(batch, latent_size)` or `(batch, num_samples, latent_size)`."""
+        size = self.config.latent_size
+        if latents.dim() not in (2, 3) or latents.size(-1) != size:
+            wanted = f"(batch, {size}) or (batch, num_samples, {size})"
+            hint = "; latents[None] makes a batch of one" if latents.shape == (size,) else ""
+            raise ValueError(f"latents must be {wanted}, got {tuple(latents.shape)}{hint}")
+        return latents.flatten(0, -2)
 
     def decode(self, latents: torch.Tensor, **generation_options) -> torch.Tensor:
         """Token ids `(batch, length)` generated from `(batch, latent_size)`."""
@@ -645,7 +706,7 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
         """
         reading = self.model.read(input_ids, attention_mask, inputs_embeds)
         mean = self.model.posterior(reading.last).mean
-        logits = self.classifier(mean.to(self.classifier.weight.dtype))
+        logits = self.classifier(mean.to(input_dtype(self.classifier)))
         loss = None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)

@@ -10,7 +10,14 @@ from transformers.utils import ModelOutput
 from .configuration_lstm_lm import LstmLMConfig
 from .decoders import LstmDecoder, LstmState
 from .distributions import DiagonalGaussian
-from .modeling_bnvae import DEFAULT_MAX_NEW_TOKENS, DecodingMixin, as_asked, initialise, wants_hidden_states
+from .modeling_bnvae import (
+    DEFAULT_MAX_NEW_TOKENS,
+    DecodingMixin,
+    as_asked,
+    initialise,
+    wants_hidden_states,
+    wants_state,
+)
 
 
 @dataclass
@@ -18,17 +25,18 @@ class LstmLMOutput(ModelOutput):
     """What the language model makes of a batch. Losses are means over sentences, in nats per sentence.
 
     Args:
-        loss, reconstruction_loss: −log p(x); given `labels`.
-        kl: 0, for the trainer of VAEs.
+        loss: −log p(x); given `labels`.
         logits: `(batch, length, vocab_size)`.
+        reconstruction_loss: the loss again, and
+        kl: 0, for the trainer of VAEs.
         past_key_values: the state to go on from.
         hidden_states: the word vectors and the LSTM's states, where they are asked for.
     """
 
     loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
     reconstruction_loss: torch.Tensor | None = None
     kl: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
     past_key_values: LstmState | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
 
@@ -41,6 +49,7 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
     """
 
     config_class = LstmLMConfig
+    accepts_loss_kwargs = False
     base_model_prefix = ""
     decoder: LstmDecoder
     main_input_name = "input_ids"
@@ -84,10 +93,13 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
                 column `(batch, length − 1)`, as `VaeCollator` gives them; −100 on padding. The loss is in nats per
                 sentence.
             past_key_values: the state to go on from.
-            return_logits: by default in evaluation only.
+            use_cache: whether to give out the state; `config.use_cache` by default.
+            return_logits: by default unless in training with `labels`.
             inputs_embeds: word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
             word_positions: where in the flattened labels (without their first column) the words are, `(words,)`.
                 `VaeCollator` knows them; to look for them waits for a GPU.
+            kwargs: `shift_labels` `(batch, length)`, the word after each position, may stand in the place of `labels`.
+                It has no name of its own, because `Trainer` asks data for all arguments that are named like labels.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
@@ -95,6 +107,8 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
             inputs_embeds = self.decoder.embedding(input_ids)
         if labels is not None and labels.size(1) == inputs_embeds.size(1):
             labels = labels[:, 1:]
+        if kwargs.get("shift_labels") is not None:
+            labels, word_positions = kwargs["shift_labels"], None
         latents = self._no_latents(inputs_embeds)
         if attention_mask is not None:
             attention_mask = attention_mask[:, -inputs_embeds.size(1) :]
@@ -106,14 +120,14 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
             return_logits = not self.training or labels is None
         loss = kl = None
         if labels is not None:
-            loss = self.reconstruction(outputs[:, :-1], labels, word_positions)
+            loss = self.reconstruction(outputs[:, : labels.size(1)], labels, word_positions)
             kl = torch.zeros_like(loss)
         output = LstmLMOutput(
             loss=loss,
+            logits=self.decoder.logits(outputs) if return_logits else None,
             reconstruction_loss=loss,
             kl=kl,
-            logits=self.decoder.logits(outputs) if return_logits else None,
-            past_key_values=state if use_cache is not False else None,
+            past_key_values=state if wants_state(use_cache, self.config) else None,
             hidden_states=(
                 (inputs_embeds, outputs) if wants_hidden_states(output_hidden_states, self.config) else None
             ),
@@ -127,8 +141,10 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
             mask = options.pop("attention_mask", None)
             mask = (inputs != self.config.pad_token_id).long() if mask is None else mask
             last = mask.long().cumsum(1) == mask.long().sum(1, keepdim=True)
-            ends = torch.tensor(self.config.eos_token_id, device=inputs.device)
-            options["attention_mask"] = mask * ~(last & torch.isin(inputs, ends))
+            if self.config.eos_token_id is not None:
+                ends = torch.tensor(self.config.eos_token_id, device=inputs.device)
+                mask = mask * ~(last & torch.isin(inputs, ends))
+            options["attention_mask"] = mask
         return super().generate(inputs, **options)  # type: ignore[misc]
 
     def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> DiagonalGaussian:

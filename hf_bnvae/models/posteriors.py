@@ -14,6 +14,7 @@ from .distributions import (
     log_standard_normal,
     log_uniform_on_sphere,
 )
+from .layers import input_dtype
 from .normalisation import BatchStandardisation, FixedScaleBatchNorm
 
 SMALLEST_SQUARED_MEAN = 1e-6
@@ -43,7 +44,7 @@ class Posterior(nn.Module):
 
     def _raw(self, hidden: torch.Tensor) -> list[torch.Tensor]:
         heads = [getattr(self, name) for name in self.HEADS]
-        return [head(hidden.to(head.weight.dtype)).float() for head in heads]
+        return [head(hidden.to(input_dtype(head))).float() for head in heads]
 
     def _distribution(self, *raw: torch.Tensor) -> LatentDistribution:
         raise NotImplementedError

@@ -1,0 +1,30 @@
+"""What several modules ask of a layer, and of rows with padding."""
+
+import torch
+from torch import nn
+
+
+def to_the_left(rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What `mask` `(batch, length)` counts in front, in its order: `(batch, length)` or `(batch, length, width)`."""
+    counted = mask.bool()
+    in_front, behind = counted.long().cumsum(1), (~counted).long().cumsum(1)
+    places = torch.where(counted, in_front, in_front[:, -1:] + behind) - 1
+    return torch.zeros_like(rows).scatter(1, places if rows.dim() == 2 else places.unsqueeze(-1).expand_as(rows), rows)
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Whether a layer is `x @ weight.T` and nothing else.
+
+    It is not when it was replaced (by an adapter, a quantised or a parametrised layer, one with a bias), when it has
+    hooks, or when its `forward` was: then it has to be called.
+    """
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return type(layer) is nn.Linear and layer.bias is None and not any(hooks) and "forward" not in vars(layer)
+
+
+def input_dtype(layer: nn.Module, weight: str = "weight") -> torch.dtype:
+    """The type of numbers that a layer reads: its weight's, and fp32 where that is no tensor (a quantised layer)."""
+    parameter = getattr(layer, weight, None)
+    if isinstance(parameter, torch.Tensor) and parameter.is_floating_point():
+        return parameter.dtype
+    return torch.float32

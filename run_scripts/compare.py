@@ -10,6 +10,7 @@ again: run the command once more after an interruption, or with more methods and
 
 import argparse
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -23,6 +24,8 @@ from script_utils import UsageError, run_main, whole_numbers, write_json
 
 from hf_bnvae.analysis import Run, read_run, write_comparison
 from hf_bnvae.methods import METHODS
+from hf_bnvae.training.checkpoints import last_checkpoint
+from hf_bnvae.training.run_lock import ENDS_WITH_PARENT
 
 RUN_LM = Path(__file__).with_name("run_lm.py")
 OURS = ("method", "seed", "output_dir", "pretrained_encoder", "reset_decoder", "resume_from_checkpoint")
@@ -137,15 +140,18 @@ def train(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
             ("reset_decoder", "true"),
         ]
     if not (folder / "all_results.json").is_file():
-        if any(folder.glob("checkpoint-*/trainer_state.json")):
+        if last_checkpoint(folder) is not None:
             flags.append(("resume_from_checkpoint", "last"))
+        elif folder.is_dir():  # what a kill left before the first checkpoint, or before the results
+            flags.append(("overwrite_output_dir", "true"))
         folder.mkdir(parents=True, exist_ok=True)
         own = [text for name, value in flags for text in (f"--{name}", *value.split())]
         started = time.perf_counter()
         with (folder / "run.log").open("w", encoding="utf-8") as log:
             # What an entry says wins over what all share.
             command = [sys.executable, str(RUN_LM), *shared, *own]
-            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
+            environment = os.environ | {ENDS_WITH_PARENT: "1"}
+            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         if done.returncode != 0:
             lines = (folder / "run.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise RunFailed(lines[-1] if lines else f"exit status {done.returncode}")

@@ -22,12 +22,14 @@ from script_utils import (
     JudgeArguments,
     MethodArguments,
     UsageError,
+    begin_run,
     check_least,
     check_output_dir,
     check_same_model,
     check_training,
     far_apart,
     find_checkpoint,
+    goes_on,
     judge_trained_nll,
     load_model,
     parse_arguments,
@@ -241,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
         print(method_table(DIALOGUE_METHODS))
         return
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
-    check_output_dir(args.output_dir, checkpoint)
+    check_output_dir(args.output_dir, checkpoint, args.overwrite_output_dir)
     vectors = load_vectors(judge.word_vectors, "--word_vectors")
     ours = Path(args.output_dir).resolve().name
     others = load_others(judge.compare_with, ours)
@@ -274,6 +276,8 @@ def main(argv: list[str] | None = None) -> None:
         data_collator=DialogueCollator(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
+    goes_on(trainer, checkpoint)
+    begin_run(args, checkpoint, args.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     results = training_results(trainer, trained, corpus.reports["train"].tokens)

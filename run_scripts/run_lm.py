@@ -17,11 +17,13 @@ from script_utils import (
     ModelArguments,
     TrainingDataArguments,
     UsageError,
+    begin_run,
     check_output_dir,
     check_same_model,
     check_training,
     far_apart,
     find_checkpoint,
+    goes_on,
     judge_trained_nll,
     load_config,
     parse_arguments,
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         print(method_table())
         return
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
-    check_output_dir(args.output_dir, checkpoint)
+    check_output_dir(args.output_dir, checkpoint, args.overwrite_output_dir)
     if args.strategy == "aggressive" and data.streaming:
         raise UsageError("--strategy aggressive draws sentences from all of the corpus: leave out --streaming")
     if args.strategy == "aggressive" and not METHODS[model_args.method].has_latent:
@@ -105,6 +107,8 @@ def main(argv: list[str] | None = None) -> None:
         data_collator=VaeCollator(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
+    goes_on(trainer, checkpoint, data.streaming)
+    begin_run(args, checkpoint, args.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     results = training_results(trainer, trained, corpus.reports["train"].tokens)

@@ -2,11 +2,13 @@
 
 import errno
 import json
+import math
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +19,7 @@ import yaml
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, HfArgumentParser
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import logging
 
 from hf_bnvae import (
     BnCvaeConfig,
@@ -50,13 +52,27 @@ from hf_bnvae.models.configuration_bnvae import (
     FREE_BITS_MODES,
     POSTERIOR_NAMES,
 )
-from hf_bnvae.training import RECIPES, SIZES, NonFiniteLossError
+from hf_bnvae.training import (
+    RECIPES,
+    SIZES,
+    CheckpointError,
+    LockError,
+    NonFiniteLossError,
+    VaeTrainingArguments,
+    check_same_run,
+    run_arguments,
+)
+from hf_bnvae.training.arguments import refuse_unread
+from hf_bnvae.training.checkpoints import holds_a_run, remove_broken, remove_run, wanted_checkpoint
 from hf_bnvae.training.recipes import bf16_pays
+from hf_bnvae.training.run_lock import end_with_parent, lock
 
 BUILT_IN_LICENSES = {"pydocs": "PSF-2.0, of Python and its documentation", "toy_dialogues": "Apache-2.0"}
 SENTENCE_MODELS = {BnVaeConfig: BnVaeForConditionalGeneration, LstmLMConfig: LstmLMForCausalLM}
 MOST_SEED = 2**32 - 1
 DIALOGUE_MODELS = {BnCvaeConfig: BnCvaeForConditionalGeneration}
+
+logger = logging.get_logger("hf_bnvae.scripts")
 
 
 class UsageError(ValueError):
@@ -381,6 +397,11 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     for arguments in parsed:
         if isinstance(arguments, MethodArguments):
             arguments.refuse_unread(_given(argv))
+        elif isinstance(arguments, VaeTrainingArguments):
+            try:
+                refuse_unread(sorted(_given(argv)))
+            except ValueError as error:
+                raise UsageError(str(error)) from error
     return tuple(parsed)
 
 
@@ -417,6 +438,7 @@ def _yaml_flags(path: Path) -> list[str]:
 
 def run_main(main: Callable[[], None]) -> None:
     """Call `main`; what the user can mend is printed as one sentence, and the exit status is 1."""
+    end_with_parent()
     try:
         main()
     except (CorpusError, UsageError, NonFiniteLossError, HubError, CardError) as error:
@@ -443,33 +465,56 @@ def one_sentence(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
 
 
-def check_output_dir(output_dir: str, checkpoint: str | None) -> None:
+def check_output_dir(output_dir: str, checkpoint: str | None, overwrite: bool = False) -> None:
     """Refuse a folder that holds another run than the one that `checkpoint` goes on with."""
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output_dir {folder} is a file: name a folder")
     resumed = checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve()
-    occupied = (folder / "config.json").exists() or any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))
-    if occupied and not resumed:
+    if not (resumed or overwrite) and holds_a_run(folder):
         raise UsageError(
-            f"--output_dir {folder} already holds a model: name another folder, or go on with that run by "
-            "--resume_from_checkpoint last"
+            f"--output_dir {folder} already holds a model: name another folder, go on with that run by "
+            "--resume_from_checkpoint last, or replace it by --overwrite_output_dir true"
         )
 
 
 def find_checkpoint(output_dir: str, wanted: str | None) -> str | None:
     """The checkpoint folder behind --resume_from_checkpoint: a path, or `last` (also `true`), the last whole one."""
-    if wanted is None or wanted.lower() == "false":
-        return None
-    if wanted.lower() in ("last", "true"):
-        # Trainer writes its state last: a folder without one is what a killed process left.
-        whole = [path.parent for path in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")]
-        if not whole:
-            raise UsageError(f"--resume_from_checkpoint {wanted}: there is no checkpoint in {output_dir}")
-        return str(max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1])))
-    if not (Path(wanted) / "trainer_state.json").is_file():
-        raise UsageError(f"--resume_from_checkpoint {wanted}: no checkpoint there (trainer_state.json is missing)")
-    return wanted
+    with flags_named():
+        return wanted_checkpoint(output_dir, wanted)
+
+
+def begin_run(args, checkpoint: str | None, overwrite: bool) -> None:
+    """Take the output folder for this run alone, and clear it of a former run that is to be replaced.
+
+    The folder is looked at once more: another run may have ended there since the flags were read.
+    """
+    if args.process_index == 0:
+        with flags_named():
+            lock(args.output_dir)
+        check_output_dir(args.output_dir, checkpoint, overwrite)
+        if overwrite:
+            remove_run(args.output_dir)
+        remove_broken(args.output_dir)
+
+
+def goes_on(trainer, checkpoint: str | None, streaming: bool = False) -> None:
+    """Let a trainer's checkpoints say what the run was told, and refuse to resume one that was told otherwise."""
+    trainer.run_arguments = run_arguments(trainer.args, trainer.train_dataset, streaming)
+    if checkpoint is not None:
+        with flags_named():
+            changes = check_same_run(checkpoint, trainer.run_arguments)
+        for sentence in changes:
+            logger.warning(sentence)
+
+
+@contextmanager
+def flags_named() -> Iterator[None]:
+    """Errors of the library, which name parameters, as errors that name flags."""
+    try:
+        yield
+    except (CheckpointError, LockError) as error:
+        raise UsageError(f"--{error}") from error
 
 
 def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> None:
@@ -711,12 +756,22 @@ def print_results(results: dict) -> None:
         print(f"{name:>34} = {value:.4f}" if isinstance(value, float) else f"{name:>34} = {value}")
 
 
+def without_nan(content: object) -> object:
+    """The same with null in the place of numbers that are not finite, which JSON does not have."""
+    if isinstance(content, Mapping):
+        return {name: without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def write_json(path: Path, content: object) -> None:
     """Write whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        text = json.dumps(without_nan(content), indent=2, sort_keys=True, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -2,8 +2,11 @@
 
 from .arguments import DialogueTrainingArguments, VaeTrainingArguments
 from .callbacks import CollapseCallback, PlateauCallback
+from .checkpoints import CheckpointError
 from .dialogue_trainer import DialogueTrainer
 from .recipes import DIALOGUE_RECIPES, DIALOGUE_SIZES, RECIPES, SIZES
+from .resuming import check_same_run, run_arguments
+from .run_lock import LockError
 from .schedules import KL_SCHEDULES
 from .trainer import NonFiniteLossError, VaeTrainer
 
@@ -13,11 +16,15 @@ __all__ = [
     "KL_SCHEDULES",
     "RECIPES",
     "SIZES",
+    "CheckpointError",
     "CollapseCallback",
     "DialogueTrainer",
     "DialogueTrainingArguments",
+    "LockError",
     "NonFiniteLossError",
     "PlateauCallback",
     "VaeTrainer",
     "VaeTrainingArguments",
+    "check_same_run",
+    "run_arguments",
 ]

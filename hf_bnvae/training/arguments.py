@@ -1,12 +1,43 @@
 """Arguments of VAE training, on top of `transformers.TrainingArguments`."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, field, fields
 
 import torch
 from transformers import TrainingArguments
 
 from .schedules import KL_SCHEDULES
 from .strategies import STRATEGIES
+
+UNREAD = {
+    "do_train": "a run trains and judges, always",
+    "do_eval": "a run trains and judges, always",
+    "do_predict": "a run trains and judges, always",
+    "label_smoothing_factor": "the bound on the likelihood has no smoothed labels",
+    "dataloader_drop_last": "an epoch holds every sentence once",
+    "train_sampling_strategy": "batches are bucketed by length; equal_length makes them of one length",
+    "group_by_length": "batches are bucketed by length; equal_length makes them of one length",
+    "length_column_name": "lengths stand in the column length",
+    "prediction_loss_only": "an evaluation gives every metric",
+    "eval_accumulation_steps": "an evaluation keeps no logits",
+    "include_for_metrics": "an evaluation keeps no logits",
+    "batch_eval_metrics": "an evaluation keeps no logits",
+    "dataloader_prefetch_factor": "batches are made as they are needed",
+    "dataloader_persistent_workers": "batches are made as they are needed",
+    "accelerator_split_batches": "per_device_train_batch_size is of each process",
+}
+"""Arguments of `TrainingArguments` that nothing here reads, and why."""
+
+
+def refuse_unread(names: Iterable[str]) -> None:
+    """Refuse arguments that would change nothing.
+
+    Raises:
+        ValueError: for one of them.
+    """
+    for name in names:
+        if name in UNREAD:
+            raise ValueError(f"--{name} has no effect here, because {UNREAD[name]}: leave it out")
 
 
 @dataclass
@@ -79,6 +110,10 @@ class VaeTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = field(  # noqa: RUF036 (HfArgumentParser reads the order)
         default="none", metadata={"help": "trackers to report to: tensorboard, wandb, ...; none by default"}
     )
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "replace the run that output_dir holds: its checkpoints, weights and results are removed"},
+    )
     hub_strategy: str = field(
         default="end", metadata={"help": "kept at end: a run is published once, when it is finished"}
     )
@@ -86,11 +121,15 @@ class VaeTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.hub_token is not None:
             raise ValueError("--hub_token would show the token to others: set HF_TOKEN, or run `hf auth login` once")
+        defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
+        refuse_unread(name for name, default in defaults.items() if getattr(self, name) != default)
         # Without this, `bf16` on a machine with no accelerator is refused.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
         self._n_gpu = min(1, self.n_gpu)
+        if self.overwrite_output_dir and self.resume_from_checkpoint not in (None, "false"):
+            raise ValueError("--overwrite_output_dir removes what --resume_from_checkpoint goes on from: leave one out")
         if self.strategy == "aggressive" and self.gradient_accumulation_steps > 1:
             raise ValueError("--strategy aggressive updates at every batch: use --gradient_accumulation_steps 1")
         if self.strategy == "aggressive" and self.eval_strategy == "no":

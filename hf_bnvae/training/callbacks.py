@@ -11,6 +11,8 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
+from .checkpoints import best_checkpoint
+
 logger = logging.get_logger(__name__)
 
 
@@ -50,6 +52,41 @@ class Stopwatch(TrainerCallback, ExportableState):
 
     def on_train_end(self, args, state, control, **kwargs):
         self.stop()
+
+
+class LossSum(TrainerCallback, ExportableState):
+    """The training loss of the processes that a resumed run took before this one, summed over their steps."""
+
+    def __init__(self):
+        self.earlier = 0.0
+        self.saved = 0.0
+
+    def state(self) -> dict:
+        return {"args": {}, "attributes": {"earlier": self.saved}}
+
+
+class BestCheckpoint(TrainerCallback):
+    """Tells a resumed run where its best checkpoint is: beside the one that it goes on from.
+
+    The path that the state remembers is that of another working directory, or of a folder that was moved since.
+    """
+
+    def __init__(self):
+        self.resumed: str | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if self.resumed is None or not state.best_global_step:
+            return
+        found = best_checkpoint(self.resumed, state.best_global_step)
+        if found is None:
+            logger.warning(
+                f"The best checkpoint, of step {state.best_global_step}, is not beside {self.resumed} any more: the "
+                "best model is looked for from here on."
+            )
+            state.best_metric = state.best_global_step = None
+        elif found.parent == Path(args.output_dir).resolve():
+            found = Path(args.output_dir) / found.name
+        state.best_model_checkpoint = None if found is None else str(found)
 
 
 class PlateauCallback(TrainerCallback, ExportableState):

@@ -1,6 +1,7 @@
 """A `transformers.Trainer` for the ELBO."""
 
 import hashlib
+import json
 import math
 import os
 import random
@@ -16,14 +17,15 @@ from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from transformers.utils import logging
 
 from ..data import LengthBucketSampler, StreamSampler, TokenStore
 from ..evaluation import Inference, elbo_metrics, infer
 from ..models.objectives import IGNORED
 from .arguments import VaeTrainingArguments
-from .callbacks import CollapseCallback, PlateauCallback, Stopwatch
+from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
+from .checkpoints import ARGUMENTS_NAME, checkpoint_folders, last_checkpoint, write_mark
 from .schedules import KL_SCHEDULES
 from .strategies import INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS, AggressiveCallback
 
@@ -35,7 +37,7 @@ logger = logging.get_logger(__name__)
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The training loss became NaN or infinite; nothing was saved since."""
+    """The loss or a weight became NaN or infinite; nothing was saved since."""
 
 
 class VaeTrainer(Trainer):
@@ -68,7 +70,12 @@ class VaeTrainer(Trainer):
         self._statistics_sample: list[dict[str, torch.Tensor]] | None = None
         self.seconds = {"evaluation": 0.0, "statistics": 0.0}
         self._encoder_batches: list[list[int]] | None = None
+        self.run_arguments: dict | None = None
+        """Saved with every checkpoint, see `resuming.run_arguments`."""
         self.add_callback(Stopwatch())
+        self.add_callback(LossSum())
+        self._best_checkpoint = BestCheckpoint()
+        self.add_callback(self._best_checkpoint)
         if self.model.config.latent_size > 0:
             self.add_callback(CollapseCallback())
         if self.args.strategy == "aggressive":
@@ -255,10 +262,13 @@ class VaeTrainer(Trainer):
                 break
             before = now
 
+    def _callback(self, kind):
+        """Looked up, because resuming puts a new one into its place."""
+        return next(item for item in self.callback_handler.callbacks if isinstance(item, kind))
+
     @property
     def stopwatch(self) -> Stopwatch:
-        # Looked up, because resuming puts a new one into its place.
-        return next(item for item in self.callback_handler.callbacks if isinstance(item, Stopwatch))
+        return self._callback(Stopwatch)
 
     @contextmanager
     def _apart_from_training(self, what: str) -> Iterator[None]:
@@ -272,10 +282,16 @@ class VaeTrainer(Trainer):
         if all(self.kl_share(step) < 1 for step in range(num_training_steps + 1)):
             logger.warning(
                 f"The KL weight is not full before step {self.annealing_steps}, and training ends at step "
-                f"{num_training_steps}: no best model can be chosen. Shorten --kl_annealing_"
-                + ("epochs." if self.args.kl_annealing_steps is None else "steps.")
+                f"{num_training_steps}: no best model can be chosen. "
+                f"Take {self._shorter_annealing(num_training_steps)}."
             )
         return super().create_scheduler(num_training_steps, optimizer)
+
+    def _shorter_annealing(self, num_training_steps: int) -> str:
+        """An annealing that is over after half of the training, as a flag."""
+        if self.args.kl_annealing_steps is not None:
+            return f"--kl_annealing_steps {num_training_steps // 2}"
+        return f"--kl_annealing_epochs {num_training_steps / self._steps_per_epoch / 2:.2g}"
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         if self.control.should_log or self.control.should_evaluate or self.control.should_save:
@@ -285,14 +301,24 @@ class VaeTrainer(Trainer):
     def _raise_if_not_finite(self) -> None:
         step = int(self._first_bad_step)
         if step >= 0:
-            kept = get_last_checkpoint(self.args.output_dir)
-            raise NonFiniteLossError(
-                f"the loss is not a finite number since step {step}; "
-                + (f"the last good checkpoint is {kept}" if kept else "there is no checkpoint yet")
-                + ": resume with a smaller --max_grad_norm, or start again with a smaller --learning_rate"
-            )
+            raise self._ruined(f"the loss is not a finite number since step {step}")
+        finite = torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()]).all()
+        if not finite:
+            raise self._ruined(f"the weights are not finite numbers at step {self.state.global_step}")
+
+    def _ruined(self, what: str) -> NonFiniteLossError:
+        kept = last_checkpoint(self.args.output_dir, finite=True)
+        if kept is not None:
+            advice = f"the last good checkpoint is {kept}: resume from it with a smaller max_grad_norm"
+        else:
+            none = "good checkpoint" if checkpoint_folders(self.args.output_dir) else "checkpoint yet"
+            advice = f"there is no {none}: start again with a smaller learning_rate"
+        return NonFiniteLossError(f"{what}; {advice}")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        earlier = self._callback(LossSum).earlier
+        if "train_loss" in logs and earlier:
+            logs["train_loss"] = (earlier + self._total_loss_scalar) / max(1, self.state.global_step)
         if "loss" in logs and self._parts[-1] > 0:
             *parts, count = self.accelerator.reduce(self._parts).tolist()
             self._parts.zero_()
@@ -317,6 +343,8 @@ class VaeTrainer(Trainer):
         metrics["loss"] = self._loss(metrics, self.model.config.kl_weight * share)
         if self.is_in_train:
             metrics["kl_weight"] = share
+        if self.is_in_train and not math.isfinite(metrics["elbo"]):
+            raise self._ruined(f"the ELBO of the evaluation at step {self.state.global_step} is not a finite number")
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         if self.is_in_train:
             metrics["train_seconds"] = self.stopwatch.seconds
@@ -382,6 +410,8 @@ class VaeTrainer(Trainer):
 
     def train(self, *args, **kwargs):
         """`Trainer.train`, and then the exact statistics of the training set for the model that it ends with."""
+        resumed = args[0] if args else kwargs.get("resume_from_checkpoint")
+        self._best_checkpoint.resumed = resumed if isinstance(resumed, str) else None
         output = super().train(*args, **kwargs)
         self._raise_if_not_finite()
         during_training = dict(self.seconds)
@@ -410,9 +440,18 @@ class VaeTrainer(Trainer):
             shutil.rmtree(partial, ignore_errors=True)
 
     def _save_checkpoint(self, model, trial) -> None:
-        folder = os.path.join(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        losses = self._callback(LossSum)
+        unlogged = self.accelerator.reduce(self._tr_loss.detach().clone(), "mean")
+        losses.saved = losses.earlier + self._total_loss_scalar + float(unlogged)
         try:
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # for the random state of each process
+            if self.args.should_save:
+                if self.run_arguments is not None:
+                    text = json.dumps(self.run_arguments, indent=2, sort_keys=True) + "\n"
+                    (folder / ARGUMENTS_NAME).write_text(text, encoding="utf-8")
+                write_mark(folder)
         except Exception:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -105,6 +105,10 @@ def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus
         ({"vocab_size": -10}, "--vocab_size must be at least 1"),
         ({"max_train_samples": 1}, "one training example"),
         ({"tokenizer": "no/such-tokenizer"}, "could not be loaded"),
+        ({"do_train": "false"}, "--do_train has no effect here"),
+        ({"label_smoothing_factor": 0.1}, "--label_smoothing_factor has no effect here"),
+        ({"dataloader_drop_last": "true"}, "--dataloader_drop_last has no effect here"),
+        ({"prediction_loss_only": "true"}, "--prediction_loss_only has no effect here"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_writes_nothing(corpus, tmp_path, changes, message):

@@ -1,0 +1,182 @@
+"""Checkpoints of a run: which of them are whole, which is the last, and what lies in a folder of a former run."""
+
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
+
+MARK_NAME = "checkpoint.json"
+"""Written last into a checkpoint: the sizes of all its files. A checkpoint with it, and with them, is whole."""
+RESULTS_NAME = "all_results.json"
+ARGUMENTS_NAME = "run_arguments.json"
+"""What a run was told, so that it is resumed under the same."""
+
+logger = logging.get_logger(__name__)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint or a folder that cannot be used: one sentence with the remedy."""
+
+
+def checkpoint_folders(output_dir: str | Path) -> list[Path]:
+    """The folders `checkpoint-N` of a run, whole or not, by N."""
+    folders = Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    found = [path for path in folders if path.is_dir() and re.fullmatch(r"\d+", path.name.rpartition("-")[2])]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def write_mark(folder: str | Path) -> None:
+    """Say that a checkpoint is whole; every process has written its part."""
+    folder = Path(folder)
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    partial = folder / f"{MARK_NAME}.partial"
+    partial.write_text(json.dumps({"sizes": sizes}, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / MARK_NAME)
+
+
+def fault(folder: str | Path) -> str | None:
+    """What keeps a checkpoint from being resumed, in words; None for a whole one.
+
+    One of version 0.1, which has no mark, is whole where all its parts are there and can be read.
+    """
+    folder = Path(folder)
+    mark = read_json(folder / MARK_NAME)
+    if isinstance(mark, dict) and isinstance(mark.get("sizes"), dict):
+        for name, size in mark["sizes"].items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != size:
+                return f"{name} has {path.stat().st_size} bytes for {size}"
+        return None
+    if (folder / MARK_NAME).exists():
+        return f"{MARK_NAME} cannot be read"
+    if not isinstance(read_json(folder / TRAINER_STATE_NAME), dict):
+        return f"{TRAINER_STATE_NAME} is missing or cannot be read"
+    weights = unreadable_weights(folder)
+    if weights is not None:
+        return weights
+    for name in (OPTIMIZER_NAME, SCHEDULER_NAME):
+        if not zipfile.is_zipfile(folder / name):
+            return f"{name} is missing or cut off"
+    states = sorted(folder.glob("rng_state*.pth"))
+    cut = next((path.name for path in states if not zipfile.is_zipfile(path)), None)
+    if cut is not None:
+        return f"{cut} is cut off"
+    return None if states else "the random state is missing"
+
+
+def unreadable_weights(folder: Path) -> str | None:
+    """What is wrong with the weights of a model folder, in words; None where they can be read."""
+    if (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
+        return None
+    try:
+        with safe_open(folder / SAFE_WEIGHTS_NAME, "pt") as file:
+            file.keys()
+    except (OSError, SafetensorError):
+        return f"{SAFE_WEIGHTS_NAME} is missing or cut off"
+    return None
+
+
+def has_finite_weights(folder: str | Path) -> bool:
+    """Whether every weight of a checkpoint is a finite number."""
+    try:
+        with safe_open(Path(folder) / SAFE_WEIGHTS_NAME, "pt") as file:
+            return all(bool(torch.isfinite(file.get_tensor(name)).all()) for name in file.keys())  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return False
+
+
+def last_checkpoint(output_dir: str | Path, finite: bool = False) -> Path | None:
+    """The newest whole checkpoint of a run; what is newer and broken is named in a warning.
+
+    Args:
+        finite: pass over checkpoints with weights or evaluations that are no finite numbers as well.
+    """
+    for folder in reversed(checkpoint_folders(output_dir)):
+        broken = fault(folder)
+        if broken is None and not (finite and not (has_finite_weights(folder) and _judged_finite(folder))):
+            return folder
+        if broken is not None:
+            logger.warning(f"{folder} is no whole checkpoint ({broken}): it is passed over.")
+    return None
+
+
+def _judged_finite(folder: Path) -> bool:
+    """Whether the last evaluation before a checkpoint gave finite numbers."""
+    history = read_json(folder / TRAINER_STATE_NAME).get("log_history", [])
+    judged = [line["eval_loss"] for line in history if "eval_loss" in line]
+    return not judged or (isinstance(judged[-1], int | float) and abs(judged[-1]) < float("inf"))
+
+
+def wanted_checkpoint(output_dir: str, wanted: str | None) -> str | None:
+    """The checkpoint folder to resume from: a path, or `last` (also `true`), the newest whole one of `output_dir`.
+
+    Raises:
+        CheckpointError: there is none, or it is not whole.
+    """
+    if wanted is None or wanted.lower() == "false":
+        return None
+    if wanted.lower() in ("last", "true"):
+        found = last_checkpoint(output_dir)
+        if found is None:
+            raise CheckpointError(
+                f"resume_from_checkpoint {wanted}: there is no checkpoint in {output_dir}; start without it"
+            )
+        return str(found)
+    if not (Path(wanted) / TRAINER_STATE_NAME).is_file():
+        raise CheckpointError(f"resume_from_checkpoint {wanted}: no checkpoint there ({TRAINER_STATE_NAME} is missing)")
+    broken = fault(wanted)
+    if broken is not None:
+        raise CheckpointError(
+            f"resume_from_checkpoint {wanted}: no whole checkpoint ({broken}); resume from `last`, or start again"
+        )
+    return wanted
+
+
+def best_checkpoint(resumed: str | Path, step: int | None) -> Path | None:
+    """The checkpoint of the best step, beside the one that is resumed; None where it is not there any more."""
+    if not step:
+        return None
+    found = Path(resumed).resolve().parent / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+    return found if found.is_dir() and unreadable_weights(found) is None else None
+
+
+def holds_a_run(output_dir: str | Path) -> bool:
+    """Whether a folder holds a whole model or a whole checkpoint. What a kill left of a first save is no run."""
+    folder = Path(output_dir)
+    model = (folder / "config.json").is_file() and unreadable_weights(folder) is None
+    return model or any(fault(path) is None for path in checkpoint_folders(folder))
+
+
+def remove_run(output_dir: str | Path) -> None:
+    """Remove the checkpoints, weights and results of a former run from a folder; nothing else is touched."""
+    folder = Path(output_dir)
+    for path in checkpoint_folders(folder):
+        shutil.rmtree(path)
+    weights = [*folder.glob("model*.safetensors"), folder / SAFE_WEIGHTS_INDEX_NAME]
+    for path in (*weights, *(folder / name for name in (RESULTS_NAME, TRAINER_STATE_NAME, "run.json"))):
+        path.unlink(missing_ok=True)
+
+
+def remove_broken(output_dir: str | Path) -> None:
+    """Remove what a kill in the middle of a save left in a folder."""
+    for path in checkpoint_folders(output_dir):
+        if fault(path) is not None:
+            shutil.rmtree(path)
+    shutil.rmtree(Path(output_dir) / ".partial", ignore_errors=True)
+
+
+def read_json(path: Path) -> object:
+    """What a JSON file holds; None where it is not there or is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,107 @@
+"""A resumed run goes on under what it was started with: the comparison of the two."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..data import TokenStore
+from .arguments import VaeTrainingArguments
+from .checkpoints import ARGUMENTS_NAME, CheckpointError, read_json
+
+MUST_STAY = (
+    "seed",
+    "data_seed",
+    "optim",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "kl_schedule",
+    "kl_annealing_epochs",
+    "kl_annealing_steps",
+    "strategy",
+    "equal_length",
+    "run_length",
+    "metric_for_best_model",
+    "plateau_patience",
+    "plateau_start_epoch",
+)
+MAY_CHANGE = ("num_train_epochs", "max_steps", "max_grad_norm", "bf16", "fp16", "plateau_max_halvings")
+LENGTHS = ("num_train_epochs", "max_steps")
+
+
+def run_arguments(args: VaeTrainingArguments, dataset, streaming: bool = False) -> dict:
+    """What a run is told that its result depends on, for `VaeTrainer.run_arguments`.
+
+    Args:
+        dataset: the encoded training set.
+        streaming: whether it is read from disk in blocks, whose order is another.
+    """
+    names = {item.name for item in dataclasses.fields(args)}
+    told = {name: _plain(getattr(args, name)) for name in (*MUST_STAY, *MAY_CHANGE) if name in names}
+    batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+    return told | {
+        "streaming": streaming,
+        "sentences_a_step": batch,
+        "train_examples": len(dataset),
+        "train_digest": digest(dataset),
+    }
+
+
+def digest(dataset) -> str:
+    """A digest of an encoded training set: equal for equal token ids, wherever their file lies."""
+    if isinstance(dataset, TokenStore):
+        return Path(dataset.folder).name
+    found = hashlib.blake2b(digest_size=16)
+    names = [name for name in ("input_ids", "length", "context_index", "response_index") if name in _columns(dataset)]
+    if not names:
+        return ""
+    for batch in dataset.with_format(None).iter(10_000):
+        for name in names:
+            found.update(repr(batch[name]).encode())
+    return found.hexdigest()
+
+
+def check_same_run(checkpoint: str | Path, told: Mapping) -> list[str]:
+    """Hold what a run is told now against what its checkpoint was told. A checkpoint of version 0.1 does not know.
+
+    Returns:
+        Sentences on what may be another and is.
+
+    Raises:
+        CheckpointError: something else is another; the sentence names the parameter.
+    """
+    before = read_json(Path(checkpoint) / ARGUMENTS_NAME)
+    if not isinstance(before, dict):
+        return []
+    if before.get("train_digest") != told["train_digest"] or before.get("train_examples") != told["train_examples"]:
+        raise CheckpointError(
+            f"resume_from_checkpoint {checkpoint}: its run trained on {before.get('train_examples'):,} examples, which "
+            f"are not the {told['train_examples']:,} of this one: repeat its data, max_train_samples and max_length"
+        )
+    for name, value in told.items():
+        if name in MAY_CHANGE or name.startswith("train_") or before.get(name, value) == value:
+            continue
+        shown = "sentences in a step" if name == "sentences_a_step" else name
+        raise CheckpointError(
+            f"resume_from_checkpoint {checkpoint}: its run had {shown} {before[name]} and this one has {value}; repeat "
+            "the run's own, or start another run"
+        )
+    for name in LENGTHS:
+        old, new = before.get(name), told.get(name)
+        if old is not None and old > 0 and 0 < new < old:
+            raise CheckpointError(
+                f"resume_from_checkpoint {checkpoint}: its run had {name} {old:g}, and {new:g} is less: name no less"
+            )
+    changed = [name for name in MAY_CHANGE if name in told and before.get(name, told[name]) != told[name]]
+    return [f"The resumed run had {name} {before[name]} and goes on with {told[name]}." for name in changed]
+
+
+def _plain(value: object) -> object:
+    """As JSON gives it back."""
+    return getattr(value, "value", value)
+
+
+def _columns(dataset) -> list[str]:
+    return list(getattr(dataset, "column_names", None) or [])

@@ -142,6 +142,8 @@ class Worker:
                 self.train_entry(parse_method(method), seed)
             else:
                 self.run(SCRIPTS["dialogue"], {"method": method} | self.flags(seed), folder)
+            if self.block.kind == "sentences" and self.flags(seed).get("nll_samples") != 0:
+                self.judge(folder)
             if self.block.classify and method != "lstm_lm":
                 self.classify(folder)
         except EvidenceError as error:
@@ -163,7 +165,10 @@ class Worker:
                 self.train_entry(entry.first, seed)
                 pretrained = kept_folder(self.work, self.scale, self.block.group, entry.first.text, seed) / MODEL
                 flags |= {"pretrained_encoder": str(pretrained), "reset_decoder": "true"}
-            self.run(SCRIPTS["sentences"], self.flags(seed) | flags, folder)
+            # The NLL comes afterwards, with that of each sentence.
+            without = {"nll_bf16", "max_nll_samples"}
+            own = {name: value for name, value in self.flags(seed).items() if name not in without}
+            self.run(SCRIPTS["sentences"], own | {"nll_samples": 0} | flags, folder)
 
     def flags(self, seed: int) -> Flags:
         flags = self.block.flags | (self.block.cpu if self.scale == "cpu" else ON_A_GPU)
@@ -171,6 +176,25 @@ class Worker:
             flags = {name: value for name, value in flags.items() if name != "nll_bf16"}
         common = {"dataset_name": f"{{data}}/{self.block.corpora[0]}", "seed": seed, "card_quotes": 0}
         return flags | common | {"disable_tqdm": True, "save_total_limit": 1}
+
+    def judge(self, folder: Path) -> None:
+        """The NLL of the test split, with that of each sentence."""
+        names = ("dataset_name", "max_eval_samples", "nll_samples", "max_nll_samples", "nll_bf16")
+        flags = {name: value for name, value in self.flags(0).items() if name in names}
+        flags |= {"model_name_or_path": str(folder / MODEL), "seed": 0}
+        flags |= {"output_file": str(folder / "judged.json"), "scores_file": str(folder / "scores.csv")}
+        line = [sys.executable, str(ROOT / "run_scripts" / "evaluate_lm.py"), *command_flags(flags, self.data)]
+        self.call(line, folder / "judge.log")
+        path = folder / MODEL / "all_results.json"
+        results = json.loads(path.read_text(encoding="utf-8"))
+        judged = json.loads((folder / "judged.json").read_text(encoding="utf-8"))
+        write_json(path, results | {name: value for name, value in judged.items() if name not in results})
+        with (folder / "scores.csv").open(encoding="utf-8", newline="") as file:
+            rows = [(row["nll"], row.get("use", "")) for row in csv.DictReader(file) if row["nll"]]
+        with (folder / MODEL / "test_nll.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(
+                [("nll", "use"), *(tuple(f"{float(value):.3f}" if value else "" for value in row) for row in rows)]
+            )
 
     def classify(self, folder: Path) -> None:
         """A linear classifier on the posterior means, with few labels and with many."""

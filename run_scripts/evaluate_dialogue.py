@@ -24,9 +24,11 @@ from script_utils import (
     UsageError,
     judge_nll,
     load_model,
+    log_reports,
     parse_arguments,
     print_results,
     run_main,
+    unknown_shares,
     write_json,
 )
 from torch.utils.data import DataLoader
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UsageError("--compare_with shows other models in --samples_file: name one")
     vectors = load_vectors(judge.word_vectors, "--word_vectors")
     model = load_model(args.model_name_or_path, models=DIALOGUE_MODELS).to(PartialState().device)
-    tokenizer = load_tokenizer(args.model_name_or_path)
+    tokenizer = load_tokenizer(args.model_name_or_path, "--model_name_or_path")
     ours = Path(args.model_name_or_path).resolve().name
     others = load_others(judge.compare_with, ours)
     corpus = data.load()
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = encode_dialogues(corpus, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[
         args.split
     ]
-    print(f"{args.split}: {corpus.reports[args.split]}")
+    log_reports({args.split: corpus.reports[args.split]})
     collate = DialogueCollator(tokenizer.pad_token_id)
 
     def batches(part):
@@ -88,7 +90,8 @@ def main(argv: list[str] | None = None) -> None:
         references = reference_responses(corpus, args.split, tokenizer)
         results |= judge_sampled(model, tokenizer, rows, batches, references, judge, vectors, args.seed, progress=True)
     prefix = "eval" if args.split == "validation" else args.split
-    results = {f"{prefix}_{name}": value for name, value in results.items()}
+    report = {args.split: corpus.reports[args.split]}
+    results = {f"{prefix}_{name}": value for name, value in results.items()} | unknown_shares(report)
     print_results(results)
     if args.output_file is not None:
         write_json(Path(args.output_file), results)

@@ -32,12 +32,14 @@ from script_utils import (
     goes_on,
     judge_trained_nll,
     load_model,
+    log_reports,
     parse_arguments,
     print_results,
     push_to_hub,
     run_main,
     take_push_to_hub,
     training_results,
+    unknown_shares,
     write_json,
     write_run,
 )
@@ -165,7 +167,8 @@ class DialogueModelArguments(MethodArguments):
     embedding_initializer_range: float = field(default=0.08, metadata={"help": "word vectors start uniform in +- this"})
     tie_word_embeddings: bool = field(default=False, metadata={"help": "the output layer shares the word vectors"})
     tokenizer: str = field(
-        default="word", metadata={"help": "'word', 'bpe' (both built from the training data), or a tokenizer's name"}
+        default="word",
+        metadata={"help": "'word', 'bpe', 'unigram', 'char' (built from the training data), or a tokenizer's name"},
     )
     vocab_size: int = field(default=10_000, metadata={"help": "size of a built vocabulary at most, specials included"})
     min_count: int = field(default=1, metadata={"help": "leave out words seen fewer times than this"})
@@ -258,8 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     if checkpoint is not None:
         check_same_model(config, checkpoint, model_args)
     encoded = encode_dialogues(corpus, tokenizer, data.max_utterance_length, config.context_turns, config.topics)
-    for split, report in corpus.reports.items():
-        logger.warning(f"{split}: {report}")
+    log_reports(corpus.reports)
     check_training(args, config, corpus.name, len(encoded["train"]), "validation" in encoded)
     pushed = take_push_to_hub(args)
     model = BnCvaeForConditionalGeneration(config)
@@ -280,7 +282,7 @@ def main(argv: list[str] | None = None) -> None:
     begin_run(args, checkpoint, args.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
-    results = training_results(trainer, trained, corpus.reports["train"].tokens)
+    results = training_results(trainer, trained, corpus.reports["train"].tokens) | unknown_shares(corpus.reports)
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split in encoded:
             results |= judge_split(trainer, encoded[split], prefix, judge, last="test" not in encoded)

@@ -26,6 +26,7 @@ from script_utils import (
     goes_on,
     judge_trained_nll,
     load_config,
+    log_reports,
     parse_arguments,
     print_results,
     push_to_hub,
@@ -33,6 +34,7 @@ from script_utils import (
     start_from,
     take_push_to_hub,
     training_results,
+    unknown_shares,
     write_json,
     write_run,
 )
@@ -87,8 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer = model_args.make_tokenizer(corpus.splits["train"]["text"], started_from)
         encoded = encode_corpus(corpus, tokenizer, data.max_length)
         longest = max(encoded["train"]["length"])
-    for split, report in corpus.reports.items():
-        logger.warning(f"{split}: {report}")
+    log_reports(corpus.reports, "" if started_from else model_args.tokenizer)
     config = model_args.config(tokenizer)
     if checkpoint is not None:
         check_same_model(config, checkpoint, model_args)
@@ -111,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     begin_run(args, checkpoint, args.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
-    results = training_results(trainer, trained, corpus.reports["train"].tokens)
+    results = training_results(trainer, trained, corpus.reports["train"].tokens) | unknown_shares(corpus.reports)
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split in encoded:
             results |= judge_split(trainer, encoded[split], prefix, judge, last="test" not in encoded)

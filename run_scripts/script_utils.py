@@ -42,6 +42,8 @@ from hf_bnvae.data import (
 )
 from hf_bnvae.data.corpora import first_line
 from hf_bnvae.data.streaming import Source
+from hf_bnvae.data.tokenizers import KINDS
+from hf_bnvae.data.unknown_words import warn_of_unknown_words, warn_of_whole_lines
 from hf_bnvae.evaluation import nll
 from hf_bnvae.hub import CardError, HubError, make_repository, publish, write_card
 from hf_bnvae.hub.records import RECORD_NAME, command_line, hardware, versions
@@ -87,6 +89,31 @@ def check_least(arguments, **least: float) -> None:
             raise UsageError(f"--{name} must be at least {smallest}, got {value}")
 
 
+def check_output_file(path: str | None, flag: str, endings: tuple[str, ...] = ()) -> None:
+    """Refuse, before any work, a file that cannot be written, or whose ending says nothing.
+
+    Its folder may be missing yet.
+    """
+    if path is None:
+        return
+    file = Path(path)
+    if endings and file.suffix.lower() not in endings:
+        raise UsageError(f"{flag} {path}: give it the ending {' or '.join(endings)}")
+    if file.is_dir():
+        raise UsageError(f"{flag} {path} is a folder: name a file")
+    check_output_folder(str(file.parent), flag)
+
+
+def check_output_folder(path: str, flag: str) -> None:
+    """Refuse, before any work, a folder that cannot be made or written."""
+    folder = Path(path)
+    present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not present.is_dir():
+        raise UsageError(f"{flag} {path}: {present} is a file: name a folder")
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise UsageError(f"{flag} {path}: there is no writing to {present}: name another folder")
+
+
 def check_seeds(seeds: Iterable[int], flag: str) -> None:
     """Refuse a seed that not every generator of random numbers takes."""
     for seed in seeds:
@@ -115,6 +142,9 @@ class DataArguments:
     test_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl or parquet"})
     text_column: str | None = field(default=None, metadata={"help": "name of the text column, or its number from 0"})
     label_column: str | None = field(default=None, metadata={"help": "name of the label column, or its number from 0"})
+    no_header: bool = field(
+        default=False, metadata={"help": "the first line of csv and tsv files is data; columns have numbers from 0"}
+    )
     max_train_samples: int | None = field(default=None, metadata={"help": "use only the first so many examples"})
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "use only the first so many examples of each of validation and test"}
@@ -137,6 +167,7 @@ class DataArguments:
                 "test": self.max_eval_samples,
             },
             self.splits(),
+            self.no_header,
         )
 
     def splits(self) -> tuple[str, ...]:
@@ -165,7 +196,7 @@ class TrainingDataArguments(DataArguments):
 
     def sources(self) -> list[Source]:
         """The shards of the training split."""
-        return training_sources(self.dataset_name, self.train_file, self.text_column, self.label_column)
+        return training_sources(self.dataset_name, self.train_file, self.text_column, self.label_column, self.no_header)
 
     def store(self, sources: list[Source], tokenizer) -> TokenStore:
         """Their token ids."""
@@ -222,7 +253,7 @@ class MethodArguments:
         """The tokenizer of what the run goes on from, an existing one by name, or one built from training texts."""
         if started_from is not None:
             return load_tokenizer(started_from)
-        if self.tokenizer not in ("word", "bpe"):
+        if self.tokenizer not in KINDS:
             return load_tokenizer(self.tokenizer)
         return build_tokenizer(texts, self.tokenizer, self.vocab_size, self.min_count, self.split_punctuation)
 
@@ -296,7 +327,8 @@ class ModelArguments(MethodArguments):
         default=False, metadata={"help": "the output layer shares the decoder's word vectors"}
     )
     tokenizer: str = field(
-        default="word", metadata={"help": "'word', 'bpe' (both built from the training data), or a tokenizer's name"}
+        default="word",
+        metadata={"help": "'word', 'bpe', 'unigram', 'char' (built from the training data), or a tokenizer's name"},
     )
     vocab_size: int = field(default=20_000, metadata={"help": "size of a built vocabulary at most, specials included"})
     min_count: int = field(default=1, metadata={"help": "leave out words seen fewer times than this"})
@@ -606,10 +638,12 @@ def judge_nll(
     seed: int,
     progress: bool,
     shares: Callable[[Sized], bool] = lambda rows: False,
+    each: list[torch.Tensor] | None = None,
 ) -> dict:
     """`nll` and `ppl` with what they were computed on; nothing where --nll_samples is 0.
 
-    `shares` says whether `make_batches` gives this process but its share of a data set.
+    `shares` says whether `make_batches` gives this process but its share of a data set; `each` gets the loss of each
+    sentence of its batches.
     """
     if judge.nll_samples <= 0:
         return {}
@@ -623,6 +657,7 @@ def judge_nll(
             seed=seed,
             progress=progress,
             shared=shares(dataset),
+            each=each,
         )
     samples = judge.nll_samples if model.config.latent_size else 1
     return judged | {"nll_sentences": len(dataset), "nll_samples": samples}
@@ -686,6 +721,26 @@ def push_to_hub(args) -> None:
             f"{error}. The trained model is whole in {args.output_dir}, and `{shlex.join(command)}` publishes it"
         ) from None
     print(f"Published: {published}")
+
+
+def log_reports(reports: Mapping, kind: str = "") -> None:
+    """Say what became of each split, and warn where the tokenizer knows little of it.
+
+    Args:
+        kind: of the tokenizer, where it was built from the training data.
+    """
+    for split, report in reports.items():
+        logger.warning(f"{split}: {report}")
+        warn_of_unknown_words(split, report.unknown_share)
+    if "train" in reports and hasattr(reports["train"], "lines"):
+        train = reports["train"]
+        warn_of_whole_lines("train", train.lines - train.empty, train.tokens, kind)
+
+
+def unknown_shares(reports: Mapping) -> dict[str, float]:
+    """`<split>_unknown_share` of every split: the share of its words that the tokenizer does not know."""
+    prefixes = {"validation": "eval"}
+    return {f"{prefixes.get(split, split)}_unknown_share": report.unknown_share for split, report in reports.items()}
 
 
 def training_results(trainer, trained, tokens: int) -> dict:

@@ -15,6 +15,7 @@ from ..models.objectives import IGNORED
 from .corpora import Corpus
 
 BUCKET_WINDOW = 20
+COUNTS = ["truncated", "unknown", "symbols"]
 
 
 def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Dataset]:
@@ -24,28 +25,70 @@ def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length
     """
 
     def encode(rows):
-        kept, truncated = encode_texts(rows["text"], tokenizer, max_length)
-        return {"input_ids": kept, "length": [len(ids) for ids in kept], "truncated": truncated}
+        found = encode_counted(rows["text"], tokenizer, max_length)
+        counts = {"truncated": found.truncated, "unknown": found.unknown, "symbols": found.symbols}
+        return {"input_ids": found.input_ids, "length": [len(ids) for ids in found.input_ids]} | counts
 
     encoded = {}
     for split, dataset in corpus.splits.items():
         ids = dataset.map(encode, batched=True, remove_columns=["text"], keep_in_memory=True, desc=f"Encoding {split}")
         report = corpus.reports[split]
-        report.truncated = sum(ids["truncated"])
+        for name in COUNTS:
+            setattr(report, name, sum(ids[name]))
         report.tokens = sum(ids["length"]) - len(ids)
-        encoded[split] = ids.remove_columns("truncated")
+        encoded[split] = ids.remove_columns(COUNTS)
     return encoded
 
 
 def encode_texts(
     texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[list[list[int]], list[bool]]:
-    """Token ids of texts, cut to `max_length` with their ends, and which of them were cut."""
+    """Token ids of texts, cut to `max_length` with their ends, and which of them were cut. See `encode_counted`."""
+    found = encode_counted(texts, tokenizer, max_length)
+    return found.input_ids, found.truncated
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Token ids of texts, and what was counted on the way, one for each text.
+
+    Args:
+        input_ids: with their ends, cut to a length.
+        truncated: whether it was cut.
+        unknown: words that the tokenizer does not know.
+        symbols: special symbols in the text itself that were left out.
+    """
+
+    input_ids: list[list[int]]
+    truncated: list[bool]
+    unknown: list[int]
+    symbols: list[int]
+
+
+def encode_counted(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedTexts:
+    """Token ids of texts, cut to `max_length` with their ends.
+
+    Between its ends a text has no start, end or padding symbol, nor another special one: where it spells one out
+    (`</s>` in a corpus of language models), that is left out and counted. `<unk>` is the unknown word.
+    """
     backend = tokenizer.backend_tokenizer  # at once, and without the offsets that `tokenizer(texts)` works out
     backend.no_truncation()
     backend.no_padding()
-    whole = [encoding.ids for encoding in backend.encode_batch_fast(texts)]
-    return [cut_inside(ids, max_length) for ids in whole], [len(ids) > max_length for ids in whole]
+    unknown = tokenizer.unk_token_id
+    if unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
+        unknown = None  # one symbol for everything, of a tokenizer that knows every byte
+    symbols = set(tokenizer.all_special_ids) - {unknown}
+    kept, left_out = [], []
+    for encoding in backend.encode_batch_fast(texts):
+        ids = encoding.ids
+        inner = ids[1:-1]
+        if not symbols.isdisjoint(inner):
+            inner = [number for number in inner if number not in symbols]
+        left_out.append(len(ids) - len(inner) - 2)
+        kept.append(ids if left_out[-1] == 0 else [ids[0], *inner, ids[-1]])
+    cut = [cut_inside(ids, max_length) for ids in kept]
+    counts = [0] * len(cut) if unknown is None else [ids.count(unknown) for ids in cut]
+    return EncodedTexts(cut, [len(ids) > max_length for ids in kept], counts, left_out)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """From files, folders and names to `datasets.DatasetDict`s of sentences."""
 
-import csv
 import json
 import sys
 from collections.abc import Collection
@@ -8,10 +7,15 @@ from dataclasses import dataclass, field, fields
 from glob import escape, glob
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets, load_dataset
+import pyarrow as pa
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetNotFoundError
+from datasets.fingerprint import Hasher
 
+from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
+from .errors import CorpusError
 from .pydocs import pydocs_labels, pydocs_splits
+from .rows import as_labels, as_texts
 
 BUILT_IN = ("pydocs",)
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
@@ -27,10 +31,6 @@ USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_LABEL_COLUMNS = ("label", "labels")
 
 
-class CorpusError(ValueError):
-    """Bad input data: one sentence that names the file, line or column and the remedy."""
-
-
 @dataclass
 class CorpusReport:
     """What became of the lines of one split.
@@ -40,15 +40,25 @@ class CorpusReport:
         empty: examples left out because they hold nothing but white space.
         truncated: examples cut at `max_length` tokens.
         tokens: tokens kept, the end symbol counted and the start symbol not.
+        unknown: of those, words that the tokenizer does not know.
+        symbols: start, end, padding and other special symbols that stood in the texts and were left out.
     """
 
     lines: int = 0
     empty: int = 0
     truncated: int = 0
     tokens: int = 0
+    unknown: int = 0
+    symbols: int = 0
 
     def __add__(self, other: "CorpusReport") -> "CorpusReport":
         return CorpusReport(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of the words that are unknown, end symbols not counted."""
+        words = self.tokens - (self.lines - self.empty)
+        return self.unknown / words if words else 0.0
 
     def __str__(self) -> str:
         kept = self.lines - self.empty
@@ -57,6 +67,10 @@ class CorpusReport:
             parts.append(f"{self.empty:,} of {self.lines:,} lines empty and left out")
         if self.truncated:
             parts.append(f"{self.truncated:,} over-long and cut")
+        if self.unknown:
+            parts.append(f"{self.unknown_share:.1%} of the words unknown")
+        if self.symbols:
+            parts.append(f"{self.symbols:,} special symbols in the texts left out")
         return "; ".join(parts)
 
 
@@ -76,6 +90,7 @@ def load_corpus(
     label_column: str | None = None,
     max_samples: dict[str, int | None] | None = None,
     splits: Collection[str] = tuple(SPLIT_NAMES),
+    no_header: bool = False,
 ) -> Corpus:
     """Read a corpus.
 
@@ -88,6 +103,7 @@ def load_corpus(
             column there is), and `label` where there is one.
         max_samples: keep at most the first so many examples of a split.
         splits: the ones to read. Without `train` the others may be absent too, and are streamed from the Hub.
+        no_header: the first line of csv and tsv files is data, and their columns have numbers from 0.
 
     Raises:
         CorpusError: for input that cannot be read, in one sentence.
@@ -95,8 +111,8 @@ def load_corpus(
     paths = {split: path for split, path in (files or {}).items() if path is not None and split in splits}
     loaded: dict[str, Dataset] = {}
     if dataset_name is not None:
-        loaded.update(_load_named(dataset_name, splits, max_samples or {}))
-    loaded.update({split: read_tables(matching_files(path)) for split, path in paths.items()})
+        loaded.update(_load_named(dataset_name, splits, max_samples or {}, no_header))
+    loaded.update({split: read_tables(matching_files(path), no_header) for split, path in paths.items()})
     if not loaded and "train" in splits:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
 
@@ -106,26 +122,27 @@ def load_corpus(
         limit = (max_samples or {}).get(split)
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
-        dataset = _with_standard_columns(dataset, source, text_column, label_column)
-        report = CorpusReport(lines=len(dataset))
-        kept = [row for row, text in enumerate(dataset["text"]) if text and not text.isspace()]
-        report.empty = len(dataset) - len(kept)
+        texts, labels = _texts_and_labels(dataset, source, text_column, label_column)
+        kept = [row for row, text in enumerate(texts) if text and not text.isspace()]
         if not kept:
             raise CorpusError(f"{source} holds no sentence: all of its {len(dataset):,} lines are empty")
-        dataset = dataset if not report.empty else dataset.select(kept)
-        if "label" in dataset.column_names:
-            dataset = Dataset.from_dict({"text": dataset["text"][:], "label": _as_labels(dataset["label"])})
-        corpus.splits[split] = dataset
-        corpus.reports[split] = report
+        columns = {"text": [texts[row] for row in kept]}
+        if labels is not None:
+            columns["label"] = as_labels([labels[row] for row in kept], source)
+        corpus.splits[split] = Dataset.from_dict(columns)
+        corpus.reports[split] = CorpusReport(lines=len(dataset), empty=len(dataset) - len(kept))
     return corpus
 
 
-def _load_named(name: str, splits: Collection[str], max_samples: dict[str, int | None]) -> dict[str, Dataset]:
+def _load_named(
+    name: str, splits: Collection[str], max_samples: dict[str, int | None], no_header: bool
+) -> dict[str, Dataset]:
     if name in BUILT_IN:
         return {split: dataset for split, dataset in load_built_in(name).items() if split in splits}
     folder = Path(name)
     if folder.is_dir():
-        return {split: read_tables(paths) for split, paths in find_splits(folder).items() if split in splits}
+        found = {split: paths for split, paths in find_splits(folder).items() if split in splits}
+        return {split: read_tables(paths, no_header) for split, paths in found.items()}
     streaming = "train" not in splits
     theirs = hub_splits(name, BUILT_IN, streaming)
     if not streaming:
@@ -194,13 +211,13 @@ def matching_files(pattern: str) -> list[Path]:
     return [Path(name) for name in sorted(glob(pattern))] or [Path(pattern)]
 
 
-def read_tables(paths: list[Path]) -> Dataset:
+def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
     """Files as they are, one after the other.
 
     Raises:
         CorpusError: when one cannot be read, or they have not the same columns.
     """
-    tables = [read_table(path) for path in paths]
+    tables = [read_table(path, no_header) for path in paths]
     for path, table in zip(paths, tables, strict=True):
         if table.column_names != tables[0].column_names:
             raise CorpusError(
@@ -210,7 +227,7 @@ def read_tables(paths: list[Path]) -> Dataset:
     return tables[0] if len(tables) == 1 else concatenate_datasets(tables)
 
 
-def read_table(path: Path) -> Dataset:
+def read_table(path: Path, no_header: bool = False) -> Dataset:
     """A file as it is, with the columns that it has.
 
     Raises:
@@ -218,13 +235,47 @@ def read_table(path: Path) -> Dataset:
     """
     builder = check_file(path)
     if builder == "text":
-        with path.open(encoding="utf-8-sig") as lines:
-            return Dataset.from_dict({"text": [line.rstrip("\n") for line in lines]})
-    options = table_options(path) if builder == "csv" else {}
+        with path.open(encoding="utf-8-sig") as file:
+            lines = [line.rstrip("\n") for line in file]
+        refuse_labelled_lines(path, lines)
+        return Dataset.from_dict({"text": lines})
+    options = table_options(path, no_header) if builder == "csv" else {}
     try:
-        return load_dataset(builder, data_files=escape(str(path.resolve())), split="train", **options)
+        # The cache goes by names of configurations; this one is another when the file was written again.
+        name = f"file-{Hasher.hash(file_identity(path))}"
+        return load_dataset(builder, name, data_files=escape(str(path.resolve())), split="train", **options)
     except Exception as error:  # the builders raise many kinds, and wrap them in one another
+        rows = _mixed_rows(path)
+        if rows is not None:
+            return rows
         raise unreadable(path, error) from error
+
+
+def file_identity(path: Path) -> str:
+    """Another text when a file was written again, whatever its time of modification was set to."""
+    stat = path.stat()
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
+def _mixed_rows(path: Path) -> Dataset | None:
+    """A jsonl file of objects with labels of several kinds, which Arrow refuses; None for what is no such file."""
+    if path.suffix.lower() != ".jsonl":
+        return None
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            rows = [json.loads(line) for line in file if not line.isspace()]
+        columns = {name: [row.get(name) for row in rows] for name in rows[0]}
+        return Dataset.from_dict({name: _of_one_kind(values) for name, values in columns.items()})
+    except (ValueError, TypeError, AttributeError, IndexError, pa.ArrowException):
+        return None
+
+
+def _of_one_kind(values: list) -> list:
+    """Strings and numbers of one column, all as strings where they are mixed."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1 and kinds <= {str, int, float, bool}:
+        return [None if value is None else str(value) for value in values]
+    return values
 
 
 def unreadable(path: Path, error: Exception) -> CorpusError:
@@ -290,43 +341,12 @@ def _line_that_is_no_json(path: Path) -> int | None:
     return None
 
 
-def table_options(path: Path) -> dict:
-    """Options for the csv builder: every column a string, and nothing (`NA`, `null`, quotes) read as anything else."""
-    tabs = path.suffix.lower() == ".tsv"
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = (line.rstrip("\r\n").split("\t") for line in file) if tabs else csv.reader(file)
-        first = next(rows)
-        numbered = tabs and len(first) == 2 and first[0].strip().isdigit()
-        for number, row in enumerate(rows, start=2):
-            if row in ([], [""]):
-                continue
-            if len(row) != len(first):
-                raise CorpusError(
-                    f"{path}, row {number}: {len(row)} fields where the first row has {len(first)}; "
-                    + ("take stray tabs out" if tabs else "put text that holds commas between double quotes")
-                )
-            numbered = numbered and row[0].strip().isdigit()
-    alone = tabs and len(first) == 1 and first[0] not in USUAL_TEXT_COLUMNS
-    columns = ["label", "text"] if numbered else ["text"] if alone else first
-    return {
-        "sep": "\t" if tabs else ",",
-        "quoting": csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
-        "header": None if numbered or alone else 0,
-        "names": columns,
-        "index_col": False,
-        "encoding": "utf-8-sig",
-        "features": Features({column: Value("string") for column in columns}),
-        "keep_default_na": False,
-        "skip_blank_lines": False,
-    }
-
-
-def _with_standard_columns(dataset: Dataset, source: str, text_column: str | None, label_column: str | None) -> Dataset:
+def _texts_and_labels(
+    dataset: Dataset, source: str, text_column: str | None, label_column: str | None
+) -> tuple[list[str], list | None]:
     text, label = text_and_label_columns(dataset.column_names, source, text_column, label_column)
-    columns = {"text": [("" if value is None else str(value)) for value in dataset[text]]}
-    if label is not None:
-        columns["label"] = dataset[label][:]
-    return Dataset.from_dict(columns)
+    warn_of_a_header(Path(source), dataset.column_names, text, text_column)
+    return as_texts(dataset[text], source, text), None if label is None else list(dataset[label])
 
 
 def text_and_label_columns(
@@ -355,10 +375,3 @@ def _find_column(names: list[str], wanted: str | None, usual: tuple[str, ...], s
     if wanted.isdigit() and int(wanted) < len(names):
         return names[int(wanted)]
     raise CorpusError(f"{source} has no column {wanted!r} ({flag}): its columns are {', '.join(names)}")
-
-
-def _as_labels(values) -> list:
-    values = list(values)
-    if all(isinstance(value, str) and value.strip().lstrip("-").isdigit() for value in values):
-        return [int(value) for value in values]
-    return values

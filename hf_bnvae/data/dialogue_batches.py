@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..models.objectives import IGNORED
-from .batches import EpochSampler, cut_inside, padded
+from .batches import EpochSampler, encode_counted, padded
 from .dialogues import DialogueCorpus
 
 
@@ -90,11 +90,12 @@ def encode_dialogues(
     encoded = {}
     for split, dialogues in corpus.splits.items():
         texts = [turn.text for dialogue in dialogues for turn in dialogue.turns]
-        whole = tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        kept = [cut_inside(ids, max_utterance_length) for ids in whole]
-        rows = DialogueResponses(kept, [], [], [], [], context_turns)
+        found = encode_counted(texts, tokenizer, max_utterance_length)
+        rows = DialogueResponses(found.input_ids, [], [], [], [], context_turns)
         report = corpus.reports[split]
-        report.truncated_turns = sum(len(ids) > max_utterance_length for ids in whole)
+        report.truncated_turns = sum(found.truncated)
+        report.unknown, report.symbols = sum(found.unknown), sum(found.symbols)
+        report.words = sum(map(len, found.input_ids)) - 2 * len(texts)
         report.truncated_contexts = 0
         for dialogue in dialogues:
             start, turns = len(rows.speakers), len(dialogue.turns)

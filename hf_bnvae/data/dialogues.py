@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .corpora import CorpusError, find_splits, hub_splits, read_table
+from .corpora import find_splits, hub_splits, read_table
+from .errors import CorpusError
 from .toy_dialogues import toy_dialogues
 
 BUILT_IN_DIALOGUES = ("toy_dialogues",)
@@ -49,6 +50,9 @@ class DialogueReport:
         truncated_turns: turns cut at `max_utterance_length` tokens.
         truncated_contexts: responses whose context was cut to its last `context_turns` turns.
         tokens: tokens of the responses, the end symbol counted and the start symbol not.
+        words: tokens of all turns, their ends not counted, and
+        unknown: those of them that the tokenizer does not know.
+        symbols: special symbols that stood in the texts and were left out.
     """
 
     dialogues: int = 0
@@ -57,6 +61,14 @@ class DialogueReport:
     truncated_turns: int = 0
     truncated_contexts: int = 0
     tokens: int = 0
+    words: int = 0
+    unknown: int = 0
+    symbols: int = 0
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of the words that are unknown."""
+        return self.unknown / self.words if self.words else 0.0
 
     def __str__(self) -> str:
         parts = [f"{self.dialogues:,} dialogues, {self.responses:,} responses, {self.tokens:,} tokens in them"]
@@ -64,6 +76,10 @@ class DialogueReport:
             parts.append(f"{self.truncated_turns:,} of {self.turns:,} turns over-long and cut")
         if self.truncated_contexts:
             parts.append(f"{self.truncated_contexts:,} contexts cut to their last turns")
+        if self.unknown:
+            parts.append(f"{self.unknown_share:.1%} of the words unknown")
+        if self.symbols:
+            parts.append(f"{self.symbols:,} special symbols in the texts left out")
         return "; ".join(parts)
 
 

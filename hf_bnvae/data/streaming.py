@@ -4,10 +4,13 @@ import json
 import os
 import random
 import shutil
+import sys
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from glob import escape
@@ -23,22 +26,25 @@ from datasets import Dataset, IterableDataset, config, load_dataset, load_datase
 from datasets.fingerprint import Hasher
 from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
 
-from .batches import EpochSampler, LengthBucketSampler, encode_texts
+from .batches import EpochSampler, LengthBucketSampler, encode_counted
 from .corpora import (
     BUILT_IN,
     SPLIT_NAMES,
-    CorpusError,
     CorpusReport,
     builder_of,
+    file_identity,
     find_splits,
     first_line,
     load_built_in,
     matching_files,
-    table_options,
     text_and_label_columns,
     unreadable,
 )
+from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
+from .errors import CorpusError
+from .rows import as_texts
 
 LINES_AT_ONCE = 1_000
 GROUP_ROWS = 4_096
@@ -46,8 +52,11 @@ BLOCK_ROWS = 8 * GROUP_ROWS
 TOKENIZER_SENTENCES = 1_000_000
 SOURCES_AT_ONCE = 16  # open files, or connections, while a tokenizer is built
 INDEX = "index.json"
-FORMAT = 1  # of the folders of token ids; another one is made anew
+FORMAT = 2  # of the folders of token ids; another one is made anew
+SECONDS_OF_A_DAY = 86_400
 SCHEMA = pa.schema({"input_ids": pa.list_(pa.int32())})
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Source:
     content: Path | IterableDataset | tuple[str, ...]
     text_column: str | None = None
     label_column: str | None = None
+    no_header: bool = False
 
     def lines(self) -> Iterator[list[str]]:
         """The texts, empty ones as well, some at a time.
@@ -75,16 +85,23 @@ class Source:
         try:
             if isinstance(self.content, Path) and builder_of(self.content) == "text":
                 with self.content.open(encoding="utf-8-sig") as file:
-                    while some := [line.rstrip("\n") for line in islice(file, LINES_AT_ONCE)]:
+                    for number in range(sys.maxsize):
+                        some = [line.rstrip("\n") for line in islice(file, LINES_AT_ONCE)]
+                        if number == 0:
+                            refuse_labelled_lines(self.content, some)
+                        if not some:
+                            break
                         yield some
             elif isinstance(self.content, tuple):
                 for start in range(0, len(self.content), LINES_AT_ONCE):
                     yield list(self.content[start : start + LINES_AT_ONCE])
             else:
-                for rows in self._rows().iter(LINES_AT_ONCE):
+                for number, rows in enumerate(self._rows().iter(LINES_AT_ONCE)):
                     text, _ = text_and_label_columns(list(rows), self.name, self.text_column, self.label_column)
-                    yield ["" if value is None else str(value) for value in rows[text]]
-            if isinstance(self.content, Path) and _identity(self.content) != self.identity:
+                    if number == 0 and isinstance(self.content, Path):
+                        warn_of_a_header(self.content, list(rows), text, self.text_column)
+                    yield as_texts(rows[text], self.name, text, first=number * LINES_AT_ONCE + 1)
+            if isinstance(self.content, Path) and file_identity(self.content) != self.identity:
                 raise CorpusError(f"{self.name} changed while it was read: start again when it is whole")
         except CorpusError:
             raise
@@ -97,14 +114,9 @@ class Source:
         if not isinstance(self.content, Path):
             return self.content
         builder = builder_of(self.content)
-        options = table_options(self.content) if builder == "csv" else {}
+        options = table_options(self.content, self.no_header) if builder == "csv" else {}
         name = escape(str(self.content.resolve()))
         return load_dataset(builder, data_files=name, split="train", streaming=True, **options)
-
-
-def _identity(path: Path) -> str:
-    stat = path.stat()
-    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def training_sources(
@@ -112,6 +124,7 @@ def training_sources(
     train_file: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    no_header: bool = False,
 ) -> list[Source]:
     """The shards of a training split, by the flags of `load_corpus`.
 
@@ -123,7 +136,9 @@ def training_sources(
         if not paths:
             raise CorpusError(f"{dataset_name} has no training split: pass --train_file")
         return [
-            Source(str(path), _identity(path), path, text_column, label_column) for path in paths if builder_of(path)
+            Source(str(path), file_identity(path), path, text_column, label_column, no_header)
+            for path in paths
+            if builder_of(path)
         ]
     if dataset_name is None:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
@@ -217,15 +232,20 @@ def token_store(
     key = Hasher.hash(
         [
             FORMAT,
-            *[[source.identity, source.text_column, source.label_column] for source in sources],
+            *[[source.identity, source.text_column, source.label_column, source.no_header] for source in sources],
             max_length,
             max_samples,
             tokenizer.backend_tokenizer.to_str(),
         ]
     )
+    broken = _fault(folder / key)
+    if broken is not None:
+        logger.warning(f"The token ids in {folder / key} are not whole ({broken}): they are made anew.")
+        shutil.rmtree(folder / key, ignore_errors=True)
     if not (folder / key / INDEX).is_file():
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(folder)
             partial_folder = Path(tempfile.mkdtemp(prefix=f"{key}.partial-", dir=folder))
         except OSError as error:
             raise CorpusError(
@@ -233,7 +253,9 @@ def token_store(
             ) from error
         try:
             report = _tokenise(sources, tokenizer, max_length, max_samples, workers, partial_folder)
-            (partial_folder / INDEX).write_text(json.dumps(asdict(report)), encoding="utf-8")
+            sizes = {path.name: path.stat().st_size for path in partial_folder.glob("*.parquet")}
+            index = json.dumps({"report": asdict(report), "sizes": sizes})
+            (partial_folder / INDEX).write_text(index, encoding="utf-8")
             try:
                 os.replace(partial_folder, folder / key)
             except OSError:
@@ -242,6 +264,33 @@ def token_store(
         finally:
             shutil.rmtree(partial_folder, ignore_errors=True)
     return TokenStore(folder / key)
+
+
+def _fault(folder: Path) -> str | None:
+    """What a folder of token ids lacks, in words; None for a whole one, and for none."""
+    if not folder.is_dir():
+        return None
+    try:
+        sizes = json.loads((folder / INDEX).read_text(encoding="utf-8"))["sizes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{INDEX} is missing or cannot be read"
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            return f"{name} is missing or cut off"
+        try:
+            pq.read_metadata(path)
+        except (OSError, pa.ArrowException):
+            return f"{name} cannot be read"
+    return None
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what runs that were killed while they tokenised left here; one that still does wrote there today."""
+    for path in folder.glob("*.partial-*"):
+        with suppress(OSError):
+            if time.time() - max(item.stat().st_mtime for item in (path, *path.iterdir())) > SECONDS_OF_A_DAY:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _tokenise(sources, tokenizer, max_length, max_samples, workers, folder) -> CorpusReport:
@@ -275,10 +324,12 @@ def _write_shard(
             report.lines += len(lines)
             report.empty += len(lines) - len(texts)
             if texts:
-                kept, cut = encode_texts(texts, tokenizer, max_length)
-                report.truncated += sum(cut)
-                report.tokens += sum(map(len, kept)) - len(kept)
-                waiting += kept
+                found = encode_counted(texts, tokenizer, max_length)
+                report.truncated += sum(found.truncated)
+                report.unknown += sum(found.unknown)
+                report.symbols += sum(found.symbols)
+                report.tokens += sum(map(len, found.input_ids)) - len(found.input_ids)
+                waiting += found.input_ids
             while len(waiting) >= GROUP_ROWS:
                 _write_group(writer, waiting[:GROUP_ROWS])
                 del waiting[:GROUP_ROWS]
@@ -305,7 +356,7 @@ class TokenStore(TorchDataset):
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.report = CorpusReport(**json.loads((folder / INDEX).read_text(encoding="utf-8")))
+        self.report = CorpusReport(**json.loads((folder / INDEX).read_text(encoding="utf-8"))["report"])
         self._groups: list[tuple[str, int]] = []
         sizes = []
         for path in sorted(folder.glob("*.parquet")):

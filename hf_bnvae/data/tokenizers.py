@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .corpora import CorpusError, first_line
+from .corpora import first_line
+from .errors import CorpusError
 
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 SPECIALS = [PAD, BOS, EOS, UNK]
+KINDS = ("word", "bpe", "unigram", "char")
 
 
 def build_tokenizer(
@@ -22,7 +24,8 @@ def build_tokenizer(
 
     Args:
         sentences: the training split.
-        kind: `"word"` (what spaces separate is a word) or `"bpe"` (byte-level BPE).
+        kind: `"word"` (what spaces separate is a word), `"bpe"` (byte-level BPE), `"unigram"` (pieces of words by a
+            unigram language model) or `"char"` (single characters).
         vocab_size: size of the vocabulary at most, the four specials included.
         min_count: leave out words (or BPE merges) seen fewer times than this.
         split_punctuation: for `"word"`, make punctuation marks words of their own. Leave it off for text that is
@@ -31,12 +34,16 @@ def build_tokenizer(
     Raises:
         CorpusError: when no word reaches `min_count` or `vocab_size` leaves no room for one.
     """
-    if kind == "word":
+    if kind in ("word", "char"):
         tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
-        splitters: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
-        if split_punctuation:
-            splitters.append(pre_tokenizers.Punctuation())
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
+        if kind == "char":
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+            tokenizer.decoder = decoders.Fuse()
+        else:
+            splitters: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
+            if split_punctuation:
+                splitters.append(pre_tokenizers.Punctuation())
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
         trainer: trainers.Trainer = trainers.WordLevelTrainer(
             # Where the text spells out a special symbol, the trainer counts it as a word besides.
             vocab_size=vocab_size + len(SPECIALS),
@@ -58,15 +65,27 @@ def build_tokenizer(
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
+    elif kind == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=vocab_size, special_tokens=SPECIALS, unk_token=UNK, show_progress=False
+        )
     else:
-        raise ValueError(f"kind must be 'word' or 'bpe', got {kind!r}")
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if vocab_size > len(SPECIALS):
         tokenizer.train_from_iterator(sentences, trainer)
-    if vocab_size > len(SPECIALS) and kind == "word":
+    if vocab_size > len(SPECIALS) and kind in ("word", "char"):
         by_id = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
         words = [word for word, _ in by_id if word not in SPECIALS][: vocab_size - len(SPECIALS)]
         vocabulary = {word: number for number, word in enumerate(SPECIALS + words)}
-        tokenizer.model = models.WordLevel(vocabulary, unk_token=UNK)
+        words_alone = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
+        words_alone.pre_tokenizer = tokenizer.pre_tokenizer
+        if tokenizer.decoder is not None:
+            words_alone.decoder = tokenizer.decoder
+        words_alone.add_special_tokens(SPECIALS)  # a tokenizer remembers the numbers that its symbols had in training
+        tokenizer = words_alone
     if tokenizer.get_vocab_size() <= len(SPECIALS):
         raise CorpusError(
             f"the vocabulary holds nothing but its {len(SPECIALS)} special symbols: lower --min_count (now "

@@ -6,6 +6,7 @@ from .likelihood import nll
 from .probes import bag_of_words, classification_scores, nested_samples, probe
 from .responses import WordVectors, judge_responses
 from .sampling import sample_responses
+from .scores import with_another_s_latents
 
 __all__ = [
     "GridPosterior",
@@ -29,4 +30,5 @@ __all__ = [
     "probe",
     "rec",
     "sample_responses",
+    "with_another_s_latents",
 ]

@@ -26,6 +26,7 @@ def nll(
     memory_bytes: int | None = None,
     progress: bool = False,
     shared: bool = False,
+    each: list[torch.Tensor] | None = None,
 ) -> dict[str, float]:
     """The importance-weighted bound −log (1/K) Σ_k p(x, z_k)/q(z_k|x) (Burda et al. 2016).
 
@@ -41,6 +42,7 @@ def nll(
             that is free, and on a CPU, where more does not make it faster, 320 MiB at most.
         progress: show a progress bar over batches.
         shared: the batches are this process's share, and the result is that of all shares together.
+        each: a list that gets the bound of each sentence of each batch, `(batch,)` on the CPU.
 
     Returns:
         `nll` in nats per sentence and `ppl` = exp(total nll / total tokens), the end symbol counted.
@@ -56,6 +58,8 @@ def nll(
         losses.append(sentence_nll(model, batch, num_samples=num_samples, seed=seed, memory_bytes=memory_bytes))
         tokens += int((batch["labels"] != IGNORED).sum())
     model.train(was_training)
+    if each is not None:
+        each += [loss.cpu() for loss in losses]
     sentences = sum(map(len, losses))
     total = torch.cat(losses).cpu().double().sum().item() if losses else 0.0
     if shared:

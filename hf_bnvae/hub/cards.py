@@ -88,6 +88,7 @@ METRICS = {
     "ebow_recall": Metric("E-bow recall", "percent", "the same by cosines of extreme word vectors"),
     "distinct_1": Metric("distinct-1", "share", "of different words in all responses to a context"),
     "distinct_2": Metric("distinct-2", "share", "of different word pairs in all responses to a context"),
+    "unknown_share": Metric("unknown words", "share", "of the words that the tokenizer does not know"),
     "within_distinct_1": Metric("distinct-1 within", "share", "of different words in one response"),
     "within_distinct_2": Metric("distinct-2 within", "share", "of different word pairs in one response"),
     "average_length": Metric("length", "words", "of a sampled response"),

@@ -1,0 +1,116 @@
+"""Tables as text: where their header is, what separates their fields, and what only looks like text."""
+
+import csv
+import re
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from datasets import Features, Value
+from transformers.utils import logging
+
+from .errors import CorpusError
+
+LINES_LOOKED_AT = 1_000
+OTHER_DELIMITERS = {";": "semicolons", "|": "bars", "\t": "tabs"}
+HEADERLESS_NAMES = ("text", "sentence")
+
+csv.field_size_limit(sys.maxsize)
+logger = logging.get_logger(__name__)
+
+
+def table_options(path: Path, no_header: bool = False) -> dict:
+    """Options for the csv builder: every column a string, and nothing (`NA`, `null`, quotes) read as anything else.
+
+    The first row holds the names of the columns, unless `no_header` says that it is data, or a tsv has one column, or
+    two of which the first holds only whole numbers. Columns without names have their numbers from 0.
+
+    Raises:
+        CorpusError: for rows of several lengths, and a table whose fields something else separates.
+    """
+    tabs = path.suffix.lower() == ".tsv"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = (line.rstrip("\r\n").split("\t") for line in file) if tabs else csv.reader(file)
+        first = next(rows)
+        if not tabs:
+            _refuse_other_delimiters(path, first)
+        numbered = tabs and len(first) == 2 and _is_whole(first[0])
+        for number, row in enumerate(rows, start=2):
+            if row in ([], [""]):
+                continue
+            if len(row) != len(first):
+                raise CorpusError(
+                    f"{path}, row {number}: {len(row)} fields where the first row has {len(first)}; "
+                    + ("take stray tabs out" if tabs else "put text that holds commas between double quotes")
+                )
+            numbered = numbered and _is_whole(row[0])
+    alone = tabs and len(first) == 1 and first[0] not in HEADERLESS_NAMES
+    named = not (no_header or numbered or alone)
+    if named and len(set(first)) < len(first):
+        raise CorpusError(f"{path}: two columns have one name; is its first row data (--no_header)?")
+    columns = first
+    if numbered:
+        columns = ["label", "text"]
+    elif alone:
+        columns = ["text"]
+    elif no_header:
+        columns = [str(number) for number in range(len(first))] if len(first) > 1 else ["text"]
+    return {
+        "sep": "\t" if tabs else ",",
+        "quoting": csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
+        "header": 0 if named else None,
+        "names": columns,
+        "index_col": False,
+        "encoding": "utf-8-sig",
+        "features": Features({column: Value("string") for column in columns}),
+        "keep_default_na": False,
+        "skip_blank_lines": False,
+    }
+
+
+def warn_of_a_header(path: Path, names: list[str], text: str, text_column: str | None) -> None:
+    """Say that the first line of a table was taken for names where nothing else says that it holds them."""
+    if path.suffix.lower() in (".csv", ".tsv") and text not in HEADERLESS_NAMES and text_column != text:
+        logger.warning(
+            f"{path}: the first line was read as the names of the columns ({', '.join(names)}); if it is data, add "
+            "--no_header true."
+        )
+
+
+def refuse_labelled_lines(path: Path, lines: Iterable[str]) -> None:
+    """Refuse a file of plain text whose lines all begin with a label, which would be each text's first word.
+
+    Raises:
+        CorpusError: naming the layout and the remedy.
+    """
+    some = [line for line in islice(lines, LINES_LOOKED_AT) if line.strip()]
+    if len(some) < 2:
+        return
+    if all(re.match(r"-?\d+\t", line) for line in some):
+        raise CorpusError(
+            f"{path}: every line begins with a number and a tab, as in label<TAB>text: give the file the ending .tsv"
+        )
+    if all(re.match(r"__label__\S+\s", line) for line in some):
+        raise CorpusError(
+            f"{path}: every line begins with a label of fastText (__label__): write label<TAB>text into a .tsv instead"
+        )
+
+
+def _refuse_other_delimiters(path: Path, first: list[str]) -> None:
+    if len(first) != 1:
+        return
+    if re.fullmatch(r"sep=.?", first[0].strip()):
+        raise CorpusError(
+            f"{path}: its first line {first[0]!r} is a hint for Excel: take it out, and separate by commas"
+        )
+    for delimiter, name in OTHER_DELIMITERS.items():
+        if delimiter in first[0] and " " not in first[0].strip():
+            ending = ", or give it the ending .tsv" if delimiter == "\t" else ""
+            raise CorpusError(
+                f"{path}: its fields are separated by {name} ({delimiter!r}): separate them by commas{ending}"
+            )
+
+
+def _is_whole(text: str) -> bool:
+    return text.strip().removeprefix("-").isdigit()

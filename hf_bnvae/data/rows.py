@@ -1,0 +1,70 @@
+"""What one row of a corpus may hold: a text, and a label."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+
+from transformers.utils import logging
+
+from .errors import CorpusError
+
+UNLABELLED = ("-", "-1")
+logger = logging.get_logger(__name__)
+
+
+def as_text(value: object, where: str) -> str:
+    """A row's text: a string as it is, a list of words put together, a number or a date as it is written.
+
+    Nothing (None, or a NaN of a table) is an empty text.
+
+    Args:
+        where: the source and the row, for errors.
+
+    Raises:
+        CorpusError: for anything else, whose printed form would be trained on.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:
+        return ""
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        if any(" " in word.strip() for word in value):
+            raise CorpusError(f"{where}: a list of {len(value):,} texts in one row; write one text a row")
+        return " ".join(value)
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == datetime.min.time() else value.isoformat(" ")
+    if isinstance(value, date | int | float) and not isinstance(value, bool):
+        return str(value)
+    holds = "objects" if isinstance(value, list) else f"{type(value).__name__}"
+    raise CorpusError(f"{where}: must be text, got {'a list of ' if isinstance(value, list) else ''}{holds}")
+
+
+def as_texts(values: Iterable[object], source: str, column: str, first: int = 1) -> list[str]:
+    """`as_text` of a column.
+
+    Args:
+        first: the number of the first row.
+    """
+    return [as_text(value, f"{source}, row {row}, {column}") for row, value in enumerate(values, start=first)]
+
+
+def as_labels(values: Sequence[object], source: str) -> list:
+    """Labels of one kind: whole numbers where all of them are such, in digits or not, and else text.
+
+    Labels of several kinds (`"pos"` beside 1) are text, whatever the format of the file; None stays. What usually says
+    that there is no label is a class like any other, and a warning says so.
+    """
+    values = list(values)
+    strings = [value if value is None or isinstance(value, str) else str(value) for value in values]
+    present = [text for text in strings if text is not None]
+    unlabelled = sorted({text for text in present if text.strip() in UNLABELLED})
+    if unlabelled and len(set(present)) > len(unlabelled):
+        count = sum(text in unlabelled for text in present)
+        logger.warning(
+            f"{source}: {count:,} of {len(strings):,} rows have the label {' or '.join(unlabelled)}, which counts as a "
+            "class: take these rows out if it says that there is none."
+        )
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {str} and len(present) == len(values):
+        numeric = all(text.strip().removeprefix("-").isdigit() for text in present)
+        return [int(text) for text in present] if numeric else values
+    return values if len(kinds) <= 1 or kinds <= {int, float} else strings

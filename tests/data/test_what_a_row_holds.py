@@ -1,0 +1,238 @@
+"""What is text and what is not, whoever reads it: in memory and streamed alike."""
+
+import datetime
+import json
+import os
+
+import datasets
+import pytest
+from datasets import Dataset
+
+from hf_bnvae.data import CorpusError, build_tokenizer, encode_corpus, encode_dialogues, load_corpus, load_dialogues
+from hf_bnvae.data.batches import encode_counted
+from hf_bnvae.data.rows import as_labels, as_text
+from hf_bnvae.data.streaming import INDEX, first_texts, token_store, training_sources
+from hf_bnvae.data.tokenizers import KINDS
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def in_memory(path, **options):
+    return load_corpus(files={"train": str(path)}, **options).splits["train"]["text"][:]
+
+
+def streamed(path, **options):
+    return list(first_texts(training_sources(train_file=str(path), **options)))
+
+
+both = pytest.mark.parametrize("read", [in_memory, streamed])
+
+# Special symbols
+
+TEXTS = ["a b c", "d e f", "the </s> end", "<s> g h </s>", "<pad>", "i <unk> k"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_symbols_in_the_text_change_no_number_and_stand_in_no_sentence(kind):
+    tokenizer = build_tokenizer(TEXTS, kind, 400)
+    assert tokenizer.convert_tokens_to_ids(["<pad>", "<s>", "</s>", "<unk>"]) == [0, 1, 2, 3]
+    found = encode_counted(TEXTS, tokenizer, 50)
+    for text, ids in zip(TEXTS, found.input_ids, strict=True):
+        assert ids[0] == 1 and ids[-1] == 2 and not {0, 1, 2} & set(ids[1:-1]), text
+    assert found.symbols == [0, 0, 1, 2, 1, 0]
+    assert found.unknown == [0, 0, 0, 0, 0, 1]
+    assert tokenizer.decode(found.input_ids[0], skip_special_tokens=True) == "a b c"
+    words = tokenizer.decode(found.input_ids[2], skip_special_tokens=True).split()
+    assert words == ["the", "end"]
+
+
+def test_they_are_counted_in_every_report(tmp_path):
+    (tmp_path / "train.txt").write_text("\n".join(TEXTS) + "\n")
+    corpus = load_corpus(files={"train": str(tmp_path / "train.txt")})
+    tokenizer = build_tokenizer(corpus.splits["train"]["text"])
+    encode_corpus(corpus, tokenizer, 50)
+    report = corpus.reports["train"]
+    assert (report.symbols, report.unknown) == (4, 1)
+    assert "4 special symbols in the texts left out" in str(report) and "% of the words unknown" in str(report)
+    store = token_store(training_sources(train_file=str(tmp_path / "train.txt")), tokenizer, 50)
+    assert store.report == report
+    assert all(not {0, 1, 2} & set(store[row]["input_ids"][1:-1]) for row in range(len(store)))
+    turns = [{"speaker": "AB"[number % 2], "text": text} for number, text in enumerate(TEXTS)]
+    (tmp_path / "train.jsonl").write_text(json.dumps({"turns": turns}) + "\n")
+    dialogues = load_dialogues(files={"train": str(tmp_path / "train.jsonl")})
+    encode_dialogues(dialogues, tokenizer, 50, 10)
+    assert dialogues.reports["train"].symbols == 4 and dialogues.reports["train"].unknown == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_tokenizer_gives_back_what_it_read(kind):
+    texts = ["good food here", "the food is good", "是的 好 的", "CC(=O)O"] * 5
+    tokenizer = build_tokenizer(texts, kind, 400)
+    for text in texts[:2]:
+        assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True).strip() == text
+
+
+# Text or not
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a b", "a b"),
+        (None, ""),
+        (float("nan"), ""),
+        (["a", "b"], "a b"),
+        (3, "3"),
+        (datetime.date(2020, 1, 2), "2020-01-02"),
+        (datetime.datetime(2020, 1, 2), "2020-01-02"),
+    ],
+)
+def test_what_is_text(value, text):
+    assert as_text(value, "here") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"a": 1}, "must be text, got dict"),
+        (b"bytes", "must be text, got bytes"),
+        ([{"text": "a"}], "must be text, got a list of objects"),
+        ([1, 2], "must be text, got a list of"),
+        (["good food", "bad food"], "a list of 2 texts in one row; write one text a row"),
+        (True, "must be text, got bool"),
+    ],
+)
+def test_what_is_no_text_is_named(value, words):
+    with pytest.raises(CorpusError, match=f"here: {words}"):
+        as_text(value, "here")
+
+
+@both
+def test_no_format_trains_on_what_python_prints(tmp_path, read):
+    (tmp_path / "dict.jsonl").write_text('{"text": {"a": "b"}}\n{"text": {"a": "c"}}\n')
+    (tmp_path / "columns.jsonl").write_text('{"text": ["good food", "bad food"], "label": [1, 0]}\n')
+    (tmp_path / "rows.jsonl").write_text('{"data": [{"text": "good food"}]}\n')
+    Dataset.from_dict({"text": [b"a", b"b"]}).to_parquet(str(tmp_path / "bytes.parquet"))
+    (tmp_path / "words.jsonl").write_text('{"text": ["good", "food"]}\n')
+    for name in ("dict.jsonl", "columns.jsonl", "rows.jsonl", "bytes.parquet"):
+        with pytest.raises(CorpusError, match=rf"{name}, row 1, (text|data): "):
+            read(tmp_path / name)
+    assert read(tmp_path / "words.jsonl") == ["good food"]
+
+
+# Headers and delimiters
+
+
+@both
+def test_a_first_line_that_is_data_is_kept_on_demand_and_said_otherwise(tmp_path, read, caplog):
+    (tmp_path / "a.csv").write_text("good food here\nbad food\n")
+    (tmp_path / "b.csv").write_text('1,"good, food"\n0,bad food\n')
+    (tmp_path / "c.tsv").write_text("x\tgood food\ny\tbad food\n")
+    assert read(tmp_path / "a.csv") == ["bad food"]
+    assert "a.csv: the first line was read as the names of the columns (good food here)" in caplog.text
+    assert read(tmp_path / "a.csv", no_header=True) == ["good food here", "bad food"]
+    assert read(tmp_path / "b.csv", no_header=True, text_column="1") == ["good, food", "bad food"]
+    assert read(tmp_path / "c.tsv", no_header=True, text_column="1") == ["good food", "bad food"]
+    caplog.clear()
+    (tmp_path / "d.csv").write_text("text\ngood food\n")
+    (tmp_path / "e.csv").write_text("review\ngood food\n")
+    assert read(tmp_path / "d.csv") == read(tmp_path / "e.csv", text_column="review") == ["good food"]
+    assert not caplog.text
+
+
+@both
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("yahoo.txt", "3\tgood food\n1\tbad food\n", r"a number and a tab, as in label<TAB>text: give .* ending \.tsv"),
+        ("snli.txt", "-1\tgood\n0\tbad\n", "a number and a tab"),
+        ("fast.txt", "__label__pos good food\n__label__neg bad\n", "a label of fastText"),
+        ("semi.csv", "label;text\npos;good food\n", "separated by semicolons"),
+        ("bars.csv", "label|text\npos|good\n", "separated by bars"),
+        (
+            "tabs.csv",
+            "label\ttext\npos\tgood\n",
+            r"by tabs .*: separate them by commas, or give it the ending \.tsv",
+        ),
+        ("excel.csv", "sep=;\nlabel;text\n", "is a hint for Excel"),
+    ],
+)
+def test_labels_and_delimiters_do_not_become_words(tmp_path, read, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CorpusError, match=rf"{name}: .*{words}"):
+        read(tmp_path / name)
+
+
+@both
+def test_numbers_and_tabs_in_some_lines_are_text(tmp_path, read):
+    (tmp_path / "a.txt").write_text("3\tgood food\nno label here\n")
+    assert read(tmp_path / "a.txt") == ["3\tgood food", "no label here"]
+
+
+@both
+def test_a_field_may_be_long(tmp_path, read):
+    (tmp_path / "a.csv").write_text(f"text\n{'word ' * 40_000}\n")
+    assert len(read(tmp_path / "a.csv")[0].split()) == 40_000
+
+
+# Labels
+
+
+def test_labels_of_several_kinds_are_text_in_every_format(tmp_path):
+    rows = [{"text": "a", "label": "pos"}, {"text": "b", "label": 1}, {"text": "c", "label": 0.5}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "a.csv").write_text("text,label\na,pos\nb,1\nc,0.5\n")
+    for name in ("a.jsonl", "a.csv"):
+        split = load_corpus(files={"train": str(tmp_path / name)}).splits["train"]
+        assert split[:] == {"text": ["a", "b", "c"], "label": ["pos", "1", "0.5"]}
+
+
+def test_labels_that_usually_say_that_there_is_none_are_said(caplog):
+    assert as_labels(["-1", "0", "1", "0"], "snli") == [-1, 0, 1, 0]
+    assert "snli: 1 of 4 rows have the label -1, which counts as a class" in caplog.text
+
+
+# Caches
+
+
+@both
+def test_a_file_written_again_is_read_again_whatever_its_time_says(tmp_path, read):
+    path = tmp_path / "a.csv"
+    path.write_text("text\ngood food\n")
+    times = os.stat(path)
+    read(path)
+    path.write_text("text\ngood wine\n")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert read(path) == ["good wine"]
+
+
+@pytest.mark.parametrize("what", ["gone", "cut off", "index"])
+def test_token_ids_that_are_not_whole_are_made_anew(tmp_path, what, caplog):
+    for number in range(3):
+        (tmp_path / f"train-{number}.txt").write_text("".join(f"w{number} w{row}\n" for row in range(20)))
+    sources = training_sources(str(tmp_path))
+    tokenizer = build_tokenizer(first_texts(sources))
+    store = token_store(sources, tokenizer, 9)
+    path = store.folder / (INDEX if what == "index" else "00001.parquet")
+    if what == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9] if what == "cut off" else b"")
+    again = token_store(sources, tokenizer, 9)
+    assert "are not whole" in caplog.text and len(again) == len(store) == 60
+    assert [again[row] for row in range(60)] == [store[row] for row in range(60)]
+
+
+def test_what_a_kill_left_in_the_cache_goes_after_a_day(tmp_path):
+    (tmp_path / "a.txt").write_text("a b\n")
+    sources = training_sources(train_file=str(tmp_path / "a.txt"))
+    folder = tmp_path / "cache"
+    for name, days in (("x.partial-old", 2), ("y.partial-new", 0)):
+        (folder / name).mkdir(parents=True)
+        seconds = (folder / name).stat().st_mtime - days * 86_400
+        os.utime(folder / name, (seconds, seconds))
+    token_store(sources, build_tokenizer(["a b"]), 9, folder=folder)
+    assert not (folder / "x.partial-old").exists() and (folder / "y.partial-new").exists()

@@ -53,7 +53,7 @@ from transformers.utils import has_file, logging
 from hf_bnvae import BnCvaeConfig, BnVaeConfig, BnVaeForSequenceClassification, BnVaeModel, LstmLMConfig
 from hf_bnvae.data import Corpus, CorpusError, LengthBucketSampler, load_tokenizer
 from hf_bnvae.data.batches import encode_texts, padded
-from hf_bnvae.data.corpora import first_line
+from hf_bnvae.data.errors import first_line
 from hf_bnvae.evaluation import bag_of_words, nested_samples, probe
 from hf_bnvae.evaluation.judges import judge_path
 from hf_bnvae.hub.records import command_line

@@ -40,7 +40,7 @@ from hf_bnvae.data import (
     token_store,
     training_sources,
 )
-from hf_bnvae.data.corpora import first_line
+from hf_bnvae.data.errors import first_line
 from hf_bnvae.data.streaming import Source
 from hf_bnvae.data.tokenizers import KINDS
 from hf_bnvae.data.unknown_words import warn_of_unknown_words, warn_of_whole_lines

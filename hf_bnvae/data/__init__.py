@@ -5,6 +5,7 @@ from .corpora import Corpus, CorpusError, CorpusReport, load_corpus
 from .dialogue_batches import DialogueCollator, DialogueResponses, DialogueSampler, encode_dialogues
 from .dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn, load_dialogues
 from .pydocs import pydocs_labels, pydocs_sentences, pydocs_splits
+from .python_data import encoded_rows
 from .streaming import StreamSampler, TokenStore, first_texts, token_store, training_sources
 from .synthetic import SyntheticCorpus, spoken_words, synthetic_corpus
 from .tokenizers import build_tokenizer, load_tokenizer
@@ -28,6 +29,7 @@ __all__ = [
     "build_tokenizer",
     "encode_corpus",
     "encode_dialogues",
+    "encoded_rows",
     "first_texts",
     "load_corpus",
     "load_dialogues",

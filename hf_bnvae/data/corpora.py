@@ -2,23 +2,23 @@
 
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from glob import escape, glob
 from pathlib import Path
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
+from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 from datasets.fingerprint import Hasher
 
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
-from .errors import CorpusError
+from .errors import CorpusError, first_line
 from .pydocs import pydocs_labels, pydocs_splits
+from .python_data import SPLIT_NAMES, read_at_hand
 from .rows import as_labels, as_texts
 
 BUILT_IN = ("pydocs",)
-SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 BUILDERS = {
     ".txt": "text",
     ".tsv": "csv",
@@ -84,7 +84,7 @@ class Corpus:
 
 
 def load_corpus(
-    dataset_name: str | None = None,
+    dataset_name: str | Dataset | IterableDataset | Mapping | None = None,
     files: dict[str, str | None] | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
@@ -96,7 +96,8 @@ def load_corpus(
 
     Args:
         dataset_name: `"pydocs"` (built in), a local folder that holds `train`, `valid` or `validation`, and `test`
-            files (or shards of them, such as `train-00000-of-00004.parquet`), or the id of a dataset on the Hub.
+            files (or shards of them, such as `train-00000-of-00004.parquet`), or the id of a dataset on the Hub; or the
+            data itself: a `DatasetDict` (also of streams, which are read whole), or one data set, the training split.
         files: a path, or a pattern of paths such as `shards/*.txt`, for each of `train`, `validation`, `test` (txt,
             tsv, csv, jsonl, parquet); they win over the splits of `dataset_name`.
         text_column, label_column: a column's name, or its number from 0. By default `text` or `sentence` (or the only
@@ -110,15 +111,20 @@ def load_corpus(
     """
     paths = {split: path for split, path in (files or {}).items() if path is not None and split in splits}
     loaded: dict[str, Dataset] = {}
-    if dataset_name is not None:
-        loaded.update(_load_named(dataset_name, splits, max_samples or {}, no_header))
+    if not isinstance(dataset_name, str | None):
+        name: str | None = "the data"
+        loaded.update(read_at_hand(dataset_name, splits, max_samples or {}))
+    else:
+        name = dataset_name
+        if name is not None:
+            loaded.update(_load_named(name, splits, max_samples or {}, no_header))
     loaded.update({split: read_tables(matching_files(path), no_header) for split, path in paths.items()})
     if not loaded and "train" in splits:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
 
-    corpus = Corpus(DatasetDict(), name=dataset_name or next(iter((files or {}).values()), None) or "")
+    corpus = Corpus(DatasetDict(), name=name or next(iter((files or {}).values()), None) or "")
     for split, dataset in loaded.items():
-        source = str(paths.get(split, f"{dataset_name} ({split})"))
+        source = str(paths.get(split, f"{name} ({split})"))
         limit = (max_samples or {}).get(split)
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
@@ -315,11 +321,6 @@ def builder_of(path: Path) -> str:
     if path.stat().st_size == 0:
         raise CorpusError(f"{path} is empty")
     return builder
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, or its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _check_utf8(path: Path) -> None:

@@ -1,12 +1,15 @@
 """From files, tables and names to dialogues: who said what, and which turns are responses to learn."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasets import Dataset, IterableDataset
+
 from .corpora import find_splits, hub_splits, read_table
 from .errors import CorpusError
+from .python_data import SPLIT_NAMES, read_at_hand
 from .toy_dialogues import toy_dialogues
 
 BUILT_IN_DIALOGUES = ("toy_dialogues",)
@@ -101,7 +104,7 @@ class DialogueCorpus:
 
 
 def load_dialogues(
-    dataset_name: str | None = None,
+    dataset_name: str | Dataset | IterableDataset | Mapping | None = None,
     files: dict[str, str | None] | None = None,
     context_column: str = "context",
     response_column: str = "response",
@@ -117,7 +120,7 @@ def load_dialogues(
 
     Args:
         dataset_name: `"toy_dialogues"` (built in), a local folder that holds `train`, `valid` or `validation`, and
-            `test` files, or the id of a dataset on the Hub.
+            `test` files, or the id of a dataset on the Hub; or the data itself, see `load_corpus`.
         files: a path for each of `train`, `validation`, `test`; they win over the splits of `dataset_name`.
         context_column, response_column, turn_separator: of a table.
         max_dialogues: keep at most the first so many dialogues, or rows of a table, of a split.
@@ -126,8 +129,11 @@ def load_dialogues(
         CorpusError: for input that cannot be read, naming the file, the line and the field.
     """
     columns = (context_column, response_column)
-    corpus = DialogueCorpus({}, name=dataset_name or "")
-    if dataset_name in BUILT_IN_DIALOGUES:
+    corpus = DialogueCorpus({}, name=(dataset_name or "") if isinstance(dataset_name, str | None) else "the data")
+    if not isinstance(dataset_name, str | None):
+        for split, rows in read_at_hand(dataset_name, tuple(SPLIT_NAMES), max_dialogues or {}).items():
+            corpus.splits[split] = list(_from_rows(rows, f"the data ({split})", *columns, turn_separator))
+    elif dataset_name in BUILT_IN_DIALOGUES:
         for split, rows in toy_dialogues().items():
             corpus.splits[split] = [parse_dialogue(row, f"toy_dialogues, {split}") for row in rows]
     elif dataset_name is not None and Path(dataset_name).is_dir():

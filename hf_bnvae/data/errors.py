@@ -3,3 +3,8 @@
 
 class CorpusError(ValueError):
     """Bad input data: one sentence that names the file, line or column and the remedy."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

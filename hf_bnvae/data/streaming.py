@@ -31,19 +31,18 @@ from transformers.utils import logging
 from .batches import EpochSampler, LengthBucketSampler, encode_counted
 from .corpora import (
     BUILT_IN,
-    SPLIT_NAMES,
     CorpusReport,
     builder_of,
     file_identity,
     find_splits,
-    first_line,
     load_built_in,
     matching_files,
     text_and_label_columns,
     unreadable,
 )
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
-from .errors import CorpusError
+from .errors import CorpusError, first_line
+from .python_data import SPLIT_NAMES
 from .rows import as_texts
 
 LINES_AT_ONCE = 1_000

@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from ..analysis.case_study import escaped
 from ..analysis.comparison import Run, draw_dynamics
-from ..data.corpora import first_line
+from ..data.errors import first_line
 from ..methods import DIALOGUE_METHODS, METHODS
 from ..training import CollapseCallback
 from .records import RECORD_NAME

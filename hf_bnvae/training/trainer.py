@@ -20,7 +20,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from transformers.utils import logging
 
-from ..data import LengthBucketSampler, StreamSampler, TokenStore
+from ..data import LengthBucketSampler, StreamSampler, TokenStore, encoded_rows
 from ..evaluation import Inference, elbo_metrics, infer
 from ..models.objectives import IGNORED
 from .arguments import VaeTrainingArguments
@@ -54,14 +54,20 @@ class VaeTrainer(Trainer):
     - under the aggressive strategy the encoder is trained ahead of the decoder, see `strategies.AggressiveCallback`;
     - a loss that is not finite stops the run: `NonFiniteLossError`.
 
-    The data sets hold `input_ids` and `length`; `data_collator` is a `data.VaeCollator`. The training set may be a
-    `data.TokenStore`, of which a few blocks are in memory at a time.
+    The data sets hold `input_ids`, and whatever `data.encoded_rows` takes will do; a stream is read into memory, as far
+    as `args.max_steps` goes. `data_collator` is a `data.VaeCollator`. The training set may be a `data.TokenStore`, of
+    which a few blocks are in memory at a time. `eval_dataset` may be a dict by name: the metrics of each stand under
+    `eval_<name>_`, and those of the first under `eval_` as well, so that it is the one to choose the best model by.
     """
 
     PARTS = {"rec": "reconstruction_loss", "kl": "kl"}
     """What stands beside the loss in the log, and what a model's output calls it."""
 
     def __init__(self, model=None, args: VaeTrainingArguments | None = None, **kwargs):
+        args = VaeTrainingArguments() if args is None else args
+        for name in ("train_dataset", "eval_dataset"):
+            if kwargs.get(name) is not None:
+                kwargs[name] = self._encoded(kwargs[name], args, name)
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
         self._parts = torch.zeros(len(self.PARTS) + 1, device=self.args.device)
@@ -92,6 +98,14 @@ class VaeTrainer(Trainer):
             )
 
     # Data
+
+    @staticmethod
+    def _encoded(data, args: VaeTrainingArguments, name: str):
+        """A data set, or each of several by name, in a shape to draw batches from."""
+        if isinstance(data, dict) and name != "train_dataset":
+            return {key: encoded_rows(each, f"{name}[{key!r}]") for key, each in data.items()}
+        drawn = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        return encoded_rows(data, name, drawn if name == "train_dataset" and drawn > 0 else None)
 
     def _train_sampler(self) -> Sampler:
         return self._sampler(
@@ -125,8 +139,11 @@ class VaeTrainer(Trainer):
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
         """This process's share of a data set, each of whose rows comes once on one process."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str):
+            dataset = self.eval_dataset[dataset]
         if dataset is None:
             raise ValueError("evaluation needs a data set")
+        dataset = encoded_rows(dataset, "the data set")
         batch_size = self.args.per_device_eval_batch_size
         return self._data_loader(dataset, self._sampler(dataset, batch_size, shuffle=False, **self._share_of(dataset)))
 
@@ -345,8 +362,12 @@ class VaeTrainer(Trainer):
             metrics["kl_weight"] = share
         if self.is_in_train and not math.isfinite(metrics["elbo"]):
             raise self._ruined(f"the ELBO of the evaluation at step {self.state.global_step} is not a finite number")
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        prefixes = [metric_key_prefix]
+        if isinstance(self.eval_dataset, dict) and metric_key_prefix == f"eval_{next(iter(self.eval_dataset))}":
+            prefixes.append("eval")
+        metrics = {f"{prefix}_{name}": value for prefix in prefixes for name, value in metrics.items()}
         if self.is_in_train:
+            metrics["eval_kl_weight"] = share
             metrics["train_seconds"] = self.stopwatch.seconds
         return EvalLoopOutput(None, None, metrics, num_samples=len(inference.kl))
 

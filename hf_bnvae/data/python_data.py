@@ -1,0 +1,117 @@
+"""Data that a program has at hand: `datasets`' and plain Python's shapes, as splits and as encoded rows."""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import IterableDataset as TorchIterableDataset
+
+from .errors import CorpusError, first_line
+
+SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
+EXAMPLES_AT_ONCE = 1_000
+
+
+def splits_at_hand(data: Any) -> dict[str, Dataset | IterableDataset]:
+    """The splits of data at hand, under our names.
+
+    Args:
+        data: a `Dataset` or an `IterableDataset`, which is the training split, or a `DatasetDict`, an
+            `IterableDatasetDict` or a dict of them by split.
+
+    Raises:
+        CorpusError: when there is neither train nor test, or a split is no data set.
+    """
+    if not isinstance(data, Mapping):
+        return {"train": data}
+    found = {}
+    for split, names in SPLIT_NAMES.items():
+        name = next((name for name in names if name in data), None)
+        if name is not None:
+            if not isinstance(data[name], Dataset | IterableDataset):
+                raise CorpusError(
+                    f"the split {name} is a {type(data[name]).__name__}: give a Dataset or an IterableDataset of "
+                    "the library datasets, which Dataset.from_list and Dataset.from_dict make"
+                )
+            found[split] = data[name]
+    if "train" not in found and "test" not in found:
+        raise CorpusError(f"the data has neither train nor test, only {', '.join(map(str, data)) or 'no split'}")
+    return found
+
+
+def read_at_hand(data: Any, splits: Collection[str], max_samples: Mapping[str, int | None]) -> dict[str, Dataset]:
+    """Those of the `splits` that data at hand has, in memory, the first `max_samples` rows of each.
+
+    Raises:
+        CorpusError: as `splits_at_hand` and `in_memory` do.
+    """
+    if not isinstance(data, Dataset | IterableDataset | Mapping):
+        raise CorpusError(
+            f"a {type(data).__name__} is no data set: give a Dataset, an IterableDataset or a DatasetDict of the "
+            "library datasets, which Dataset.from_list and Dataset.from_dict make"
+        )
+    found = {split: rows for split, rows in splits_at_hand(data).items() if split in splits}
+    return {split: in_memory(rows, max_samples.get(split), f"the data ({split})") for split, rows in found.items()}
+
+
+def in_memory(rows: Dataset | IterableDataset, most: int | None = None, source: str = "the data") -> Dataset:
+    """At most the first `most` rows of a data set, which may be a stream, as plain Python holds them.
+
+    Raises:
+        CorpusError: when the stream cannot be read, or is empty.
+    """
+    if isinstance(rows, Dataset):
+        rows = rows.with_format(None)
+        return rows if most is None or most >= len(rows) else rows.select(range(most))
+    try:
+        found = list(rows if most is None else islice(rows, most))
+        dataset = Dataset.from_list(found, features=getattr(rows, "features", None))
+    except Exception as error:  # many kinds, of several libraries
+        raise CorpusError(f"{source} could not be read: {first_line(error.__cause__ or error)}") from error
+    if not found:
+        raise CorpusError(f"{source} holds no rows")
+    return dataset
+
+
+def encoded_rows(data: Any, name: str, most: int | None = None) -> Any:
+    """Encoded sentences in a shape that `VaeTrainer` draws batches from: with a `length`, and rows by number.
+
+    Args:
+        data: a `Dataset` or an `IterableDataset` with a column `input_ids`, of which the batches are made; a list of
+            such rows, or a `torch` data set of them. Anything else is given back: a `TokenStore` and
+            `DialogueResponses` are what is needed.
+        name: what errors call it.
+        most: at most so many rows of a stream, which may have no end.
+
+    Raises:
+        CorpusError: when it holds no token ids.
+    """
+    if isinstance(data, TorchIterableDataset) and not isinstance(data, IterableDataset):
+        data = list(islice(data, most))
+    elif isinstance(data, TorchDataset) and not isinstance(data, Dataset | IterableDataset):
+        if hasattr(data, "select"):
+            return data
+        data = [data[row] for row in range(len(data))]  # type: ignore[arg-type]
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        data = Dataset.from_list([{key: _plain(value) for key, value in row.items()} for row in data])
+    if not isinstance(data, Dataset | IterableDataset):
+        return data
+    data = in_memory(data, most if isinstance(data, IterableDataset) else None, name)
+    if "input_ids" not in data.column_names:
+        raise CorpusError(
+            f"{name} has the columns {', '.join(data.column_names)} and no input_ids: encode its texts by "
+            "hf_bnvae.data.encode_corpus, or by a tokenizer that puts its start and its end around each"
+        )
+    if len(data) == 0:
+        raise CorpusError(f"{name} holds no rows")
+    if "length" not in data.column_names:
+        batches = data.select_columns("input_ids").iter(EXAMPLES_AT_ONCE)
+        data = data.add_column("length", [len(ids) for batch in batches for ids in batch["input_ids"]])
+    return data
+
+
+def _plain(value: object) -> object:
+    """A tensor or an array as a list."""
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -1,0 +1,82 @@
+"""Data that a program has at hand is read like files of the same content."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+
+from hf_bnvae.data import CorpusError, VaeCollator, encoded_rows, load_corpus, load_dialogues
+
+TEXTS = ["a b c", "d e", "f"]
+
+
+def split(dataset, name="train"):
+    return load_corpus(dataset).splits[name]["text"][:]
+
+
+def test_a_data_set_a_stream_and_dicts_of_them_are_corpora():
+    rows = Dataset.from_dict({"text": [*TEXTS, " "], "label": [0, 1, 0, 1]})
+    for data in (rows, rows.to_iterable_dataset(), {"train": rows}, DatasetDict(train=rows)):
+        corpus = load_corpus(data)
+        assert corpus.splits["train"][:] == {"text": TEXTS, "label": [0, 1, 0]}
+        assert (corpus.reports["train"].lines, corpus.reports["train"].empty) == (4, 1)
+    both = IterableDatasetDict(train=rows.to_iterable_dataset(), dev=rows.to_iterable_dataset())
+    assert split(both, "validation") == TEXTS
+    assert split(rows.with_format("torch")) == TEXTS
+
+
+def test_of_a_stream_no_more_is_read_than_is_wanted():
+    read = []
+
+    def rows():
+        for number in range(1000):
+            read.append(number)
+            yield {"text": f"word{number}"}
+
+    stream = IterableDataset.from_generator(rows)
+    corpus = load_corpus(stream, max_samples={"train": 3})
+    assert corpus.splits["train"]["text"][:] == ["word0", "word1", "word2"] and len(read) < 10
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"unsupervised": Dataset.from_dict({"text": TEXTS})}, "neither train nor test, only unsupervised"),
+        ({"train": TEXTS}, "the split train is a list: give a Dataset"),
+        (TEXTS, "a list is no data set"),
+        (Dataset.from_dict({"a": TEXTS, "b": TEXTS}), r"the data \(train\) has the columns a, b"),
+        (DatasetDict(), "no split"),
+    ],
+)
+def test_what_is_no_corpus_is_said_in_one_sentence(data, message):
+    with pytest.raises(CorpusError, match=message) as error:
+        load_corpus(data)
+    assert "\n" not in str(error.value)
+
+
+def test_dialogues_at_hand_are_dialogues():
+    rows = Dataset.from_list([{"context": "hello", "response": "hi"}])
+    for data in (rows, DatasetDict(train=rows), {"train": rows.to_iterable_dataset()}):
+        (dialogue,) = load_dialogues(data).splits["train"]
+        assert [turn.text for turn in dialogue.turns] == ["hello", "hi"]
+
+
+def test_token_ids_need_no_length_and_may_come_in_many_shapes():
+    ids = [[1, 5, 2], [1, 5, 6, 2], [1, 2]]
+    plain = Dataset.from_dict({"input_ids": ids})
+    shapes = [
+        plain,
+        plain.with_format("torch"),
+        plain.with_format("numpy"),
+        plain.to_iterable_dataset(),
+        [{"input_ids": row} for row in ids],
+        [{"input_ids": torch.tensor(row)} for row in ids],
+        [{"input_ids": np.array(row)} for row in ids],
+    ]
+    for shape in shapes:
+        rows = encoded_rows(shape, "train_dataset")
+        assert rows["input_ids"][:] == ids and rows["length"][:] == [3, 4, 2]
+        assert VaeCollator(0)(rows.__getitems__([0, 1]))["input_ids"].tolist() == [[1, 5, 2, 0], [1, 5, 6, 2]]
+    assert len(encoded_rows(plain.to_iterable_dataset(), "train_dataset", 2)) == 2
+    with pytest.raises(CorpusError, match="train_dataset has the columns text and no input_ids: encode its texts by"):
+        encoded_rows(Dataset.from_dict({"text": TEXTS}), "train_dataset")

@@ -1,0 +1,61 @@
+"""The trainer trains alike on every shape that the same data may come in, and judges several data sets by name."""
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import set_seed
+
+from hf_bnvae.data import CorpusError, VaeCollator
+from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
+
+
+@pytest.fixture
+def make(tmp_path, make_model, sentences):
+    def make(train, evaluation, **settings):
+        set_seed(1)
+        settings = {
+            "per_device_train_batch_size": 4,
+            "max_steps": 4,
+            "report_to": "none",
+            "disable_tqdm": True,
+        } | settings
+        args = VaeTrainingArguments(output_dir=str(tmp_path), seed=1, use_cpu=True, kl_annealing_epochs=0, **settings)
+        return VaeTrainer(
+            make_model(), args, train_dataset=train, eval_dataset=evaluation, data_collator=VaeCollator(0)
+        )
+
+    return make
+
+
+def test_every_shape_of_the_data_gives_the_same_model(make, sentences):
+    ids = sentences["input_ids"][:16]
+    plain = Dataset.from_dict({"input_ids": ids})
+    shapes = [plain, plain.with_format("torch"), plain.to_iterable_dataset(), [{"input_ids": row} for row in ids]]
+    states = []
+    for shape in shapes:
+        trainer = make(shape, shape, eval_strategy="no", save_strategy="no", load_best_model_at_end=False)
+        trainer.train()
+        states.append({"elbo": torch.tensor(trainer.evaluate(shape)["eval_elbo"])} | trainer.model.state_dict())
+    for state in states[1:]:
+        for name, value in state.items():
+            assert torch.equal(value, states[0][name]), name
+
+
+def test_several_data_sets_are_judged_by_name_and_the_first_or_the_named_one_chooses(make, sentences):
+    some, others = sentences.select(range(10)), Dataset.from_dict({"input_ids": sentences["input_ids"][10:20]})
+    steps = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    for chosen, metric in (("a", "elbo"), ("b", "b_elbo")):
+        trainer = make(sentences, {"a": some, "b": others}, metric_for_best_model=metric, **steps)
+        trainer.train()
+        logged = [row for row in trainer.state.log_history if f"eval_{chosen}_elbo" in row]
+        assert len(logged) == 2
+        assert trainer.state.best_metric == min(row[f"eval_{chosen}_elbo"] for row in logged)
+        found = trainer.evaluate()
+        assert found["eval_a_elbo"] == found["eval_elbo"] == trainer.evaluate(some)["eval_elbo"]
+        assert found["eval_b_elbo"] == trainer.evaluate(others)["eval_elbo"]
+
+
+def test_data_that_holds_no_token_ids_is_named(make):
+    texts = Dataset.from_dict({"text": ["a b"]})
+    with pytest.raises(CorpusError, match="train_dataset has the columns text and no input_ids"):
+        make(texts, None)

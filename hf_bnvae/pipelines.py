@@ -79,7 +79,7 @@ class TextVaePipeline:
             ValueError: for a model that is no text VAE, or a checkpoint without the decoder.
         """
         shared = where_from(options)
-        config = AutoConfig.from_pretrained(name, **shared)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False, **shared)
         if not isinstance(config, BnVaeConfig):
             raise ValueError(f"{name} is a {config.model_type} model, and TextVaePipeline needs a text VAE (bnvae)")
         both: Any = BnVaeForConditionalGeneration.from_pretrained(name, output_loading_info=True, **options)
@@ -90,7 +90,8 @@ class TextVaePipeline:
             device = torch.accelerator.current_accelerator()
         if device is not None:
             model = model.to("cpu" if device == -1 else torch.device(device))
-        return cls(model, AutoTokenizer.from_pretrained(name, **shared), batch_size, max_length)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **shared)
+        return cls(model, tokenizer, batch_size, max_length)
 
     @property
     def latent_size(self) -> int:

@@ -40,7 +40,7 @@ class TextVaeModule(InputModule):
     @classmethod
     def from_pretrained(cls, name: str, max_seq_length: int = 512, **options) -> "TextVaeModule":
         """Load the encoder of a text VAE, and its tokenizer, from a folder or the Hub."""
-        tokenizer = AutoTokenizer.from_pretrained(name, **where_from(options))
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **where_from(options))
         return cls(BnVaeModel.from_pretrained(name, **options), tokenizer, max_seq_length)
 
     @classmethod

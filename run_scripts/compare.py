@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from script_utils import UsageError, run_main, whole_numbers, write_json
+from script_utils import UsageError, check_output_folder, run_main, whole_numbers, write_json
 
 from hf_bnvae.analysis import Run, read_run, write_comparison
 from hf_bnvae.methods import METHODS
@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     if find_spec("matplotlib") is None:
         raise UsageError("a comparison draws pictures: pip install matplotlib")
     output_dir = Path(args.output_dir)
+    check_output_folder(args.output_dir, "--output_dir")
     check_shared(shared, output_dir)
 
     runs, failures = [], []

@@ -22,6 +22,7 @@ from run_dialogue import (
 from script_utils import (
     DIALOGUE_MODELS,
     UsageError,
+    check_tokenizer,
     judge_nll,
     load_model,
     log_reports,
@@ -64,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     vectors = load_vectors(judge.word_vectors, "--word_vectors")
     model = load_model(args.model_name_or_path, models=DIALOGUE_MODELS).to(PartialState().device)
     tokenizer = load_tokenizer(args.model_name_or_path, "--model_name_or_path")
+    check_tokenizer(model, tokenizer, f"--model_name_or_path {args.model_name_or_path}")
     ours = Path(args.model_name_or_path).resolve().name
     others = load_others(judge.compare_with, ours)
     corpus = data.load()

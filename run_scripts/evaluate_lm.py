@@ -25,6 +25,7 @@ from script_utils import (
     check_least,
     check_output_file,
     check_seeds,
+    check_tokenizer,
     judge_nll,
     load_model,
     log_reports,
@@ -113,6 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     state = PartialState()
     model = load_model(args.model_name_or_path).to(state.device)
     tokenizer = load_tokenizer(args.model_name_or_path, MODEL)
+    check_tokenizer(model, tokenizer, f"{MODEL} {args.model_name_or_path}")
     corpus = data.load()
     if args.split not in corpus.splits:
         raise UsageError(f"{corpus.name} has no {args.split} split: pass --{args.split}_file or another --split")

@@ -13,7 +13,7 @@ a Space in the place of the model card and the model; --space_dir writes the Spa
 import argparse
 from pathlib import Path
 
-from script_utils import UsageError, far_apart, run_main
+from script_utils import UsageError, check_output_folder, far_apart, run_main
 
 from hf_bnvae.data import load_corpus
 from hf_bnvae.hub import name_repository, publish, publish_space, write_space
@@ -62,6 +62,8 @@ def main(argv: list[str] | None = None) -> None:
 def make_space(args) -> None:
     if args.revision is not None:
         raise UsageError("a Space runs its main branch: leave out --revision")
+    if args.space_dir is not None:
+        check_output_folder(args.space_dir, "--space_dir")
     folders = [args.folder, *([args.compare] if args.compare else [])]
     rows = load_corpus(files={"test": args.text_file}).splits["test"]["text"] if args.text_file else []
     sentences = [rows[place] for place in far_apart(MAP_SENTENCES, len(rows))]

@@ -369,7 +369,8 @@ def encode(place: str, texts: list[str], max_length: int, batch_size: int) -> np
         vectors_of = model.encode
     else:
         with loading(place):
-            tokenizer, model = AutoTokenizer.from_pretrained(place), AutoModel.from_pretrained(place)
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+            model = AutoModel.from_pretrained(place, trust_remote_code=False)
         model = model.get_encoder() if config.is_encoder_decoder else model
         vectors_of = partial(mean_state, model)
     model.eval().to(device)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -65,13 +66,19 @@ from hf_bnvae.training import (
     run_arguments,
 )
 from hf_bnvae.training.arguments import refuse_unread
-from hf_bnvae.training.checkpoints import holds_a_run, remove_broken, remove_run, wanted_checkpoint
+from hf_bnvae.training.checkpoints import (
+    holds_a_run,
+    last_checkpoint,
+    remove_broken,
+    remove_run,
+    wanted_checkpoint,
+)
+from hf_bnvae.training.ranges import MOST_SEED, check_ranges
 from hf_bnvae.training.recipes import bf16_pays
 from hf_bnvae.training.run_lock import end_with_parent, lock
 
 BUILT_IN_LICENSES = {"pydocs": "PSF-2.0, of Python and its documentation", "toy_dialogues": "Apache-2.0"}
 SENTENCE_MODELS = {BnVaeConfig: BnVaeForConditionalGeneration, LstmLMConfig: LstmLMForCausalLM}
-MOST_SEED = 2**32 - 1
 DIALOGUE_MODELS = {BnCvaeConfig: BnCvaeForConditionalGeneration}
 
 logger = logging.get_logger("hf_bnvae.scripts")
@@ -284,7 +291,10 @@ class ModelArguments(MethodArguments):
     decoder: str | None = field(
         default=None, metadata={"help": "by default the method's", "choices": list(DECODER_NAMES)}
     )
-    gamma: float = field(default=0.7, metadata={"help": "the frozen scale of the batch-normalised posterior mean"})
+    gamma: float = field(
+        default=0.7,
+        metadata={"help": "the frozen scale of the batch-normalised posterior mean"},
+    )
     tau: float = field(default=0.5, metadata={"help": "tied_scales: least share of the variance that the means take"})
     variance_dropout: float = field(default=0.5, metadata={"help": "du: dropout on the posterior variance"})
     delta: float = field(default=0.1, metadata={"help": "delta: the least KL of each latent dimension"})
@@ -427,6 +437,7 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
         names = [text.partition("=")[0] for text in unknown if text.startswith("-")] or unknown
         raise UsageError(f"unknown flags: {' '.join(names)}; --help lists all")
     for arguments in parsed:
+        check_arguments(arguments)
         if isinstance(arguments, MethodArguments):
             arguments.refuse_unread(_given(argv))
         elif isinstance(arguments, VaeTrainingArguments):
@@ -437,11 +448,27 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     return tuple(parsed)
 
 
+def check_arguments(arguments) -> None:
+    """Refuse numbers out of their ranges, and outputs that cannot be written, before any work."""
+    try:
+        check_ranges(arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for name in ("output_file", "samples_file"):
+        check_output_file(getattr(arguments, name, None), f"--{name}")
+    if getattr(arguments, "output_dir", None) is not None:
+        check_output_folder(arguments.output_dir, "--output_dir")
+
+
 def all_flags(argv: list[str] | None) -> list[str]:
     """The command line (by default this process's), with the flags of a YAML file in the place of its name."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0].endswith((".yaml", ".yml")):
         argv = [*_yaml_flags(Path(argv[0])), *argv[1:]]
+    for text in argv:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            shown = text.encode("utf-8", "replace").decode()
+            raise UsageError(f"{shown} is no UTF-8: rename the file, or write the flag in UTF-8")
     return argv
 
 
@@ -471,8 +498,14 @@ def _yaml_flags(path: Path) -> list[str]:
 def run_main(main: Callable[[], None]) -> None:
     """Call `main`; what the user can mend is printed as one sentence, and the exit status is 1."""
     end_with_parent()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that has no ± is no reason to stop
     try:
         main()
+    except KeyboardInterrupt:
+        say_how_to_go_on()
+        sys.exit(130)
     except (CorpusError, UsageError, NonFiniteLossError, HubError, CardError) as error:
         fail(str(error))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -481,10 +514,20 @@ def run_main(main: Callable[[], None]) -> None:
         fail(f"the disk is full, what was being saved is not there: free some space and resume ({first_line(error)})")
 
 
+def say_how_to_go_on() -> None:
+    """After an interruption: the checkpoint that the run can be resumed from, if there is one."""
+    argv = all_flags(None)
+    folders = [value for flag, value in pairwise(argv) if flag == "--output_dir"]
+    kept = last_checkpoint(folders[-1]) if folders and Path(folders[-1]).is_dir() else None
+    advice = f"; go on from {kept} by --resume_from_checkpoint last" if kept is not None else ""
+    print(f"{Path(sys.argv[0]).name}: interrupted{advice}", file=sys.stderr)
+
+
 def is_full_disk(error: Exception) -> bool:
     """Whether an error of Python, safetensors or torch means that a file could not grow."""
     numbers = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-    said = [f"os error {number}" for number in numbers] + ["PytorchStreamWriter failed", "file write failed"]
+    said = [f"os error {number}" for number in numbers]
+    said += ["PytorchStreamWriter failed", "file write failed", "enforce fail at inline_container.cc"]
     return getattr(error, "errno", None) in numbers or any(words in str(error) for words in said)
 
 
@@ -566,7 +609,7 @@ def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> Non
 def read_config(name: str, flag: str):
     """The configuration of any model; `flag` is what the user named it by."""
     try:
-        return AutoConfig.from_pretrained(name)
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
     except StrictDataclassError as error:
         raise UsageError(f"{flag}: its config.json is not valid: {one_sentence(error)}") from error
     except (OSError, ValueError) as error:
@@ -595,7 +638,19 @@ def load_model(name: str, flag: str = "--model_name_or_path", models: Mapping = 
             f"{flag} lacks weights of a whole model, {min(loaded['missing_keys'])} for one: was it saved from the "
             "encoder alone?"
         )
+    ruined = next((name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()), None)
+    if ruined is not None:
+        raise UsageError(f"{flag}: its weight {ruined} holds numbers that are not finite; take an earlier checkpoint")
     return model.eval()
+
+
+def check_tokenizer(model, tokenizer, flag: str) -> None:
+    """Refuse a tokenizer that gives ids which the model does not have."""
+    largest, size = max(tokenizer.get_vocab().values()), model.config.vocab_size
+    if largest >= size:
+        raise UsageError(
+            f"{flag}: its tokenizer has the id {largest} and the model {size} words: they do not belong together"
+        )
 
 
 def start_from(model: BnVaeForConditionalGeneration, folder: str, reset_decoder: bool) -> str:

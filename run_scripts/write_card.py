@@ -7,7 +7,7 @@ python run_scripts/write_card.py docs/results/ptb/bn_vae_fast --output model_car
 
 import argparse
 
-from script_utils import run_main
+from script_utils import check_output_file, run_main
 
 from hf_bnvae.hub import write_card
 
@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repo_id", help="where the model is on the Hub, USER/NAME")
     parser.add_argument("--output", help="the card; by default README.md in the folder")
     args = parser.parse_args(argv)
+    check_output_file(args.output, "--output")
     print(write_card(args.folder, args.repo_id, args.output))
 
 

@@ -82,10 +82,13 @@ def encode_counted(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_len
     for encoding in backend.encode_batch_fast(texts):
         ids = encoding.ids
         inner = ids[1:-1]
-        if not symbols.isdisjoint(inner):
-            inner = [number for number in inner if number not in symbols]
-        left_out.append(len(ids) - len(inner) - 2)
-        kept.append(ids if left_out[-1] == 0 else [ids[0], *inner, ids[-1]])
+        if symbols.isdisjoint(inner):
+            left_out.append(0)
+        else:
+            words = [number for number in inner if number not in symbols]
+            left_out.append(len(inner) - len(words))
+            ids = [ids[0], *words, ids[-1]]
+        kept.append(ids)
     cut = [cut_inside(ids, max_length) for ids in kept]
     counts = [0] * len(cut) if unknown is None else [ids.count(unknown) for ids in cut]
     return EncodedTexts(cut, [len(ids) > max_length for ids in kept], counts, left_out)

@@ -129,6 +129,10 @@ class WordVectors:
             vectors = KeyedVectors.load_word2vec_format(path, binary=binary, no_header=not header)
             if not vectors.vectors.size:
                 raise ValueError("there are none in it")
+            finite = np.isfinite(vectors.vectors).all(1)
+            if not finite.all():
+                word = vectors.index_to_key[int(finite.argmin())]
+                raise ValueError(f"the vector of {word!r} holds what is no finite number")
         except Exception as error:  # gensim raises many kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"the word vectors {path} could not be read ({reason})") from error

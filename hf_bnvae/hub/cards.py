@@ -185,7 +185,7 @@ def load_config(folder: Path) -> PreTrainedConfig:
     if not (folder / "config.json").is_file():
         raise CardError(f"{folder} holds no config.json: name the folder of a finished run")
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, StrictDataclassError) as error:
         raise CardError(f"{folder / 'config.json'} is no configuration of a model ({first_line(error)})") from error
     if config.model_type not in AUTO_CLASSES:

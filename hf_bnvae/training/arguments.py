@@ -2,10 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 
+from .ranges import check_ranges
+from .recipes import bf16_pays
 from .schedules import KL_SCHEDULES
 from .strategies import STRATEGIES
 
@@ -27,6 +32,21 @@ UNREAD = {
     "accelerator_split_batches": "per_device_train_batch_size is of each process",
 }
 """Arguments of `TrainingArguments` that nothing here reads, and why."""
+OPTIMISER_PACKAGES = {
+    "bnb": "bitsandbytes",
+    "8bit": "bitsandbytes",
+    "paged": "bitsandbytes",
+    "apex": "apex",
+    "galore": "galore_torch",
+    "apollo": "apollo_torch",
+    "lomo": "lomo_optim",
+    "grokadamw": "grokadamw",
+    "schedule_free": "schedulefree",
+    "stable_adamw": "optimi",
+    "4bit": "torchao",
+    "anyprecision": "torchdistx",
+}
+"""What the name of an optimiser holds, and the package that it comes from."""
 
 
 def refuse_unread(names: Iterable[str]) -> None:
@@ -46,6 +66,8 @@ class VaeTrainingArguments(TrainingArguments):
 
     By default a run evaluates and saves every epoch and keeps the model with the best ELBO.
     """
+
+    METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "loss")
 
     kl_schedule: str = field(
         default="linear",
@@ -123,9 +145,12 @@ class VaeTrainingArguments(TrainingArguments):
             raise ValueError("--hub_token would show the token to others: set HF_TOKEN, or run `hf auth login` once")
         defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
         refuse_unread(name for name, default in defaults.items() if getattr(self, name) != default)
+        check_ranges(self)
+        self._check_what_is_installed()
         # Without this, `bf16` on a machine with no accelerator is refused.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
+        self._check_the_device()
         # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
         self._n_gpu = min(1, self.n_gpu)
         if self.overwrite_output_dir and self.resume_from_checkpoint not in (None, "false"):
@@ -134,18 +159,42 @@ class VaeTrainingArguments(TrainingArguments):
             raise ValueError("--strategy aggressive updates at every batch: use --gradient_accumulation_steps 1")
         if self.strategy == "aggressive" and self.eval_strategy == "no":
             raise ValueError("--strategy aggressive ends by the MI of evaluations: use an --eval_strategy")
-        for name in ("kl_annealing_epochs", "plateau_start_epoch"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"--{name} must be at least 0, got {getattr(self, name)}")
-        for name, least in (("kl_annealing_steps", 0), ("plateau_patience", 1), ("statistics_samples", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"--{name} must be at least {least}, got {value}")
+
+    def _check_what_is_installed(self) -> None:
+        """Refuse what takes a package that is not there, or that a recurrent model does not have."""
+        trackers = self.report_to if isinstance(self.report_to, list) else [self.report_to]
+        for tracker in trackers:
+            if tracker not in (None, "none", "all") and tracker not in get_available_reporting_integrations():
+                raise ValueError(
+                    f"--report_to {tracker} is no tracker that is installed here: install it, or leave it out"
+                )
+        optimiser = str(getattr(self.optim, "value", self.optim))
+        for part, package in OPTIMISER_PACKAGES.items():
+            if part in optimiser and find_spec(package) is None:
+                raise ValueError(f"--optim {optimiser} takes the package {package}, which is not installed")
+        if self.gradient_checkpointing:
+            raise ValueError(
+                "--gradient_checkpointing needs a model of several layers, which an LSTM is not: leave it out"
+            )
+        if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
+            raise ValueError(f"--accelerator_config {self.accelerator_config} does not exist")
+        metric = (self.metric_for_best_model or "elbo").removeprefix("eval_")
+        if metric not in self.METRICS:
+            raise ValueError(f"--metric_for_best_model {metric} is not computed; these are: {', '.join(self.METRICS)}")
+
+    def _check_the_device(self) -> None:
+        """Refuse what the machine, or the number of processes, cannot do."""
+        if self.bf16 and self.device.type == "cpu" and not bf16_pays():
+            raise ValueError("--bf16: this machine has no products in bf16, leave it out")
+        if self.fsdp and self.world_size == 1:
+            raise ValueError("--fsdp shards a model over several processes, and this is one: leave it out")
 
 
 @dataclass
 class DialogueTrainingArguments(VaeTrainingArguments):
     """The same for dialogue."""
+
+    METRICS = ("elbo", "rec", "kl", "kl_prior", "rec_ppl", "bow_loss", "loss")
 
     run_length: int = field(
         default=8,
@@ -157,8 +206,6 @@ class DialogueTrainingArguments(VaeTrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.run_length < 1:
-            raise ValueError(f"--run_length must be at least 1, got {self.run_length}")
         if self.strategy != "standard":
             raise ValueError(f"--strategy {self.strategy} is for run_lm.py: leave it out")
         if self.equal_length:

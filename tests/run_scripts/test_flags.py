@@ -1,0 +1,217 @@
+"""Numbers out of their ranges, outputs that cannot be written, what is not installed: one sentence, before any work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import compare
+import evaluate_dialogue
+import evaluate_lm
+import human_eval
+import publish
+import pytest
+import run_classification
+import run_dialogue
+import run_lm
+import run_synthetic
+import script_utils
+import torch
+import train_word_vectors
+import write_card
+from safetensors.torch import load_file, save_file
+from script_utils import UsageError
+
+from hf_bnvae.training import VaeTrainingArguments
+from tests.helpers import flags
+
+ROOT = Path(__file__).parents[2]
+
+
+def refused(call) -> str:
+    """The sentence that a call is refused with."""
+    with pytest.raises((UsageError, ValueError)) as error:
+        call()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("seed", -1, "at least 0 and at most 4,294,967,295, got -1"),
+        ("learning_rate", "nan", "at least 0, got nan"),
+        ("learning_rate", "inf", "at least 0, got inf"),
+        ("learning_rate", -1, "at least 0, got -1"),
+        ("num_train_epochs", 0, "a finite number above 0, got 0"),
+        ("num_train_epochs", "nan", "a finite number above 0"),
+        ("kl_annealing_epochs", "inf", "at least 0"),
+        ("warmup_steps", -3, "at least 0"),
+        ("weight_decay", "nan", "at least 0"),
+        ("max_grad_norm", "nan", "at least 0"),
+        ("initializer_range", "inf", "at least 0"),
+        ("gradient_accumulation_steps", 0, "at least 1"),
+        ("gradient_accumulation_steps", -1, "at least 1"),
+        ("per_device_eval_batch_size", 0, "at least 1"),
+        ("dataloader_num_workers", -1, "at least 0"),
+        ("latent_size", 99999999999, "at most 1,000,000"),
+        ("gamma", "1e30", "above 0 and at most 1,000"),
+        ("max_steps", 0, "at least 1, or -1"),
+        ("kl_weight", "nan", "a finite number"),
+        ("report_to", "wandb", "is no tracker that is installed"),
+        ("optim", "adamw_bnb_8bit", "takes the package bitsandbytes"),
+        ("accelerator_config", "missing.json", "missing.json does not exist"),
+        ("fsdp", "full_shard", "several processes, and this is one"),
+        ("gradient_checkpointing", "true", "needs a model of several layers"),
+        ("metric_for_best_model", "bleu", "is not computed; these are: elbo, rec, kl, mi, au, agg_kl"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_with_the_range(corpus, tmp_path, name, value, words):
+    said = refused(lambda: run_lm.main(flags(corpus, tmp_path / "out", **{name: value})))
+    assert said.startswith(f"--{name}") and words in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_bf16_is_refused_where_a_cpu_has_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_bnvae.training.arguments.bf16_pays", lambda: False)
+    said = refused(lambda: VaeTrainingArguments(output_dir=str(tmp_path), bf16=True, use_cpu=True))
+    assert said.startswith("--bf16: this machine has no products in bf16")
+
+
+def test_lists_have_ranges_too(tmp_path):
+    for value in ("nan", "inf"):
+        assert "--gammas" in refused(lambda v=value: run_synthetic.main(["--output_dir", str(tmp_path), "--gammas", v]))
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(corpus, tmp_path, monkeypatch):
+    def too_late(*args, **kwargs):
+        raise AssertionError("the work began")
+
+    for script in (run_lm, run_dialogue, run_classification, evaluate_lm, evaluate_dialogue, human_eval):
+        for name in ("load_model", "read_task", "load_config"):
+            if hasattr(script, name):
+                monkeypatch.setattr(script, name, too_late)
+    (tmp_path / "file").write_text("")
+    inside, folder = str(tmp_path / "file" / "x"), str(tmp_path)
+    model = ["--model_name_or_path", "m"]
+    for script, argv, flag in [
+        (run_lm, flags(corpus, inside), "--output_dir"),
+        (run_dialogue, ["--dataset_name", "toy_dialogues", "--output_dir", inside], "--output_dir"),
+        (run_classification, [*model, "--dataset_name", "pydocs", "--output_dir", inside], "--output_dir"),
+        (evaluate_lm, [*model, "--dataset_name", "pydocs", "--output_file", inside], "--output_file"),
+        (evaluate_lm, [*model, "--dataset_name", "pydocs", "--output_file", folder], "--output_file"),
+        (evaluate_dialogue, [*model, "--dataset_name", "toy_dialogues", "--output_file", inside], "--output_file"),
+        (evaluate_dialogue, [*model, "--dataset_name", "toy_dialogues", "--samples_file", folder], "--samples_file"),
+        (compare, ["--methods", "vae", "--output_dir", inside], "--output_dir"),
+        (
+            human_eval,
+            ["export", "--models", "m", "--dataset_name", "toy_dialogues", "--output_dir", inside],
+            "--output_dir",
+        ),
+        (run_synthetic, ["--output_dir", inside], "--output_dir"),
+        (train_word_vectors, ["--dataset_name", "toy_dialogues", "--output_file", inside], "--output_file"),
+        (write_card, ["out", "--output", folder], "--output"),
+        (publish, ["out", "--space_dir", inside], "--space_dir"),
+    ]:
+        said = refused(lambda script=script, argv=argv: script.main(argv))
+        assert said.startswith(flag) and ("name a folder" in said or "name a file" in said), said
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "out"
+    run_lm.main(flags(corpus, folder))
+    return folder
+
+
+def copied(finished, tmp_path):
+    import shutil
+
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def evaluating(folder):
+    return lambda: evaluate_lm.main(["--model_name_or_path", str(folder), "--dataset_name", "pydocs"])
+
+
+def test_weights_that_are_no_numbers_and_a_tokenizer_of_another_model_are_refused(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"model.embedding.weight": weights["model.embedding.weight"] * float("nan")}, folder / "x")
+    (folder / "x").replace(folder / "model.safetensors")
+    assert "its weight model.embedding.weight holds numbers that are not finite" in refused(evaluating(folder))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["extra"] = 999
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "its tokenizer has the id 999" in refused(evaluating(folder))
+
+
+@pytest.mark.parametrize("change", [{"posterior": "tied_scales"}, {"model_type": "bncvae"}, {"hidden_size": 99}])
+def test_an_edited_configuration_is_one_sentence(finished, tmp_path, change):
+    folder = copied(finished, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    assert str(folder) in refused(evaluating(folder))
+
+
+def test_no_code_of_a_model_is_asked_for_or_run(tmp_path):
+    poison = tmp_path / "poison"
+    poison.mkdir()
+    (poison / "config.json").write_text(
+        json.dumps({"model_type": "poison", "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}})
+    )
+    (poison / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
+    for call in (
+        evaluating(poison),
+        lambda: run_classification.main(
+            ["--model_name_or_path", str(poison), "--dataset_name", "pydocs", "--output_dir", str(tmp_path / "out")]
+        ),
+        lambda: run_lm.main(flags("pydocs", tmp_path / "out", pretrained_encoder=poison)),
+        lambda: script_utils.load_tokenizer(str(poison)),
+    ):
+        assert "[y/N]" not in refused(call)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("name", "content"), [("header.csv", b"text\n"), ("rows.parquet", None)])
+def test_a_table_without_rows_is_one_sentence(tmp_path, name, content):
+    from datasets import Dataset
+
+    if content is None:
+        Dataset.from_dict({"text": ["a"]}).select([]).to_parquet(str(tmp_path / name))
+    else:
+        (tmp_path / name).write_bytes(content)
+    assert name in refused(lambda: run_lm.main(flags(None, tmp_path / "out", train_file=tmp_path / name)))
+
+
+@pytest.mark.parametrize("content", ["", "a nan nan\nb 1 2\n"])
+def test_word_vectors_that_are_none_are_refused(tmp_path, content):
+    (tmp_path / "vectors.txt").write_text(content)
+    argv = ["--dataset_name", "toy_dialogues", "--word_vectors", str(tmp_path / "vectors.txt")]
+    assert "vectors.txt" in refused(lambda: run_dialogue.main([*argv, "--output_dir", str(tmp_path / "out")]))
+
+
+def test_an_interruption_says_what_to_resume_from(finished, monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["run_lm.py", "--output_dir", str(finished)])
+    with pytest.raises(SystemExit) as end:
+        script_utils.run_main(interrupted)
+    assert end.value.code == 130
+    said = capsys.readouterr().err
+    assert "interrupted; go on from" in said and "checkpoint-20 by --resume_from_checkpoint last" in said
+
+
+def test_a_terminal_without_our_letters_and_a_name_that_is_no_utf_8(tmp_path):
+    code = "import sys; sys.path.insert(0, 'run_scripts'); import script_utils as s; s.run_main(lambda: print('1 ± 2'))"
+    ascii_alone = {"PYTHONIOENCODING": "ascii", "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=ascii_alone)
+    assert (done.returncode, done.stdout.strip()) == (0, "1 ? 2"), done.stderr
+    assert "is no UTF-8" in refused(lambda: run_lm.main(flags("pydocs", tmp_path / "out", train_file="a\udcff.txt")))
+
+
+def test_torch_s_words_for_a_full_disk_are_known():
+    words = "[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"
+    assert script_utils.is_full_disk(RuntimeError(words)) and torch is not None

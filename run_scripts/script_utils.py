@@ -144,9 +144,9 @@ class DataArguments:
         default=None,
         metadata={"help": "'pydocs' (built in), a local folder with train/valid/test files, or a Hub dataset id"},
     )
-    train_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl or parquet"})
-    validation_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl or parquet"})
-    test_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl or parquet"})
+    train_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl, parquet or arrow"})
+    validation_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl, parquet or arrow"})
+    test_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl, parquet or arrow"})
     text_column: str | None = field(default=None, metadata={"help": "name of the text column, or its number from 0"})
     label_column: str | None = field(default=None, metadata={"help": "name of the label column, or its number from 0"})
     no_header: bool = field(

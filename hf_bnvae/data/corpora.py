@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
-from glob import escape, glob
+from glob import escape
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,17 +16,22 @@ from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
 from .errors import CorpusError, first_line
 from .pydocs import pydocs_labels, pydocs_splits
 from .python_data import SPLIT_NAMES, read_at_hand
+from .readers import (
+    BINARY,
+    builder_of,
+    file_identity,
+    find_splits,
+    is_saved,
+    load_saved,
+    load_saved_rows,
+    matching_files,
+    named_as,
+    plain_file,
+    refuse_address,
+)
 from .rows import as_labels, as_texts
 
 BUILT_IN = ("pydocs",)
-BUILDERS = {
-    ".txt": "text",
-    ".tsv": "csv",
-    ".csv": "csv",
-    ".jsonl": "json",
-    ".json": "json",
-    ".parquet": "parquet",
-}
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_LABEL_COLUMNS = ("label", "labels")
 
@@ -145,7 +150,10 @@ def _load_named(
 ) -> dict[str, Dataset]:
     if name in BUILT_IN:
         return {split: dataset for split, dataset in load_built_in(name).items() if split in splits}
+    refuse_address(name)
     folder = Path(name)
+    if is_saved(folder):
+        return read_at_hand(load_saved(folder), splits, max_samples)
     if folder.is_dir():
         found = {split: paths for split, paths in find_splits(folder).items() if split in splits}
         return {split: read_tables(paths, no_header) for split, paths in found.items()}
@@ -189,34 +197,6 @@ def hub_splits(name: str, built_in: tuple[str, ...], streaming: bool = False) ->
     return {split: theirs[stem] for split, stem in present.items() if stem is not None}
 
 
-def find_splits(folder: Path, endings: tuple[str, ...] = tuple(BUILDERS)) -> dict[str, list[Path]]:
-    """The file, or the shards, of each split that a local folder holds, with one of those endings."""
-    found = {}
-    for split, stems in SPLIT_NAMES.items():
-        candidates = (
-            sorted(folder.glob(pattern))
-            for stem in stems
-            for suffix in endings
-            for pattern in (f"{stem}{suffix}", f"{stem}-*{suffix}")
-        )
-        paths = next((paths for paths in candidates if paths), None)
-        if paths is not None:
-            found[split] = paths
-    if "train" not in found and "test" not in found:
-        raise CorpusError(
-            f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
-            f"{', '.join(endings)}"
-        )
-    return found
-
-
-def matching_files(pattern: str) -> list[Path]:
-    """The file of that name, or all that match a pattern such as `shards/*.txt`, in their order."""
-    if Path(pattern).exists():
-        return [Path(pattern)]
-    return [Path(name) for name in sorted(glob(pattern))] or [Path(pattern)]
-
-
 def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
     """Files as they are, one after the other.
 
@@ -236,9 +216,20 @@ def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
 def read_table(path: Path, no_header: bool = False) -> Dataset:
     """A file as it is, with the columns that it has.
 
+    Args:
+        path: a file, which may be compressed, or a folder that `save_to_disk` wrote.
+
     Raises:
         CorpusError: when it cannot be read.
     """
+    if path.is_dir():
+        return load_saved_rows(path)
+    plain = plain_file(path)
+    with named_as(path, plain):
+        return _read_plain(plain, no_header)
+
+
+def _read_plain(path: Path, no_header: bool) -> Dataset:
     builder = check_file(path)
     if builder == "text":
         with path.open(encoding="utf-8-sig") as file:
@@ -255,12 +246,6 @@ def read_table(path: Path, no_header: bool = False) -> Dataset:
         if rows is not None:
             return rows
         raise unreadable(path, error) from error
-
-
-def file_identity(path: Path) -> str:
-    """Another text when a file was written again, whatever its time of modification was set to."""
-    stat = path.stat()
-    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _mixed_rows(path: Path) -> Dataset | None:
@@ -302,24 +287,8 @@ def check_file(path: Path) -> str:
         CorpusError: when the file cannot be read.
     """
     builder = builder_of(path)
-    if builder != "parquet":
+    if builder not in BINARY:
         _check_utf8(path)
-    return builder
-
-
-def builder_of(path: Path) -> str:
-    """The builder of `datasets` that reads a file, by its ending.
-
-    Raises:
-        CorpusError: when there is no such builder, no such file, or nothing in it.
-    """
-    builder = BUILDERS.get(path.suffix.lower())
-    if builder is None:
-        raise CorpusError(f"{path} has the unknown ending {path.suffix!r}: use one of {', '.join(BUILDERS)}")
-    if not path.is_file():
-        raise CorpusError(f"{path} does not exist")
-    if path.stat().st_size == 0:
-        raise CorpusError(f"{path} is empty")
     return builder
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from datasets import Dataset, IterableDataset
 
-from .corpora import find_splits, hub_splits, read_table
+from .corpora import hub_splits, read_table
 from .errors import CorpusError
 from .python_data import SPLIT_NAMES, read_at_hand
+from .readers import find_splits
 from .toy_dialogues import toy_dialogues
 
 BUILT_IN_DIALOGUES = ("toy_dialogues",)

@@ -32,17 +32,25 @@ from .batches import EpochSampler, LengthBucketSampler, encode_counted
 from .corpora import (
     BUILT_IN,
     CorpusReport,
-    builder_of,
-    file_identity,
-    find_splits,
     load_built_in,
-    matching_files,
     text_and_label_columns,
     unreadable,
 )
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
 from .errors import CorpusError, first_line
-from .python_data import SPLIT_NAMES
+from .python_data import SPLIT_NAMES, splits_at_hand
+from .readers import (
+    builder_of,
+    file_identity,
+    find_splits,
+    is_saved,
+    load_saved,
+    load_saved_rows,
+    matching_files,
+    named_as,
+    plain_file,
+    refuse_address,
+)
 from .rows import as_texts
 
 LINES_AT_ONCE = 1_000
@@ -81,6 +89,10 @@ class Source:
         Raises:
             CorpusError: when the source cannot be read, or is a file that changed since it was named.
         """
+        with named_as(Path(self.name), self.content if isinstance(self.content, Path) else Path(self.name)):
+            yield from self._lines()
+
+    def _lines(self) -> Iterator[list[str]]:
         try:
             if isinstance(self.content, Path) and builder_of(self.content) == "text":
                 with self.content.open(encoding="utf-8-sig") as file:
@@ -130,17 +142,21 @@ def training_sources(
     Raises:
         CorpusError: when there is no such data.
     """
-    if train_file is not None or (dataset_name is not None and Path(dataset_name).is_dir()):
-        paths = matching_files(train_file) if train_file else find_splits(Path(dataset_name or ".")).get("train", [])
+    folder = Path(train_file or dataset_name or "")
+    if is_saved(folder):
+        return _saved_sources(folder, train_file is None, text_column, label_column)
+    if train_file is not None or (dataset_name is not None and folder.is_dir()):
+        paths = matching_files(train_file) if train_file else find_splits(folder).get("train", [])
         if not paths:
             raise CorpusError(f"{dataset_name} has no training split: pass --train_file")
+        plain = [plain_file(path) for path in paths if builder_of(path)]
         return [
-            Source(str(path), file_identity(path), path, text_column, label_column, no_header)
-            for path in paths
-            if builder_of(path)
+            Source(str(path), file_identity(content), content, text_column, label_column, no_header)
+            for path, content in zip(paths, plain, strict=True)
         ]
     if dataset_name is None:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
+    refuse_address(dataset_name)
     if dataset_name in BUILT_IN:
         texts = tuple(load_built_in(dataset_name)["train"]["text"])
         return [Source(dataset_name, Hasher.hash(texts), texts)]
@@ -155,6 +171,26 @@ def training_sources(
         ]
     except Exception as error:  # many kinds, of several libraries
         raise CorpusError(f"the Hub dataset {dataset_name!r} could not be streamed: {first_line(error)}") from error
+
+
+def _saved_sources(folder: Path, all_splits: bool, text_column: str | None, label_column: str | None) -> list[Source]:
+    """The shards of a training split that `save_to_disk` wrote, alone or with others."""
+    saved = load_saved(folder) if all_splits else load_saved_rows(folder)
+    rows = splits_at_hand(saved).get("train")
+    if rows is None:
+        raise CorpusError(f"{folder} has no training split: pass --train_file")
+    count = max(1, len(rows.cache_files))
+    shards = rows.to_iterable_dataset(num_shards=count)
+    return [
+        Source(
+            f"{folder} (train)",
+            f"{folder} {rows._fingerprint} {number}",
+            shards.shard(count, number),
+            text_column,
+            label_column,
+        )
+        for number in range(count)
+    ]
 
 
 def first_texts(

@@ -276,7 +276,7 @@ def test_bad_input_is_one_sentence_whoever_reads_it(tmp_path, make_store, tokeni
         assert len(str(raised.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(("name", "said"), [("empty.txt", "is empty"), ("corpus.txt.gz", "unknown ending '.gz'")])
+@pytest.mark.parametrize(("name", "said"), [("empty.txt", "is empty"), ("corpus.doc", "unknown ending '.doc'")])
 def test_files_that_cannot_be_read_are_refused_before_anything_is(tmp_path, name, said):
     (tmp_path / name).write_bytes(b"" if name == "empty.txt" else b"text")
     with pytest.raises(CorpusError, match=said):

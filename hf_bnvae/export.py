@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .models import BnVaeForConditionalGeneration, BnVaeForSequenceClassification, BnVaeModel
+from .models.modeling_bnvae import is_kind
 
 TextVae = BnVaeModel | BnVaeForConditionalGeneration | BnVaeForSequenceClassification
 
@@ -33,8 +34,8 @@ def export_encoder(model: TextVae, length: int = 64) -> torch.export.ExportedPro
 
 def _program(model, length: int, sizes: dict) -> torch.export.ExportedProgram:
     whole = (BnVaeForConditionalGeneration, BnVaeForSequenceClassification)
-    encoder = model.model if isinstance(model, whole) else model
-    if not isinstance(encoder, BnVaeModel):
+    encoder = model.model if is_kind(model, *whole) else model
+    if not is_kind(encoder, BnVaeModel):
         raise ValueError(f"the encoder of a text VAE can be exported, not a {type(model).__name__}")
     if encoder.config.refinement_steps > 0:
         raise ValueError("a refined posterior takes gradients of the decoder, which cannot be exported")
@@ -52,14 +53,26 @@ def _program(model, length: int, sizes: dict) -> torch.export.ExportedProgram:
 def export_onnx(model: TextVae, path: str | Path) -> None:
     """Write the same map as ONNX, for batches of any size and length.
 
+    Its inputs are `input_ids` and `attention_mask`, its output is `posterior_mean`.
+
     Raises:
-        ValueError: as `export_encoder`; where onnx and onnxscript are not installed, or there is no such folder.
+        ValueError: as `export_encoder`; for a model in half precision, which ONNX's LSTM does not read; where onnx and
+            onnxscript are not installed, or there is no such folder.
     """
     try:
-        import onnxscript  # noqa: F401
+        from onnxscript import ir
     except ImportError as error:
         raise ValueError("writing ONNX takes onnx and onnxscript: pip install 'hf-bnvae[onnx]'") from error
     if not Path(path).resolve().parent.is_dir():
         raise ValueError(f"{path}: there is no folder {Path(path).parent}")
+    if getattr(model, "dtype", torch.float32) != torch.float32:
+        raise ValueError(f"ONNX's LSTM reads fp32, and the model is in {model.dtype}: export model.float()")
     free = torch.export.Dim.AUTO
-    torch.onnx.export(_program(model, 64, {0: free, 1: free}), (), dynamo=True, verbose=False).save(str(path))
+    program = _program(model, 64, {0: free, 1: free})
+    names = {"input_names": ["input_ids", "attention_mask"], "output_names": ["posterior_mean"]}
+    exported = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
+    graph = exported.model.graph
+    for value in graph.inputs:
+        value.shape = ir.Shape(["batch", "length"])
+    graph.outputs[0].shape = ir.Shape(["batch", model.config.latent_size])
+    exported.save(str(path))

@@ -1,20 +1,30 @@
 """For the downstream user: from texts to latents and back, in batches."""
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.utils import logging
 
-from .data.batches import LengthBucketSampler, VaeCollator, encode_texts
+from .data.batches import LengthBucketSampler, VaeCollator, encode_counted
+from .data.unknown_words import warn_of_unknown_words
 from .models import BnVaeConfig, BnVaeForConditionalGeneration
-from .models.modeling_bnvae import interpolate_latents
+from .models.modeling_bnvae import interpolate_latents, is_kind
 
 logger = logging.get_logger(__name__)
 
+_DRAWING = threading.RLock()
 BAR_AFTER_SECONDS = 1.0
 WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
 
@@ -22,6 +32,22 @@ WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder",
 def where_from(options: Mapping) -> dict:
     """Those options of `from_pretrained` that say where a checkpoint is, for its tokenizer."""
     return {name: options[name] for name in WHERE_FROM if name in options}
+
+
+class StopTexts(StoppingCriteria):
+    """Ends a text when it holds one of some strings, whatever the tokenizer.
+
+    Transformers' own `stop_strings` wants tokens that are pieces of the text, which words between spaces are not.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: str | Sequence[str]):
+        self.tokenizer = tokenizer
+        self.strings = [strings] if isinstance(strings, str) else list(strings)
+
+    def __call__(self, input_ids, scores, **kwargs):
+        texts = self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
+        ended = [any(string in text for string in self.strings) for text in texts]
+        return torch.tensor(ended, device=input_ids.device)
 
 
 class TextVaePipeline:
@@ -50,7 +76,8 @@ class TextVaePipeline:
         batch_size: int = 128,
         max_length: int = 512,
     ):
-        if not isinstance(model, BnVaeForConditionalGeneration):
+        # A model that a checkpoint's own code made has a class of the same name, from another module.
+        if not is_kind(model, BnVaeForConditionalGeneration):
             raise TypeError(f"TextVaePipeline needs a whole text VAE, got a {type(model).__name__}")
         if batch_size < 1 or max_length < 3:
             raise ValueError(f"batch_size must be at least 1 and max_length 3, got {batch_size} and {max_length}")
@@ -106,11 +133,13 @@ class TextVaePipeline:
         texts = self._checked(texts)
         if not texts:
             return torch.zeros(0, self.latent_size)
-        rows, cut = encode_texts(texts, self.tokenizer, self.max_length)
-        if any(cut):
-            logger.warning(
-                f"{sum(cut):,} of {len(texts):,} texts have more than {self.max_length} tokens and were cut."
-            )
+        found = encode_counted(texts, self.tokenizer, self.max_length)
+        rows = found.input_ids
+        cut = sum(found.truncated)
+        if cut:
+            logger.warning(f"{cut:,} of {len(texts):,} texts have more than {self.max_length} tokens and were cut.")
+        words = sum(map(len, rows)) - 2 * len(rows)
+        warn_of_unknown_words("the texts", sum(found.unknown) / words if words else 0.0)
         lengths = [len(ids) for ids in rows]
         latents = torch.empty(len(rows), self.latent_size)
         batches = list(LengthBucketSampler(lengths, self.batch_size, shuffle=False))
@@ -124,14 +153,21 @@ class TextVaePipeline:
     def decode(self, latents: torch.Tensor, **generation_options) -> list[str]:
         """Texts of latents `(n, latent_size)` (also a NumPy array or nested lists), by every option of `generate`.
 
-        With `num_return_sequences` k there are k texts for each latent, side by side.
+        With `num_return_sequences` k there are k texts for each latent, side by side. `stop_strings` needs no
+        tokenizer here.
         """
+        stops = generation_options.pop("stop_strings", None)
+        if stops is not None:
+            generation_options.pop("tokenizer", None)
+            criteria = [*generation_options.get("stopping_criteria", ()), StopTexts(self.tokenizer, stops)]
+            generation_options["stopping_criteria"] = StoppingCriteriaList(criteria)
         latents = torch.as_tensor(latents, dtype=torch.float32)
         if latents.dim() != 2 or latents.size(1) != self.latent_size:
             raise ValueError(f"latents must be (n, {self.latent_size}), got {tuple(latents.shape)}")
         texts: list[str] = []
         for batch in self._bar(latents.split(self.batch_size) if len(latents) else [], "Decoding"):
-            ids = self.model.decode(batch, **generation_options)
+            with _DRAWING if generation_options.get("do_sample") else nullcontext():
+                ids = self.model.decode(batch, **generation_options)
             texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
 
@@ -140,11 +176,61 @@ class TextVaePipeline:
         return self.decode(self.encode(texts), **generation_options)
 
     def sample(self, num_samples: int = 1, seed: int | None = None, **generation_options) -> list[str]:
-        """Texts from draws of the prior; the same `seed` gives the same texts, also where words are drawn."""
-        with torch.random.fork_rng(enabled=seed is not None):
+        """Texts from draws of the prior; the same `seed` gives the same texts, also where words are drawn.
+
+        That holds on any thread: draws of the pipelines of a process wait for one another. It does not where other
+        code draws from torch's global generator meanwhile, from which `generate` takes words.
+        """
+        with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             return self.decode(self.model.model.posterior.sample_prior(num_samples).cpu(), **generation_options)
+
+    def transfer(
+        self,
+        texts: str | Iterable[str],
+        towards: str | Iterable[str],
+        away_from: str | Iterable[str],
+        strength: float = 1.0,
+        **generation_options,
+    ) -> list[str]:
+        """Texts with an attribute changed: each latent moved along the way from one kind of text to another.
+
+        Args:
+            towards, away_from: examples of the two kinds, such as praise and complaints. The direction is the mean of
+                the latents of the first less that of the second.
+            strength: how far along it.
+
+        Raises:
+            ValueError: without examples of either.
+        """
+        kinds = {"towards": self.encode(towards), "away_from": self.encode(away_from)}
+        for name, latents in kinds.items():
+            if not len(latents):
+                raise ValueError(f"{name} must hold at least one text")
+        direction = kinds["towards"].mean(0) - kinds["away_from"].mean(0)
+        return self.decode(self._on_support(self.encode(texts) + strength * direction), **generation_options)
+
+    def sample_like(
+        self, examples: Iterable[str], num_samples: int = 1, seed: int | None = None, **generation_options
+    ) -> list[str]:
+        """New texts of the kind of some examples, such as those with a label.
+
+        Latents are drawn from the normal distribution, of independent dimensions, that has the mean and the variance of
+        samples of the examples' posteriors.
+
+        Raises:
+            ValueError: for fewer than two examples, which have no variance.
+        """
+        examples = self._checked(examples)
+        if len(examples) < 2:
+            raise ValueError(f"sample_like needs at least 2 examples, got {len(examples)}")
+        with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            latents = self.encode(examples, sample=True)
+            drawn = latents.mean(0) + latents.std(0) * torch.randn(num_samples, self.latent_size)
+            return self.decode(self._on_support(drawn), **generation_options)
 
     def interpolate(
         self, a: str | torch.Tensor, b: str | torch.Tensor, steps: int = 5, mode: str = "slerp", **generation_options
@@ -159,9 +245,11 @@ class TextVaePipeline:
     def analogy(self, a: str | torch.Tensor, b: str | torch.Tensor, c: str | torch.Tensor, **generation_options) -> str:
         """What is to c as b is to a: the text of z_b − z_a + z_c (the best of `num_return_sequences`)."""
         point = self._latent(b) - self._latent(a) + self._latent(c)
-        if self.model.config.posterior == "vmf":
-            point = F.normalize(point, dim=0)  # its decoder knows the sphere alone
-        return self.decode(point.unsqueeze(0), **generation_options)[0]
+        return self.decode(self._on_support(point.unsqueeze(0)), **generation_options)[0]
+
+    def _on_support(self, points: torch.Tensor) -> torch.Tensor:
+        """Latents `(n, latent_size)` where the posterior's can be: the decoder of a vMF-VAE knows the sphere alone."""
+        return F.normalize(points, dim=1) if self.model.config.posterior == "vmf" else points
 
     def nearest(
         self, text: str | torch.Tensor, corpus: Sequence[str], k: int = 5, latents: torch.Tensor | None = None

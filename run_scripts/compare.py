@@ -72,7 +72,8 @@ def main(argv: list[str] | None = None) -> None:
             failures.append(f"{entry.text}, seed {seed}, failed: {failure}")
             print(f"failed: {failure}", flush=True)
         else:
-            print(", ".join(f"{name} {value:.2f}" for name, value in runs[-1].results.items()), flush=True)
+            shown = (f"{name} {round(value, 2) + 0.0:.2f}" for name, value in runs[-1].results.items())
+            print(", ".join(shown), flush=True)
     if not runs:
         raise UsageError(f"no run of {args.methods} succeeded; their output is in run.log under {output_dir}/runs")
     command = shlex.join(["compare.py", *(sys.argv[1:] if argv is None else argv)])

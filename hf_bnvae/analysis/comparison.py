@@ -89,7 +89,7 @@ def results_table(runs: Sequence[Run]) -> str:
                 continue
             mean = means[method][metric]
             spread = statistics.stdev(run.results[metric] for run in group) if len(group) > 1 else None
-            text = f"{mean:.1f}" if metric == "au" else f"{mean:.2f}"
+            text = f"{mean:.1f}" if metric == "au" else f"{round(mean, 2) + 0.0:.2f}"  # no -0.00
             text = f"**{text}**" if mean == best.get(metric) else text
             cells.append(text if spread is None else f"{text} ± {spread:.2f}")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")

@@ -12,6 +12,7 @@ from ..models.noise import keyed_noise
 from ..models.objectives import IGNORED
 
 ACTIVE_UNIT_THRESHOLD = 0.01
+SMALLEST_INFORMATION = 1e-5  # nats; below is what fp32 leaves of nothing
 PAIRS_AT_ONCE = 1 << 24
 MOST_LATENTS = 10_000  # that are held against all sentences: beyond, time grows with the sentences, not their square
 
@@ -120,7 +121,8 @@ def mi(inference: Inference) -> float:
     if len(chosen) > MOST_LATENTS:
         chosen = inference.latents[:, 0].argsort()[torch.arange(MOST_LATENTS) * len(chosen) // MOST_LATENTS]
     log_aggregate = aggregate_log_prob(inference.posterior, inference.latents[chosen])
-    return float((inference.log_posterior[chosen].double() - log_aggregate).mean())
+    estimate = float((inference.log_posterior[chosen].double() - log_aggregate).mean())
+    return 0.0 if abs(estimate) < SMALLEST_INFORMATION else estimate
 
 
 def agg_kl(inference: Inference) -> float:

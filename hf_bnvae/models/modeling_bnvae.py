@@ -720,6 +720,13 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
         return as_asked(output, return_dict, self.config)
 
 
+def is_kind(model: object, *kinds: type) -> bool:
+    """Whether a model is of one of our classes, or of the same class from the code that a checkpoint carries."""
+    names = {kind.__name__ for kind in kinds}
+    ours = isinstance(model, PreTrainedModel) and getattr(model.config, "hf_bnvae_version", None) is not None
+    return isinstance(model, kinds) or (ours and type(model).__name__ in names)
+
+
 def interpolate_latents(a: torch.Tensor, b: torch.Tensor, steps: int, mode: str = "slerp") -> torch.Tensor:
     """`(steps, latent_size)` points from a to b, spherical or linear.
 

@@ -57,7 +57,8 @@ class BatchStandardisation(nn.Module):
         if raw.size(0) == 1 and not shared:
             raise ValueError(
                 "batch normalisation of the posterior needs at least 2 sentences in a training batch, got 1: "
-                "raise the batch size"
+                "raise the batch size; call .eval() on a model that is not trained; and where the last batch of an "
+                "epoch is the one, tell Trainer dataloader_drop_last=True"
             )
         # Normalisation ignores shifts and scales of its input, so both are taken out beforehand, as constants:
         # squares then neither overflow nor underflow, and equal inputs give differences of exactly zero.

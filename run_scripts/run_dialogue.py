@@ -10,7 +10,7 @@ Flags may stand in a YAML file, named first; flags on the command line win.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,7 @@ from hf_bnvae.data import (
     load_dialogues,
     load_tokenizer,
 )
-from hf_bnvae.data.dialogues import DEFAULT_TURN_SEPARATOR
+from hf_bnvae.data.dialogue_formats import DEFAULT_TURN_SEPARATOR, DialogueLayout
 from hf_bnvae.evaluation import WordVectors, judge_responses, sample_responses
 from hf_bnvae.hub.records import response_interpolation
 from hf_bnvae.methods import DIALOGUE_METHODS, method_table
@@ -83,13 +83,26 @@ class DialogueDataArguments:
             "help": "'toy_dialogues' (built in), a local folder with train/valid/test files, or a Hub dataset id"
         },
     )
-    train_file: str | None = field(default=None, metadata={"help": "jsonl of dialogues, or tsv, csv, parquet of pairs"})
+    train_file: str | None = field(
+        default=None, metadata={"help": "jsonl, json or txt of dialogues, or a table of pairs"}
+    )
     validation_file: str | None = field(default=None, metadata={"help": "the same"})
     test_file: str | None = field(default=None, metadata={"help": "the same"})
     context_column: str = field(default="context", metadata={"help": "of a table: the turns before the response"})
     response_column: str = field(default="response", metadata={"help": "of a table: the response"})
     turn_separator: str = field(
         default=DEFAULT_TURN_SEPARATOR, metadata={"help": "of a table: what stands between the turns of a context"}
+    )
+    conversation_column: str | None = field(
+        default=None, metadata={"help": "of a table of one utterance a row: the id of the conversation"}
+    )
+    utterance_column: str | None = field(default=None, metadata={"help": "of such a table: what is said"})
+    speaker_column: str | None = field(default=None, metadata={"help": "of such a table: who says it"})
+    no_header: bool = field(
+        default=False, metadata={"help": "the first line of csv and tsv files is data; columns have numbers from 0"}
+    )
+    skip_empty_turns: bool = field(
+        default=False, metadata={"help": "leave out and count turns that hold nothing, which are errors otherwise"}
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "use only the first so many dialogues"})
     max_eval_samples: int | None = field(
@@ -106,8 +119,9 @@ class DialogueDataArguments:
         """Read the dialogues that the flags name."""
         files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
         limits = {"train": self.max_train_samples, "validation": self.max_eval_samples, "test": self.max_eval_samples}
+        names = [item.name for item in fields(DialogueLayout)]
         return load_dialogues(
-            self.dataset_name, files, self.context_column, self.response_column, self.turn_separator, limits
+            self.dataset_name, files, max_dialogues=limits, **{name: getattr(self, name) for name in names}
         )
 
 

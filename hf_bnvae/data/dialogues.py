@@ -1,21 +1,30 @@
 """From files, tables and names to dialogues: who said what, and which turns are responses to learn."""
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from datasets import Dataset, IterableDataset
 
-from .corpora import hub_splits, read_table
+from .corpora import hub_splits
+from .dialogue_formats import (
+    DEFAULT_TURN_SEPARATOR,
+    ENDINGS,
+    DialogueLayout,
+    Located,
+    as_turns,
+    grouped,
+    read_rows,
+    split_turns,
+    with_turns,
+)
 from .errors import CorpusError
-from .python_data import SPLIT_NAMES, read_at_hand
-from .readers import find_splits
+from .python_data import splits_at_hand
+from .readers import find_splits, is_saved, load_saved, matching_files, refuse_address
 from .toy_dialogues import toy_dialogues
 
 BUILT_IN_DIALOGUES = ("toy_dialogues",)
-DEFAULT_TURN_SEPARATOR = "__eou__"
-ENDINGS = (".jsonl", ".json", ".tsv", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,9 @@ class DialogueReport:
         words: tokens of all turns, their ends not counted, and
         unknown: those of them that the tokenizer does not know.
         symbols: special symbols that stood in the texts and were left out.
+        empty_turns: turns that held nothing and were skipped, and
+        short_dialogues: dialogues that were left out because fewer than two turns remained, or no response.
+        left_out: instructions to a system, lines of a persona and silences, which are no turns.
     """
 
     dialogues: int = 0
@@ -68,6 +80,9 @@ class DialogueReport:
     words: int = 0
     unknown: int = 0
     symbols: int = 0
+    empty_turns: int = 0
+    short_dialogues: int = 0
+    left_out: int = 0
 
     @property
     def unknown_share(self) -> float:
@@ -84,6 +99,12 @@ class DialogueReport:
             parts.append(f"{self.unknown_share:.1%} of the words unknown")
         if self.symbols:
             parts.append(f"{self.symbols:,} special symbols in the texts left out")
+        if self.empty_turns:
+            parts.append(f"{self.empty_turns:,} empty turns skipped")
+        if self.short_dialogues:
+            parts.append(f"{self.short_dialogues:,} dialogues without two turns left out")
+        if self.left_out:
+            parts.append(f"{self.left_out:,} instructions, persona lines or silences left out")
         return "; ".join(parts)
 
 
@@ -111,112 +132,175 @@ def load_dialogues(
     response_column: str = "response",
     turn_separator: str = DEFAULT_TURN_SEPARATOR,
     max_dialogues: dict[str, int | None] | None = None,
+    **layout,
 ) -> DialogueCorpus:
     """Read dialogues.
 
     A jsonl file holds one dialogue a line, `{"dialogue_id", "topic", "turns": [{"speaker", "text", "dialogue_act",
     "references"}]}`, of which `turns` with `speaker` and `text` are needed; every turn after the first is a response.
-    A table (tsv, csv, parquet, or a data set on the Hub without a column `turns`) holds one response a row, and in
-    another column its context, whose turns stand between separators; their speakers take turns.
+    The turns may be strings, and stand under `dialog`, `dialogue`, `messages` (with `role` and `content`) or
+    `conversations` (with `from` and `value`); the file may also be one JSON array. Plain text holds one dialogue a line
+    with separators between its turns, or PersonaChat's numbered lines. A table (tsv, csv, parquet, or a data set on the
+    Hub without such a column) holds one response a row, and in another column its context, whose turns stand between
+    separators, and whose speakers take turns; or one utterance a row, with the id of its conversation.
 
     Args:
         dataset_name: `"toy_dialogues"` (built in), a local folder that holds `train`, `valid` or `validation`, and
             `test` files, or the id of a dataset on the Hub; or the data itself, see `load_corpus`.
-        files: a path for each of `train`, `validation`, `test`; they win over the splits of `dataset_name`.
-        context_column, response_column, turn_separator: of a table.
+        files: a path, or a pattern of paths, for each of `train`, `validation`, `test`; they win over the splits of
+            `dataset_name`.
+        context_column, response_column, turn_separator, layout: see `dialogue_formats.DialogueLayout`.
         max_dialogues: keep at most the first so many dialogues, or rows of a table, of a split.
 
     Raises:
         CorpusError: for input that cannot be read, naming the file, the line and the field.
     """
-    columns = (context_column, response_column)
-    corpus = DialogueCorpus({}, name=(dataset_name or "") if isinstance(dataset_name, str | None) else "the data")
-    if not isinstance(dataset_name, str | None):
-        for split, rows in read_at_hand(dataset_name, tuple(SPLIT_NAMES), max_dialogues or {}).items():
-            corpus.splits[split] = list(_from_rows(rows, f"the data ({split})", *columns, turn_separator))
-    elif dataset_name in BUILT_IN_DIALOGUES:
-        for split, rows in toy_dialogues().items():
-            corpus.splits[split] = [parse_dialogue(row, f"toy_dialogues, {split}") for row in rows]
-    elif dataset_name is not None and Path(dataset_name).is_dir():
-        found = find_splits(Path(dataset_name), ENDINGS)
-        for split, paths in found.items():
-            corpus.splits[split] = [each for path in paths for each in _read(path, *columns, turn_separator)]
-    elif dataset_name is not None:
-        for split, rows in hub_splits(dataset_name, BUILT_IN_DIALOGUES).items():
-            source = f"the Hub dataset {dataset_name} ({split})"
-            corpus.splits[split] = list(_from_rows(rows, source, *columns, turn_separator))
-    for split, name in (files or {}).items():
-        if name is not None:
-            corpus.name = corpus.name or name
-            corpus.splits[split] = _read(Path(name), *columns, turn_separator)
-    if not corpus.splits:
+    how = DialogueLayout(context_column, response_column, turn_separator, **layout)
+    name = (dataset_name or "") if isinstance(dataset_name, str | None) else "the data"
+    corpus = DialogueCorpus({}, name=name or next((file for file in (files or {}).values() if file), ""))
+    sources = _named_rows(dataset_name, how)
+    for split, file in (files or {}).items():
+        if file is not None:
+            sources[split] = chain.from_iterable(_of_file(path, how) for path in matching_files(file))
+    if not sources:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
-    for split, dialogues in corpus.splits.items():
+    for split, dialogues in sources.items():
+        report = DialogueReport()
         limit = (max_dialogues or {}).get(split)
-        corpus.splits[split] = dialogues[:limit]
-        turns = sum(len(dialogue.turns) for dialogue in corpus.splits[split])
-        responses = turns - sum(dialogue.first_response for dialogue in corpus.splits[split])
-        corpus.reports[split] = DialogueReport(len(corpus.splits[split]), turns, responses)
+        corpus.splits[split] = list(islice(_parsed(dialogues, how, report), limit))
+        if not corpus.splits[split]:
+            raise CorpusError(f"{corpus.name} ({split}) holds no dialogue of two turns")
+        report.dialogues = len(corpus.splits[split])
+        report.turns = sum(len(dialogue.turns) for dialogue in corpus.splits[split])
+        report.responses = report.turns - sum(dialogue.first_response for dialogue in corpus.splits[split])
+        corpus.reports[split] = report
     return corpus
 
 
-def _read(path: Path, context_column: str, response_column: str, separator: str) -> list[Dialogue]:
-    if path.suffix.lower() not in (".jsonl", ".json"):
-        if path.suffix.lower() == ".txt":
-            raise CorpusError(f"{path}: plain text says nothing of turns: use jsonl, tsv, csv or parquet")
-        return list(_from_rows(read_table(path), str(path), context_column, response_column, separator))
-    if not path.is_file():
-        raise CorpusError(f"{path} does not exist")
-    dialogues = []
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}, line {number}"
-            try:
-                text = line.decode("utf-8-sig")
-                if text.isspace():
-                    continue
-                row = json.loads(text)
-            except UnicodeDecodeError:
-                raise CorpusError(f"{where}: not UTF-8; convert the file to UTF-8") from None
-            except json.JSONDecodeError as error:
-                raise CorpusError(f"{where}: no JSON ({error.msg} at column {error.colno})") from None
-            except RecursionError:
-                raise CorpusError(f"{where}: no JSON of a dialogue (nested too deeply)") from None
-            dialogues.append(_from_row(row, where, context_column, response_column, separator))
-    if not dialogues:
-        raise CorpusError(f"{path} is empty")
-    return dialogues
+def _named_rows(data, layout: DialogueLayout) -> dict[str, Iterable[Located]]:
+    """The rows of each split of what has a name, or is at hand."""
+    if data is None:
+        return {}
+    if data in BUILT_IN_DIALOGUES:
+        return {split: ((f"toy_dialogues, {split}", row) for row in rows) for split, rows in toy_dialogues().items()}
+    if isinstance(data, str) and is_saved(Path(data)):
+        data = load_saved(Path(data))
+    if isinstance(data, str) and Path(data).is_dir():
+        found = find_splits(Path(data), ENDINGS)
+        return {split: chain.from_iterable(_of_file(path, layout) for path in paths) for split, paths in found.items()}
+    if isinstance(data, str):
+        refuse_address(data)
+        source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES)
+    else:
+        source, splits = "the data", splits_at_hand(data)
+    return {split: _in_one_layout(_of_table(rows, f"{source} ({split})"), layout) for split, rows in splits.items()}
 
 
-def _from_rows(rows, source: str, context_column: str, response_column: str, separator: str) -> Iterator[Dialogue]:
-    for column, flag in ((context_column, "--context_column"), (response_column, "--response_column")):
-        if column not in rows.column_names and "turns" not in rows.column_names:
-            raise CorpusError(
-                f"{source} has no column {column!r} ({flag}) and no column 'turns': its columns are "
-                f"{', '.join(rows.column_names)}"
+def _of_table(rows: Dataset | IterableDataset, source: str) -> Iterator[Located]:
+    for number, row in enumerate(rows.with_format(None), start=1):
+        yield f"{source}, row {number}", row
+
+
+def _of_file(path: Path, layout: DialogueLayout) -> Iterator[Located]:
+    return _in_one_layout(read_rows(path, layout), layout)
+
+
+def _in_one_layout(rows: Iterator[Located], layout: DialogueLayout) -> Iterator[Located]:
+    """Rows of whole dialogues, or of pairs: the first row says whether there is one utterance in each."""
+    first = next(rows, None)
+    if first is None:
+        return
+    where, row = first
+    rows = chain([first], rows)
+    names = list(row) if isinstance(row, Mapping) else None
+    if names and "turns" not in with_turns(row) and layout.pair_columns(names) is None:  # type: ignore[operator]
+        columns = layout.utterance_columns(names)
+        if columns is not None:
+            rows = grouped(rows, columns)
+        elif ", row " in where:
+            source = where.rpartition(", row ")[0]
+            column, flag = next(
+                (column, flag)
+                for column, flag in (
+                    (layout.context_column, "--context_column"),
+                    (layout.response_column, "--response_column"),
+                )
+                if column not in names
             )
-    for number, row in enumerate(rows, start=1):
-        yield _from_row(row, f"{source}, row {number}", context_column, response_column, separator)
+            raise CorpusError(
+                f"{source} has no column {column!r} ({flag}), none of turns and none of a conversation's id: its "
+                f"columns are {', '.join(names)}"
+            )
+    yield from rows
 
 
-def _from_row(row: object, where: str, context_column: str, response_column: str, separator: str) -> Dialogue:
-    if not isinstance(row, dict) or "turns" in row or response_column not in row:
-        return parse_dialogue(row, where)
-    context, response = (
-        "" if row.get(column) is None else _readable(row[column], f"{where}, {column}")
-        for column in (context_column, response_column)
-    )
-    texts = context.split(separator)
-    if len(texts) > 1 and not texts[-1].strip():
-        texts.pop()  # a separator at the end of the context
-    for number, text in enumerate(texts, start=1):
-        if not text.strip():
-            raise CorpusError(f"{where}, {context_column}, turn {number}: empty; take the row out or mend it")
-    if not response.strip():
-        raise CorpusError(f"{where}, {response_column}: empty; take the row out or mend it")
-    texts.append(response)
-    turns = [Turn("AB"[(len(texts) - place) % 2], text.strip()) for place, text in enumerate(texts)]
-    return Dialogue(tuple(turns), first_response=len(turns) - 1)
+def _parsed(rows: Iterable[Located], layout: DialogueLayout, report: DialogueReport) -> Iterator[Dialogue]:
+    for where, row in rows:
+        dialogue = _from_row(row, where, layout, report)
+        if dialogue is not None:
+            yield dialogue
+
+
+def _from_row(row: object, where: str, layout: DialogueLayout, report: DialogueReport) -> Dialogue | None:
+    """A dialogue from a row of any layout; None where it is skipped, which the report counts."""
+    row = with_turns(row)
+    columns = layout.pair_columns(list(row)) if isinstance(row, Mapping) and "turns" not in row else None
+    first_response = 1
+    if columns is not None and isinstance(row, Mapping):
+        row = _pair(row, where, columns, layout)
+        first_response = -1
+    if isinstance(row, Mapping) and isinstance(row.get("turns"), list):
+        report.left_out += row.get("left_out", 0)
+        if layout.skip_empty_turns:
+            turns = [turn for turn in row["turns"] if not _is_empty(turn)]
+            report.empty_turns += len(row["turns"]) - len(turns)
+            if len(turns) < 2 or (columns is not None and _is_empty(row["turns"][-1])):
+                report.short_dialogues += 1
+                return None
+            row = {**row, "turns": turns}
+    dialogue = parse_dialogue(row, where)
+    return dialogue if first_response == 1 else replace(dialogue, first_response=len(dialogue.turns) - 1)
+
+
+def _is_empty(turn: object) -> bool:
+    text = turn.get("text") if isinstance(turn, Mapping) else turn
+    return text is None or (isinstance(text, str) and not text.strip())
+
+
+def _pair(row: Mapping, where: str, columns: tuple[str, str], layout: DialogueLayout) -> dict:
+    """A context and its response as turns, with errors that name the column."""
+    context, response = (row.get(column) for column in columns)
+    left_out = 0
+    if isinstance(context, list):
+        read = with_turns({"turns": context})
+        turns, left_out = read["turns"], read["left_out"]  # type: ignore[index]
+    else:
+        text = "" if context is None else _readable(context, f"{where}, {columns[0]}")
+        turns = list(split_turns(text, layout.turn_separator))
+    speaker = None
+    if isinstance(response, list) and len(response) == 1:
+        (said,) = as_turns(response)
+        response, speaker = (said.get("text"), said.get("speaker")) if isinstance(said, Mapping) else (said, None)
+    said = "" if response is None else _readable(response, f"{where}, {columns[1]}").strip()
+    if not layout.skip_empty_turns:
+        for number, turn in enumerate(turns, start=1):
+            if _is_empty(turn):
+                raise CorpusError(f"{where}, {columns[0]}, turn {number}: empty; take the row out or mend it")
+        if not said:
+            raise CorpusError(f"{where}, {columns[1]}: empty; take the row out or mend it")
+    count = len(turns) + 1
+    turns = [
+        {"speaker": "AB"[(count - place) % 2], "text": turn} if isinstance(turn, str) else turn
+        for place, turn in enumerate(turns)
+    ]
+    if speaker is None:
+        names = [turn.get("speaker") for turn in turns]
+        speaker = next((name for name in names if name not in (None, names[-1])), "B")
+    return {
+        "turns": [*turns, {"speaker": speaker, "text": said}],
+        "topic": row.get("topic"),
+        "left_out": left_out,
+    }
 
 
 def parse_dialogue(row: object, where: str) -> Dialogue:

@@ -6,7 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import run_lm
 from accelerate.commands.config.config_args import load_config_from_file
+
+from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration
+from hf_bnvae.data import build_tokenizer
+from tests.helpers import flags
 
 ROOT = Path(__file__).parents[1]
 RUN_TUTORIAL = ROOT / "docs" / "run_tutorial.py"
@@ -61,6 +66,34 @@ def test_the_readme_holds_the_results_that_are_committed():
     command = [sys.executable, ROOT / "benchmarks" / "results_table.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def a_place_for_the_readme(tmp_path_factory):
+    """A folder with what README.md calls out, my.txt, test.tsv and the dialogue demo's model."""
+    folder = tmp_path_factory.mktemp("readme")
+    texts = ["the food was great", "never again", "good food", "bad food", "good service", "the service was bad"] * 8
+    (folder / "my.txt").write_text("\n".join(texts) + "\n")
+    (folder / "test.tsv").write_text("".join(f"{row % 2}\t{text}\n" for row, text in enumerate(texts)))
+    run_lm.main([*flags(None, folder / "out", train_file=folder / "my.txt"), "--validation_file", f"{folder}/my.txt"])
+    tokenizer = build_tokenizer(["do you have any pets", "yes i do", "no"])
+    sizes = {"utterance_hidden_size": 5, "context_hidden_size": 6, "prior_hidden_size": 4, "embedding_size": 8}
+    config = BnCvaeConfig(vocab_size=len(tokenizer), hidden_size=12, latent_size=4, **sizes)
+    for part in (BnCvaeForConditionalGeneration(config), tokenizer):
+        part.save_pretrained(folder / "runs" / "demo_dialogue" / "bn_cvae")
+    return folder
+
+
+PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S | re.M)
+
+
+@pytest.mark.parametrize("number", [*range(len(PYTHON_BLOCKS)), "in order"])
+def test_every_python_block_of_the_readme_runs_as_printed(a_place_for_the_readme, monkeypatch, number):
+    assert len(PYTHON_BLOCKS) >= 5
+    monkeypatch.chdir(a_place_for_the_readme)
+    scope: dict = {}
+    for block in PYTHON_BLOCKS if number == "in order" else [PYTHON_BLOCKS[number]]:
+        exec(block, scope)
 
 
 def test_every_link_and_script_in_the_documents_exists():

@@ -180,6 +180,9 @@ class DialogueModelArguments(MethodArguments):
     )
     embedding_dropout: float = field(default=0.0, metadata={"help": "dropout on the decoder's inputs"})
     output_dropout: float = field(default=0.0, metadata={"help": "dropout on the decoder's outputs"})
+    word_dropout: float = field(
+        default=0.0, metadata={"help": "share of the words that are hidden from the decoder in training"}
+    )
     initializer_range: float = field(default=0.08, metadata={"help": "weights start uniform in +- this"})
     embedding_initializer_range: float = field(default=0.08, metadata={"help": "word vectors start uniform in +- this"})
     tie_word_embeddings: bool = field(default=False, metadata={"help": "the output layer shares the word vectors"})

@@ -252,6 +252,7 @@ class MethodArguments:
                 pad_token_id=tokenizer.pad_token_id,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
+                unk_token_id=tokenizer.unk_token_id,
             )
         except StrictDataclassError as error:
             raise UsageError(f"--{one_sentence(error)}") from error
@@ -330,6 +331,9 @@ class ModelArguments(MethodArguments):
     output_dropout: float = field(default=0.5, metadata={"help": "dropout on the decoder's outputs"})
     locked_dropout: bool = field(
         default=False, metadata={"help": "one dropout mask for all words of a sentence instead of one for each"}
+    )
+    word_dropout: float = field(
+        default=0.0, metadata={"help": "share of the words that are hidden from the decoder in training"}
     )
     initializer_range: float = field(default=0.01, metadata={"help": "weights start uniform in +- this"})
     embedding_initializer_range: float = field(default=0.1, metadata={"help": "word vectors start uniform in +- this"})

@@ -3,7 +3,7 @@
 from huggingface_hub.dataclasses import strict
 
 from .checkpoints import CheckpointConfig
-from .configuration_bnvae import NORMALISED_POSTERIORS, check_finite, check_names, check_range
+from .configuration_bnvae import NORMALISED_POSTERIORS, check_finite, check_names, check_range, check_word_dropout
 
 CONDITIONAL_POSTERIORS = ("gaussian", *NORMALISED_POSTERIORS)
 
@@ -39,6 +39,8 @@ class BnCvaeConfig(CheckpointConfig):
         kl_weight: the weight of both KLs in the training loss; the evaluation never uses it.
         embedding_dropout: dropout on the decoder's input word vectors.
         output_dropout: dropout on the decoder's hidden states.
+        word_dropout: share of the words that the decoder reads in training which are hidden from it: it reads
+            `unk_token_id` in their place (Bowman et al. 2016).
         tie_word_embeddings: the output layer shares the word vectors; where `embedding_size` differs from
             `hidden_size` a linear map to `embedding_size` stands in front of it.
         initializer_range: weights start uniform in ± this.
@@ -76,12 +78,14 @@ class BnCvaeConfig(CheckpointConfig):
     kl_weight: float | int = 1.0
     embedding_dropout: float | int = 0.0
     output_dropout: float | int = 0.0
+    word_dropout: float | int = 0.0
     initializer_range: float | int = 0.08
     embedding_initializer_range: float | int = 0.08
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
     decoder_start_token_id: int | None = None
+    unk_token_id: int | None = None
     is_encoder_decoder: bool = True
     tie_word_embeddings: bool = False
     use_cache: bool = True
@@ -107,9 +111,12 @@ class BnCvaeConfig(CheckpointConfig):
     def validate_numbers(self):
         check_finite(self, "gamma", positive=True)
         check_finite(self, "kl_weight", "prior_kl_weight", "bow_weight", positive=False)
-        check_range(self, 0, 1, "embedding_dropout", "output_dropout", "variance_dropout")
+        check_range(self, 0, 1, "embedding_dropout", "output_dropout", "variance_dropout", "word_dropout")
         if not 0 < self.tau < 1:
             raise ValueError(f"tau must lie in (0, 1), got {self.tau}")
+
+    def validate_combinations(self):
+        check_word_dropout(self)
 
     @property
     def context_size(self) -> int:

@@ -13,6 +13,12 @@ FREE_BITS_MODES = ("dim", "sum")
 DEFAULT_CNN_DILATIONS = (1, 2, 4)
 
 
+def check_word_dropout(config) -> None:
+    """Refuse to hide words where there is no unknown word to read in their place."""
+    if config.word_dropout > 0 and config.unk_token_id is None:
+        raise ValueError("word_dropout must be 0 without unk_token_id, the unknown word, which hidden ones are read as")
+
+
 def check_range(config, least: float, below: float | None, *names: str) -> None:
     """Refuse a field that is under `least`, or not below `below`."""
     for name in names:
@@ -70,6 +76,8 @@ class BnVaeConfig(CheckpointConfig):
         refinement_clip: norm to which the gradient of each sentence is cut.
         embedding_dropout: dropout on the decoder's input word vectors.
         output_dropout: dropout on the decoder's hidden states.
+        word_dropout: share of the words that the decoder reads in training which are hidden from it: it reads
+            `unk_token_id` in their place (Bowman et al. 2016).
         locked_dropout: one mask for all words of a sentence (Gal & Ghahramani 2016) instead of one for each.
         tie_word_embeddings: the output layer shares the decoder's word vectors; where `embedding_size` differs from
             `hidden_size` a linear map to `embedding_size` stands in front of it.
@@ -111,12 +119,14 @@ class BnVaeConfig(CheckpointConfig):
     embedding_dropout: float | int = 0.5
     output_dropout: float | int = 0.5
     locked_dropout: bool = False
+    word_dropout: float | int = 0.0
     initializer_range: float | int = 0.01
     embedding_initializer_range: float | int = 0.1
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
     decoder_start_token_id: int | None = None
+    unk_token_id: int | None = None
     is_encoder_decoder: bool = True
     tie_word_embeddings: bool = False
     use_cache: bool = True
@@ -141,10 +151,12 @@ class BnVaeConfig(CheckpointConfig):
         check_finite(self, "gamma", "delta", "kappa", "refinement_step_size", "refinement_clip", positive=True)
         check_finite(self, "kl_weight", "free_bits", positive=False)
         check_range(self, 0, 1, "embedding_dropout", "output_dropout", "variance_dropout", "refinement_momentum")
+        check_range(self, 0, 1, "word_dropout")
         if not 0 < self.tau < 1:
             raise ValueError(f"tau must lie in (0, 1), got {self.tau}")
 
     def validate_combinations(self):
+        check_word_dropout(self)
         if self.posterior == "vmf" and self.free_bits > 0:
             raise ValueError("free_bits means nothing with the posterior vmf, whose KL is a constant: set it to 0")
         if self.posterior == "vmf" and self.latent_size < 2:

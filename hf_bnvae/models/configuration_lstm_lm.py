@@ -3,7 +3,7 @@
 from huggingface_hub.dataclasses import strict
 
 from .checkpoints import CheckpointConfig
-from .configuration_bnvae import check_range
+from .configuration_bnvae import check_range, check_word_dropout
 
 
 @strict
@@ -22,11 +22,13 @@ class LstmLMConfig(CheckpointConfig):
     embedding_dropout: float | int = 0.5
     output_dropout: float | int = 0.5
     locked_dropout: bool = False
+    word_dropout: float | int = 0.0
     initializer_range: float | int = 0.01
     embedding_initializer_range: float | int = 0.1
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
+    unk_token_id: int | None = None
     tie_word_embeddings: bool = False
     use_cache: bool = True
 
@@ -43,7 +45,10 @@ class LstmLMConfig(CheckpointConfig):
         check_range(self, 1, None, "vocab_size", "embedding_size", "hidden_size")
 
     def validate_numbers(self):
-        check_range(self, 0, 1, "embedding_dropout", "output_dropout")
+        check_range(self, 0, 1, "embedding_dropout", "output_dropout", "word_dropout")
+
+    def validate_combinations(self):
+        check_word_dropout(self)
 
 
 __all__ = ["LstmLMConfig"]

@@ -25,7 +25,7 @@ from .modeling_bnvae import (
     wants_hidden_states,
     wants_state,
 )
-from .noise import keyed_noise, sentence_keys
+from .noise import keyed_noise, sentence_keys, with_hidden_words
 from .normalisation import FixedScaleBatchNorm
 from .objectives import (
     IGNORED,
@@ -462,6 +462,11 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         }
         if posterior is not None:
             parts |= {"kl": kl_objective(posterior.kl()), "kl_prior": kl_objective(prior.kl())}
+        if self.training and self.config.word_dropout > 0:
+            read = decoder_input_ids
+            if read is None and labels is not None:
+                read = self.prepare_decoder_input_ids_from_labels(labels)
+            decoder_input_ids = with_hidden_words(read, self.config, noise_seed)  # type: ignore[arg-type]
         if decoder_input_ids is not None:
             decoder_input_ids = decoder_input_ids.repeat_interleave(num_samples, 0)
         if labels is not None:

@@ -18,7 +18,7 @@ from .configuration_bnvae import BnVaeConfig
 from .decoders import DECODERS, CnnState, Decoder, LatentDecoder, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .layers import input_dtype, to_the_left
-from .noise import keyed_noise, sentence_keys
+from .noise import keyed_noise, sentence_keys, with_hidden_words
 from .normalisation import BatchStandardisation
 from .objectives import IGNORED, kl_objective, negative_elbo, reconstruction_loss, token_nll
 from .posteriors import POSTERIORS, Posterior
@@ -497,6 +497,8 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
                 decoder_input_ids = input_ids[:, :-1]
             else:
                 raise ValueError("the decoder needs labels, decoder_input_ids or input_ids")
+        if self.training:
+            decoder_input_ids = with_hidden_words(decoder_input_ids, self.config, noise_seed)
         samples = latents.size(1)
         if samples > 1:
             decoder_input_ids = decoder_input_ids.repeat_interleave(samples, 0)

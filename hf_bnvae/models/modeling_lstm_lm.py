@@ -18,6 +18,7 @@ from .modeling_bnvae import (
     wants_hidden_states,
     wants_state,
 )
+from .noise import with_hidden_words
 
 
 @dataclass
@@ -104,6 +105,8 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
         if inputs_embeds is None:
+            if self.training and input_ids is not None:
+                input_ids = with_hidden_words(input_ids, self.config, kwargs.get("noise_seed"))
             inputs_embeds = self.decoder.embedding(input_ids)
         if labels is not None and labels.size(1) == inputs_embeds.size(1):
             labels = labels[:, 1:]

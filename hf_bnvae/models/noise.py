@@ -7,6 +7,7 @@ import torch
 MASK_63 = (1 << 63) - 1
 # fp32 holds every (n + ½) / 2²³ exactly; with one bit more the largest rounds to 1, and its normal to ∞
 UNIFORM_BITS = 23
+HIDING = 1 << 50  # numbers of noise that no latent draws
 
 
 def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -26,10 +27,34 @@ def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int 
     return _normal(bits).unflatten(1, (len(samples), latent_size))
 
 
+def with_hidden_words(input_ids: torch.Tensor, config, seed: int | torch.Tensor | None = None) -> torch.Tensor:
+    """What the decoder reads in training: `(batch, length)` token ids, of which a share is the unknown word.
+
+    The share is `config.word_dropout`; the start symbol and padding are never hidden. With a seed, which words are
+    hidden is a function of it, of the sentence and of the position alone.
+    """
+    if config.word_dropout == 0:
+        return input_ids
+    words = input_ids != config.pad_token_id
+    if seed is None:
+        uniform = torch.rand(input_ids.shape, device=input_ids.device)
+    else:
+        keys = sentence_keys(input_ids, words)
+        numbers = HIDING + torch.arange(input_ids.size(1), device=input_ids.device)
+        seeded = _scrambled(keys + _scrambled(torch.as_tensor(seed, device=keys.device)))
+        uniform = _uniform(_scrambled(seeded.unsqueeze(1) + numbers))
+    hidden = words & (input_ids != config.bos_token_id) & (uniform < config.word_dropout)
+    return input_ids.masked_fill(hidden, config.unk_token_id)
+
+
+def _uniform(bits: torch.Tensor) -> torch.Tensor:
+    """The highest bits of int64 numbers as a uniform in (0, 1)."""
+    return (((bits >> (64 - UNIFORM_BITS)) & ((1 << UNIFORM_BITS) - 1)).float() + 0.5) / (1 << UNIFORM_BITS)
+
+
 def _normal(bits: torch.Tensor) -> torch.Tensor:
-    """The highest bits of int64 numbers as a uniform in (0, 1), and that as a standard normal."""
-    uniform = (((bits >> (64 - UNIFORM_BITS)) & ((1 << UNIFORM_BITS) - 1)).float() + 0.5) / (1 << UNIFORM_BITS)
-    return math.sqrt(2) * torch.erfinv(2 * uniform - 1)  # ndtri has no kernel on Apple's GPUs
+    """The highest bits of int64 numbers as a standard normal."""
+    return math.sqrt(2) * torch.erfinv(2 * _uniform(bits) - 1)  # ndtri has no kernel on Apple's GPUs
 
 
 def _scrambled(values: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from script_utils import (
     CardArguments,
     JudgeArguments,
     MethodArguments,
+    SplitArguments,
     UsageError,
     begin_run,
     check_least,
@@ -74,7 +75,7 @@ logger = logging.get_logger("hf_bnvae.run_dialogue")
 
 
 @dataclass
-class DialogueDataArguments:
+class DialogueDataArguments(SplitArguments):
     """Where the dialogues come from."""
 
     dataset_name: str | None = field(
@@ -121,7 +122,11 @@ class DialogueDataArguments:
         limits = {"train": self.max_train_samples, "validation": self.max_eval_samples, "test": self.max_eval_samples}
         names = [item.name for item in fields(DialogueLayout)]
         return load_dialogues(
-            self.dataset_name, files, max_dialogues=limits, **{name: getattr(self, name) for name in names}
+            self.dataset_name,
+            files,
+            max_dialogues=limits,
+            **{name: getattr(self, name) for name in names},
+            **self.split_choice(),
         )
 
 

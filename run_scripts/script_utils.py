@@ -137,7 +137,29 @@ def whole_numbers(text: str, flag: str) -> list[int]:
 
 
 @dataclass
-class DataArguments:
+class SplitArguments:
+    """Which splits of the data are which. The names are those of `SplitChoice`."""
+
+    dataset_config_name: str | None = field(
+        default=None, metadata={"help": "the configuration of a dataset on the Hub or of its clone"}
+    )
+    train_split: str | None = field(default=None, metadata={"help": "what the dataset calls its training split"})
+    validation_split: str | None = field(default=None, metadata={"help": "what it calls its validation split"})
+    test_split: str | None = field(default=None, metadata={"help": "what it calls its test split"})
+    validation_split_percentage: float | None = field(
+        default=None, metadata={"help": "put aside so many percent of the training split as the validation split"}
+    )
+    validation_split_seed: int = field(
+        default=0, metadata={"help": "draws them, so that runs with several --seed share one validation split"}
+    )
+
+    def split_choice(self) -> dict:
+        """Its fields by name, for `load_corpus` and `load_dialogues`."""
+        return {item.name: getattr(self, item.name) for item in fields(SplitArguments)}
+
+
+@dataclass
+class DataArguments(SplitArguments):
     """Where the sentences come from."""
 
     dataset_name: str | None = field(
@@ -175,6 +197,7 @@ class DataArguments:
             },
             self.splits(),
             self.no_header,
+            **self.split_choice(),
         )
 
     def splits(self) -> tuple[str, ...]:
@@ -200,10 +223,13 @@ class TrainingDataArguments(DataArguments):
     def __post_init__(self):
         super().__post_init__()
         check_least(self, preprocessing_num_workers=1)
+        if self.streaming and self.validation_split_percentage is not None:
+            raise UsageError("--validation_split_percentage holds the whole training split: leave out --streaming")
 
     def sources(self) -> list[Source]:
         """The shards of the training split."""
-        return training_sources(self.dataset_name, self.train_file, self.text_column, self.label_column, self.no_header)
+        columns = (self.text_column, self.label_column, self.no_header)
+        return training_sources(self.dataset_name, self.train_file, *columns, **self.split_choice())
 
     def store(self, sources: list[Source], tokenizer) -> TokenStore:
         """Their token ids."""
@@ -844,7 +870,10 @@ def write_run(script: str, argv: list[str] | None, corpus, arguments: tuple, exa
             "name": Path(corpus.name).resolve().name if Path(corpus.name).exists() else corpus.name,
             "hub_id": _hub_id(data.dataset_name, BUILT_IN_LICENSES),
             "license": card.data_license or (None if data.train_file else BUILT_IN_LICENSES.get(data.dataset_name)),
-            "splits": {split: str(report) for split, report in corpus.reports.items()},
+            "splits": {
+                split: "; ".join([str(report), *([corpus.notes[split]] if split in corpus.notes else [])])
+                for split, report in corpus.reports.items()
+            },
         },
         "versions": versions(),
         "hardware": hardware(args),

@@ -15,12 +15,13 @@ from datasets.fingerprint import Hasher
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
 from .errors import CorpusError, first_line
 from .pydocs import pydocs_labels, pydocs_splits
-from .python_data import SPLIT_NAMES, read_at_hand
+from .python_data import read_at_hand
 from .readers import (
     BINARY,
     builder_of,
     file_identity,
     find_splits,
+    holds_files,
     is_saved,
     load_saved,
     load_saved_rows,
@@ -30,6 +31,7 @@ from .readers import (
     refuse_address,
 )
 from .rows import as_labels, as_texts
+from .splits import SPLIT_NAMES, USUAL, SplitChoice
 
 BUILT_IN = ("pydocs",)
 USUAL_TEXT_COLUMNS = ("text", "sentence")
@@ -86,6 +88,8 @@ class Corpus:
     splits: DatasetDict
     reports: dict[str, CorpusReport] = field(default_factory=dict)
     name: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What else is to be known of a split."""
 
 
 def load_corpus(
@@ -96,6 +100,7 @@ def load_corpus(
     max_samples: dict[str, int | None] | None = None,
     splits: Collection[str] = tuple(SPLIT_NAMES),
     no_header: bool = False,
+    **split_choice,
 ) -> Corpus:
     """Read a corpus.
 
@@ -110,27 +115,36 @@ def load_corpus(
         max_samples: keep at most the first so many examples of a split.
         splits: the ones to read. Without `train` the others may be absent too, and are streamed from the Hub.
         no_header: the first line of csv and tsv files is data, and their columns have numbers from 0.
+        split_choice: see `splits.SplitChoice`.
 
     Raises:
         CorpusError: for input that cannot be read, in one sentence.
     """
     paths = {split: path for split, path in (files or {}).items() if path is not None and split in splits}
+    choice = SplitChoice(**split_choice)
+    max_samples = max_samples or {}
+    most = max_samples if choice.validation_split_percentage is None else {}
     loaded: dict[str, Dataset] = {}
     if not isinstance(dataset_name, str | None):
         name: str | None = "the data"
-        loaded.update(read_at_hand(dataset_name, splits, max_samples or {}))
+        loaded.update(read_at_hand(dataset_name, splits, most, choice))
     else:
         name = dataset_name
         if name is not None:
-            loaded.update(_load_named(name, splits, max_samples or {}, no_header))
+            loaded.update(_load_named(name, splits, most, no_header, choice))
     loaded.update({split: read_tables(matching_files(path), no_header) for split, path in paths.items()})
     if not loaded and "train" in splits:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
+    if dataset_name is None:
+        choice.refuse_names("a file")
+    aside = choice.put_aside(loaded, len(loaded["train"])) if "train" in loaded else None
+    if aside is not None:
+        loaded["train"], loaded["validation"] = (loaded["train"].select(rows) for rows in aside)
 
     corpus = Corpus(DatasetDict(), name=name or next(iter((files or {}).values()), None) or "")
     for split, dataset in loaded.items():
         source = str(paths.get(split, f"{name} ({split})"))
-        limit = (max_samples or {}).get(split)
+        limit = max_samples.get(split)
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
         texts, labels = _texts_and_labels(dataset, source, text_column, label_column)
@@ -142,23 +156,30 @@ def load_corpus(
             columns["label"] = as_labels([labels[row] for row in kept], source)
         corpus.splits[split] = Dataset.from_dict(columns)
         corpus.reports[split] = CorpusReport(lines=len(dataset), empty=len(dataset) - len(kept))
+    if aside is not None:
+        corpus.notes["validation"] = choice.note
     return corpus
 
 
 def _load_named(
-    name: str, splits: Collection[str], max_samples: dict[str, int | None], no_header: bool
+    name: str,
+    splits: Collection[str],
+    max_samples: dict[str, int | None],
+    no_header: bool,
+    choice: SplitChoice,
 ) -> dict[str, Dataset]:
     if name in BUILT_IN:
+        choice.refuse_names(name)
         return {split: dataset for split, dataset in load_built_in(name).items() if split in splits}
     refuse_address(name)
     folder = Path(name)
     if is_saved(folder):
-        return read_at_hand(load_saved(folder), splits, max_samples)
-    if folder.is_dir():
-        found = {split: paths for split, paths in find_splits(folder).items() if split in splits}
+        return read_at_hand(load_saved(folder), splits, max_samples, choice)
+    if holds_files(folder, choice):
+        found = {split: paths for split, paths in find_splits(folder, choice=choice).items() if split in splits}
         return {split: read_tables(paths, no_header) for split, paths in found.items()}
     streaming = "train" not in splits
-    theirs = hub_splits(name, BUILT_IN, streaming)
+    theirs = hub_splits(name, BUILT_IN, streaming, choice)
     if not streaming:
         return theirs
     try:
@@ -180,10 +201,15 @@ def load_built_in(name: str) -> dict[str, Dataset]:
     }
 
 
-def hub_splits(name: str, built_in: tuple[str, ...], streaming: bool = False) -> dict[str, Dataset]:
+def hub_splits(
+    name: str, built_in: tuple[str, ...], streaming: bool = False, choice: SplitChoice = USUAL
+) -> dict[str, Dataset]:
     """The splits of a dataset on the Hub, under our names; `built_in` is what the name could have been as well."""
     try:
-        theirs = load_dataset(name, streaming=streaming)
+        theirs = dict(load_dataset(name, choice.dataset_config_name, streaming=streaming))
+        for split in map(choice.named, SPLIT_NAMES):
+            if split is not None and split not in theirs:
+                theirs[split] = load_dataset(name, choice.dataset_config_name, split=split, streaming=streaming)
     except DatasetNotFoundError as error:
         raise CorpusError(
             f"--dataset_name {name!r} is no built-in corpus ({', '.join(built_in)}), no local folder, and no dataset "
@@ -191,7 +217,7 @@ def hub_splits(name: str, built_in: tuple[str, ...], streaming: bool = False) ->
         ) from error
     except Exception as error:  # many kinds, of several libraries
         raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {first_line(error)}") from error
-    present = {split: next((stem for stem in stems if stem in theirs), None) for split, stems in SPLIT_NAMES.items()}
+    present = {split: next((stem for stem in choice.names_of(split) if stem in theirs), None) for split in SPLIT_NAMES}
     if present["train"] is None and present["test"] is None:
         raise CorpusError(f"the Hub dataset {name!r} has neither train nor test, only {', '.join(theirs)}")
     return {split: theirs[stem] for split, stem in present.items() if stem is not None}

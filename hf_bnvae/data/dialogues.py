@@ -21,7 +21,8 @@ from .dialogue_formats import (
 )
 from .errors import CorpusError
 from .python_data import splits_at_hand
-from .readers import find_splits, is_saved, load_saved, matching_files, refuse_address
+from .readers import find_splits, holds_files, is_saved, load_saved, matching_files, refuse_address
+from .splits import SplitChoice
 from .toy_dialogues import toy_dialogues
 
 BUILT_IN_DIALOGUES = ("toy_dialogues",)
@@ -115,6 +116,8 @@ class DialogueCorpus:
     splits: dict[str, list[Dialogue]]
     reports: dict[str, DialogueReport] = field(default_factory=dict)
     name: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What else is to be known of a split."""
 
     def responses(self, split: str) -> list[tuple[Dialogue, int]]:
         """Every response of a split, in its order: its dialogue, and which turn of it."""
@@ -132,7 +135,7 @@ def load_dialogues(
     response_column: str = "response",
     turn_separator: str = DEFAULT_TURN_SEPARATOR,
     max_dialogues: dict[str, int | None] | None = None,
-    **layout,
+    **options,
 ) -> DialogueCorpus:
     """Read dialogues.
 
@@ -149,21 +152,30 @@ def load_dialogues(
             `test` files, or the id of a dataset on the Hub; or the data itself, see `load_corpus`.
         files: a path, or a pattern of paths, for each of `train`, `validation`, `test`; they win over the splits of
             `dataset_name`.
-        context_column, response_column, turn_separator, layout: see `dialogue_formats.DialogueLayout`.
+        context_column, response_column, turn_separator, options: see `dialogue_formats.DialogueLayout` and
+            `splits.SplitChoice`.
         max_dialogues: keep at most the first so many dialogues, or rows of a table, of a split.
 
     Raises:
         CorpusError: for input that cannot be read, naming the file, the line and the field.
     """
-    how = DialogueLayout(context_column, response_column, turn_separator, **layout)
+    choice = SplitChoice.taken_from(options)
+    how = DialogueLayout(context_column, response_column, turn_separator, **options)
     name = (dataset_name or "") if isinstance(dataset_name, str | None) else "the data"
     corpus = DialogueCorpus({}, name=name or next((file for file in (files or {}).values() if file), ""))
-    sources = _named_rows(dataset_name, how)
+    sources = _named_rows(dataset_name, how, choice)
     for split, file in (files or {}).items():
         if file is not None:
             sources[split] = chain.from_iterable(_of_file(path, how) for path in matching_files(file))
     if not sources:
         raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
+    if dataset_name is None:
+        choice.refuse_names("a file")
+    if choice.validation_split_percentage is not None and "train" in sources:
+        rows = list(sources["train"])
+        aside = choice.put_aside(sources, len(rows))
+        sources["train"], sources["validation"] = ([rows[row] for row in part] for part in aside or ())
+        corpus.notes["validation"] = choice.note
     for split, dialogues in sources.items():
         report = DialogueReport()
         limit = (max_dialogues or {}).get(split)
@@ -177,22 +189,23 @@ def load_dialogues(
     return corpus
 
 
-def _named_rows(data, layout: DialogueLayout) -> dict[str, Iterable[Located]]:
+def _named_rows(data, layout: DialogueLayout, choice: SplitChoice) -> dict[str, Iterable[Located]]:
     """The rows of each split of what has a name, or is at hand."""
     if data is None:
         return {}
-    if data in BUILT_IN_DIALOGUES:
+    if isinstance(data, str) and data in BUILT_IN_DIALOGUES:
+        choice.refuse_names(data)
         return {split: ((f"toy_dialogues, {split}", row) for row in rows) for split, rows in toy_dialogues().items()}
     if isinstance(data, str) and is_saved(Path(data)):
         data = load_saved(Path(data))
-    if isinstance(data, str) and Path(data).is_dir():
-        found = find_splits(Path(data), ENDINGS)
+    if isinstance(data, str) and holds_files(Path(data), choice):
+        found = find_splits(Path(data), ENDINGS, choice)
         return {split: chain.from_iterable(_of_file(path, layout) for path in paths) for split, paths in found.items()}
     if isinstance(data, str):
         refuse_address(data)
-        source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES)
+        source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES, choice=choice)
     else:
-        source, splits = "the data", splits_at_hand(data)
+        source, splits = "the data", splits_at_hand(data, choice)
     return {split: _in_one_layout(_of_table(rows, f"{source} ({split})"), layout) for split, rows in splits.items()}
 
 

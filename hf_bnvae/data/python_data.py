@@ -9,17 +9,18 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from .errors import CorpusError, first_line
+from .splits import SPLIT_NAMES, USUAL, SplitChoice
 
-SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 EXAMPLES_AT_ONCE = 1_000
 
 
-def splits_at_hand(data: Any) -> dict[str, Dataset | IterableDataset]:
+def splits_at_hand(data: Any, choice: SplitChoice = USUAL) -> dict[str, Dataset | IterableDataset]:
     """The splits of data at hand, under our names.
 
     Args:
         data: a `Dataset` or an `IterableDataset`, which is the training split, or a `DatasetDict`, an
             `IterableDatasetDict` or a dict of them by split.
+        choice: what the splits are called.
 
     Raises:
         CorpusError: when there is neither train nor test, or a split is no data set.
@@ -27,8 +28,8 @@ def splits_at_hand(data: Any) -> dict[str, Dataset | IterableDataset]:
     if not isinstance(data, Mapping):
         return {"train": data}
     found = {}
-    for split, names in SPLIT_NAMES.items():
-        name = next((name for name in names if name in data), None)
+    for split in SPLIT_NAMES:
+        name = next((name for name in choice.names_of(split) if name in data), None)
         if name is not None:
             if not isinstance(data[name], Dataset | IterableDataset):
                 raise CorpusError(
@@ -41,7 +42,9 @@ def splits_at_hand(data: Any) -> dict[str, Dataset | IterableDataset]:
     return found
 
 
-def read_at_hand(data: Any, splits: Collection[str], max_samples: Mapping[str, int | None]) -> dict[str, Dataset]:
+def read_at_hand(
+    data: Any, splits: Collection[str], max_samples: Mapping[str, int | None], choice: SplitChoice = USUAL
+) -> dict[str, Dataset]:
     """Those of the `splits` that data at hand has, in memory, the first `max_samples` rows of each.
 
     Raises:
@@ -52,7 +55,7 @@ def read_at_hand(data: Any, splits: Collection[str], max_samples: Mapping[str, i
             f"a {type(data).__name__} is no data set: give a Dataset, an IterableDataset or a DatasetDict of the "
             "library datasets, which Dataset.from_list and Dataset.from_dict make"
         )
-    found = {split: rows for split, rows in splits_at_hand(data).items() if split in splits}
+    found = {split: rows for split, rows in splits_at_hand(data, choice).items() if split in splits}
     return {split: in_memory(rows, max_samples.get(split), f"the data ({split})") for split, rows in found.items()}
 
 

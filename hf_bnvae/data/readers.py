@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, config, load_from_disk
 from datasets.fingerprint import Hasher
 
 from .errors import CorpusError, first_line
-from .python_data import SPLIT_NAMES
+from .splits import SPLIT_NAMES, USUAL, SplitChoice
 
 BUILDERS = {
     ".txt": "text",
@@ -79,13 +79,19 @@ def matching_files(pattern: str) -> list[Path]:
     return [Path(name) for name in sorted(glob(pattern))] or [Path(pattern)]
 
 
-def find_splits(folder: Path, endings: tuple[str, ...] = tuple(BUILDERS)) -> dict[str, list[Path]]:
+def find_splits(
+    folder: Path, endings: tuple[str, ...] = tuple(BUILDERS), choice: SplitChoice = USUAL
+) -> dict[str, list[Path]]:
     """The file, or the shards, of each split that a local folder or its `data` holds, with one of those endings.
 
     Those endings may have that of a compression behind them.
     """
-    for place in FOLDERS:
-        found = {split: paths for split in SPLIT_NAMES if (paths := _files_of(split, folder / place, endings))}
+    for place in FOLDERS if choice.dataset_config_name is None else (choice.dataset_config_name,):
+        found = {
+            split: paths
+            for split in SPLIT_NAMES
+            if (paths := _files_of(choice.names_of(split), folder / place, endings))
+        }
         if "train" in found or "test" in found:
             return found
     raise CorpusError(
@@ -94,10 +100,15 @@ def find_splits(folder: Path, endings: tuple[str, ...] = tuple(BUILDERS)) -> dic
     )
 
 
-def _files_of(split: str, folder: Path, endings: tuple[str, ...]) -> list[Path]:
+def holds_files(folder: Path, choice: SplitChoice) -> bool:
+    """Whether a local folder is read file by file; one with configurations of its own is read as the Hub reads it."""
+    return folder.is_dir() and (choice.dataset_config_name is None or (folder / choice.dataset_config_name).is_dir())
+
+
+def _files_of(stems: tuple[str, ...], folder: Path, endings: tuple[str, ...]) -> list[Path]:
     candidates = (
         sorted(folder.glob(pattern))
-        for stem in SPLIT_NAMES[split]
+        for stem in stems
         for suffix in endings
         for compression in ("", *COMPRESSIONS)
         for pattern in (f"{stem}{suffix}{compression}", f"{stem}-*{suffix}{compression}")

@@ -38,11 +38,12 @@ from .corpora import (
 )
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
 from .errors import CorpusError, first_line
-from .python_data import SPLIT_NAMES, splits_at_hand
+from .python_data import splits_at_hand
 from .readers import (
     builder_of,
     file_identity,
     find_splits,
+    holds_files,
     is_saved,
     load_saved,
     load_saved_rows,
@@ -52,6 +53,7 @@ from .readers import (
     refuse_address,
 )
 from .rows import as_texts
+from .splits import SplitChoice
 
 LINES_AT_ONCE = 1_000
 GROUP_ROWS = 4_096
@@ -136,17 +138,19 @@ def training_sources(
     text_column: str | None = None,
     label_column: str | None = None,
     no_header: bool = False,
+    **split_choice,
 ) -> list[Source]:
     """The shards of a training split, by the flags of `load_corpus`.
 
     Raises:
         CorpusError: when there is no such data.
     """
+    choice = SplitChoice(**split_choice)
     folder = Path(train_file or dataset_name or "")
     if is_saved(folder):
-        return _saved_sources(folder, train_file is None, text_column, label_column)
-    if train_file is not None or (dataset_name is not None and folder.is_dir()):
-        paths = matching_files(train_file) if train_file else find_splits(folder).get("train", [])
+        return _saved_sources(folder, train_file is None, text_column, label_column, choice)
+    if train_file is not None or (dataset_name is not None and holds_files(folder, choice)):
+        paths = matching_files(train_file) if train_file else find_splits(folder, choice=choice).get("train", [])
         if not paths:
             raise CorpusError(f"{dataset_name} has no training split: pass --train_file")
         plain = [plain_file(path) for path in paths if builder_of(path)]
@@ -161,9 +165,9 @@ def training_sources(
         texts = tuple(load_built_in(dataset_name)["train"]["text"])
         return [Source(dataset_name, Hasher.hash(texts), texts)]
     try:
-        builder = load_dataset_builder(dataset_name)
-        rows = builder.as_streaming_dataset(split=SPLIT_NAMES["train"][0])
-        identity = f"{dataset_name} {builder.config_id} {builder.hash}"
+        builder = load_dataset_builder(dataset_name, choice.dataset_config_name)
+        rows = builder.as_streaming_dataset(split=choice.names_of("train")[0])
+        identity = f"{dataset_name} {choice.train_split} {builder.config_id} {builder.hash}"
         shards = [rows.shard(rows.num_shards, number) for number in range(rows.num_shards)]
         return [
             Source(f"{dataset_name} (train)", f"{identity} {number}", shard, text_column, label_column)
@@ -173,10 +177,12 @@ def training_sources(
         raise CorpusError(f"the Hub dataset {dataset_name!r} could not be streamed: {first_line(error)}") from error
 
 
-def _saved_sources(folder: Path, all_splits: bool, text_column: str | None, label_column: str | None) -> list[Source]:
+def _saved_sources(
+    folder: Path, all_splits: bool, text_column: str | None, label_column: str | None, choice: SplitChoice
+) -> list[Source]:
     """The shards of a training split that `save_to_disk` wrote, alone or with others."""
     saved = load_saved(folder) if all_splits else load_saved_rows(folder)
-    rows = splits_at_hand(saved).get("train")
+    rows = splits_at_hand(saved, choice).get("train")
     if rows is None:
         raise CorpusError(f"{folder} has no training split: pass --train_file")
     count = max(1, len(rows.cache_files))

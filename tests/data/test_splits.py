@@ -1,0 +1,86 @@
+"""Splits under other names, configurations, and a validation split that is drawn from the training split."""
+
+import json
+
+import pytest
+from datasets import Dataset, DatasetDict
+
+from hf_bnvae.data import CorpusError, first_texts, load_corpus, load_dialogues, training_sources
+
+LINES = [f"word{number} word" for number in range(40)]
+
+
+def rows(*texts):
+    return Dataset.from_dict({"text": list(texts)})
+
+
+def test_a_validation_split_is_drawn_once_by_its_seed_and_said(tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(LINES))
+    files = {"train": str(tmp_path / "a.txt")}
+    drawn = [
+        load_corpus(files=files, validation_split_percentage=10, validation_split_seed=seed).splits
+        for seed in (0, 0, 1)
+    ]
+    first, again, other = (splits["validation"]["text"][:] for splits in drawn)
+    assert first == again != other and len(first) == 4
+    assert sorted(first + drawn[0]["train"]["text"][:]) == sorted(LINES)
+    assert drawn[0]["train"]["text"][:] == [line for line in LINES if line not in first]
+    corpus = load_corpus(files=files, validation_split_percentage=10, max_samples={"train": 5})
+    assert len(corpus.splits["train"]) == 5 and corpus.splits["validation"]["text"][:] == first
+    assert corpus.notes == {"validation": "10% of the training split, drawn with seed 0"}
+
+
+def test_dialogues_are_drawn_alike(tmp_path):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"dialog": [line, "yes"]}) + "\n" for line in LINES))
+    files = {"train": str(tmp_path / "a.jsonl")}
+    corpus = load_dialogues(files=files, validation_split_percentage=25)
+    assert {split: len(found) for split, found in corpus.splits.items()} == {"train": 30, "validation": 10}
+    assert load_dialogues(files=files, validation_split_percentage=25).splits == corpus.splits
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (rows("a", "b"), {"validation_split_percentage": 0}, "must lie between 0 and 100, got 0"),
+        (rows("a", "b"), {"validation_split_percentage": 100}, "must lie between 0 and 100, got 100"),
+        (rows("a", "b"), {"validation_split_percentage": 5}, "5 of 2 rows leaves one of the two splits empty"),
+        (
+            DatasetDict(train=rows("a"), dev=rows("b")),
+            {"validation_split_percentage": 5},
+            "there is a validation split",
+        ),
+        ("pydocs", {"train_split": "all"}, "--train_split is read with the splits of a data set, which pydocs has not"),
+        ("pydocs", {"dataset_config_name": "x"}, "--dataset_config_name is read with"),
+        (DatasetDict(train=rows("a")), {"train_split": "all"}, "neither train nor test, only train"),
+    ],
+)
+def test_what_cannot_be_split_so_is_said(data, options, message):
+    with pytest.raises(CorpusError, match=message):
+        load_corpus(data, **options)
+
+
+def test_splits_have_the_names_that_the_user_gives_them(tmp_path):
+    data = DatasetDict(unsupervised=rows("a"), extra=rows("b"), train=rows("c"))
+    names = {"train_split": "unsupervised", "validation_split": "extra"}
+    data.save_to_disk(str(tmp_path / "saved"))
+    (tmp_path / "files").mkdir()
+    for name, dataset in data.items():
+        dataset.to_parquet(str(tmp_path / "files" / f"{name}-00000-of-00001.parquet"))
+    for source in (data, str(tmp_path / "saved"), str(tmp_path / "files")):
+        splits = load_corpus(source, **names).splits
+        assert {split: dataset["text"][:] for split, dataset in splits.items()} == {"train": ["a"], "validation": ["b"]}
+        if isinstance(source, str):
+            assert list(first_texts(training_sources(source, **names))) == ["a"]
+
+
+def test_a_configuration_is_a_folder_of_a_clone_or_one_that_its_card_names(tmp_path):
+    for name in ("small", "large"):
+        (tmp_path / name).mkdir()
+        rows(name).to_parquet(str(tmp_path / name / "train-00000-of-00001.parquet"))
+    configs = [{"config_name": "tiny", "data_files": [{"split": "train", "path": "small/*.parquet"}]}]
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    for name, expected in (("small", "small"), ("large", "large"), ("tiny", "small")):
+        assert load_corpus(str(tmp_path), dataset_config_name=name).splits["train"]["text"][:] == [expected]
+        assert list(first_texts(training_sources(str(tmp_path), dataset_config_name=name))) == [expected]
+    with pytest.raises(CorpusError, match="could not be loaded: BuilderConfig 'huge' not found"):
+        load_corpus(str(tmp_path), dataset_config_name="huge")

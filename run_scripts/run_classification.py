@@ -57,6 +57,7 @@ from hf_bnvae.data.errors import first_line
 from hf_bnvae.evaluation import bag_of_words, nested_samples, probe
 from hf_bnvae.evaluation.judges import judge_path
 from hf_bnvae.hub.records import command_line
+from hf_bnvae.visible import visible
 
 logger = logging.get_logger("hf_bnvae.run_classification")
 
@@ -174,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(folder / "all_results.json", flat_results(scores, task, args))
     page = results_page(scores, task, args, command_line(__file__, all_flags(argv)))
     (folder / "results.md").write_text(page, encoding="utf-8")
-    print(page)
+    print(visible(page))
 
 
 def check_model(place: str, finetune: bool) -> None:

@@ -76,6 +76,7 @@ from hf_bnvae.training.checkpoints import (
 from hf_bnvae.training.ranges import MOST_SEED, check_ranges
 from hf_bnvae.training.recipes import bf16_pays
 from hf_bnvae.training.run_lock import end_with_parent, lock
+from hf_bnvae.visible import visible
 
 BUILT_IN_LICENSES = {"pydocs": "PSF-2.0, of Python and its documentation", "toy_dialogues": "Apache-2.0"}
 SENTENCE_MODELS = {BnVaeConfig: BnVaeForConditionalGeneration, LstmLMConfig: LstmLMForCausalLM}
@@ -562,7 +563,7 @@ def is_full_disk(error: Exception) -> bool:
 
 
 def fail(message: str) -> None:
-    sys.exit(f"{Path(sys.argv[0]).name}: error: {message}")
+    sys.exit(f"{Path(sys.argv[0]).name}: error: {visible(message)}")
 
 
 def one_sentence(error: Exception) -> str:
@@ -895,7 +896,7 @@ def _hub_id(name: str | None, built_in: Mapping = MappingProxyType({})) -> str |
 
 
 def print_results(results: dict) -> None:
-    for name, value in results.items():
+    for name, value in ((visible(name), value) for name, value in results.items()):
         print(f"{name:>34} = {value:.4f}" if isinstance(value, float) else f"{name:>34} = {value}")
 
 

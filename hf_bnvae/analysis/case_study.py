@@ -1,10 +1,12 @@
 """A case study: contexts, what people said, and what models say, side by side."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data import Dialogue, Turn
+from ..visible import visible
 
 CONTEXT_SHOWN = 4
 
@@ -51,8 +53,17 @@ def write_case_study(path: Path, cases: Sequence[Case], responses: dict[str, lis
 
 
 def escaped(text: str) -> str:
-    """Text on one line that stays text in Markdown, also inside a table, and on a page that sets formulas."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    """Text on one line that stays text in Markdown, also inside a table, and on a page that sets formulas.
+
+    An address in it is no link, and nothing in it turns the reading direction.
+    """
+    text = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
     for sign in "\\`*_[]|#~$":
         text = text.replace(sign, "\\" + sign)
-    return text
+    return re.sub(r"(?i)\b(https?|ftp|mailto):|\b(www)\.|(?<=\w)@(?=\w)", _no_link, text)
+
+
+def _no_link(found: re.Match) -> str:
+    """The sign by which Markdown knows an address, as an entity."""
+    sign = found[0][-1]
+    return f"{found[0][:-1]}&#{ord(sign)};"

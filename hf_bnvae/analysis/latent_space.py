@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from ..data.batches import LengthBucketSampler, VaeCollator, encode_texts
+from ..evaluation.collapse import collapse_verdict
 from ..evaluation.inference import (
     ACTIVE_UNIT_THRESHOLD,
     Inference,
@@ -29,7 +30,6 @@ from ..evaluation.inference import (
 from ..models.distributions import DiagonalGaussian
 from ..models.normalisation import FixedScaleBatchNorm
 from ..pipelines import TextVaePipeline
-from ..training import CollapseCallback
 
 MOST_LABELS = 20
 OTHER = "(other)"
@@ -151,7 +151,7 @@ def _common_labels(labels: Sequence[Any] | None) -> list[str] | None:
 
 
 def verdict(space: LatentSpace) -> tuple[bool | None, str]:
-    """Whether the posterior has collapsed, by the thresholds of `training.CollapseCallback`, and one sentence on it.
+    """Whether the posterior has collapsed, by `evaluation.collapse_verdict`, and one sentence on it.
 
     None where the sentences cannot tell: they are fewer than 10 different ones, or half of their words are unknown to
     the model.
@@ -168,7 +168,7 @@ def verdict(space: LatentSpace) -> tuple[bool | None, str]:
             "unknown to the model."
         )
     metrics = {f"eval_{name}": value for name, value in space.metrics.items()}
-    collapsed, signs = CollapseCallback().judge(metrics, space.latent_size)
+    collapsed, signs = collapse_verdict(metrics, space.latent_size, posterior=space.pipeline.model.config.posterior)
     if collapsed:
         return True, f"The posterior has collapsed: {signs}, so the decoder ignores the latent."
     return False, f"The posterior has not collapsed: {signs}."

@@ -374,8 +374,15 @@ def columns(gr, explorers: Sequence[Explorer], name: str) -> list:
     return found
 
 
+FILES = ("/file=", "/file/", "/upload", "/proxy=", "/stream/")
+"""Parts of the paths by which Gradio takes and gives files."""
+
+
 class SizeLimit:
-    """An ASGI application that refuses requests of more than `MOST_BYTES`."""
+    """An ASGI application that refuses requests of more than `MOST_BYTES`, and those for files.
+
+    The page takes and gives none, and Gradio would look an address up for `file=https://...`.
+    """
 
     def __init__(self, app):
         self.app = app
@@ -393,10 +400,15 @@ class SizeLimit:
             # What goes on after the limit is not read: to the application the visitor has hung up.
             return message if size <= MOST_BYTES else {"type": "http.disconnect"}
 
+        refusal = None
         if not said.isdigit() or int(said) > MOST_BYTES:
+            refusal = 413, b"The request is too large."
+        elif any(part in scope.get("path", "") for part in FILES):
+            refusal = 404, b"There are no files here."
+        if refusal is not None:
             head = [(b"content-type", b"text/plain"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 413, "headers": head})
-            await send({"type": "http.response.body", "body": b"The request is too large."})
+            await send({"type": "http.response.start", "status": refusal[0], "headers": head})
+            await send({"type": "http.response.body", "body": refusal[1]})
             return None
         return await self.app(scope, counted, send)
 

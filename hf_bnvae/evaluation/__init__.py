@@ -1,5 +1,6 @@
 """From a model and batches to numbers. All losses are in nats per sentence."""
 
+from .collapse import collapse_verdict
 from .grid import GridPosterior, discretised_posterior, grid_posterior
 from .inference import Inference, agg_kl, au, dialogue_metrics, elbo, elbo_metrics, infer, kl, mi, rec
 from .likelihood import nll
@@ -16,6 +17,7 @@ __all__ = [
     "au",
     "bag_of_words",
     "classification_scores",
+    "collapse_verdict",
     "dialogue_metrics",
     "discretised_posterior",
     "elbo",

@@ -18,8 +18,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from ..analysis.case_study import escaped
 from ..analysis.comparison import Run, draw_dynamics
 from ..data.errors import first_line
+from ..evaluation import collapse_verdict
 from ..methods import DIALOGUE_METHODS, METHODS
-from ..training import CollapseCallback
 from .records import RECORD_NAME
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -310,13 +310,13 @@ def describe(config: PreTrainedConfig, results: dict, record: dict, unit: str) -
 def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> list[str]:
     """Whether the decoder uses the latent, by the last split that was judged: sentences, as Markdown.
 
-    The words and the thresholds are those of `training.CollapseCallback`.
+    The words and the thresholds are those of `evaluation.collapse_verdict`.
     """
     prefix = prefixes[-1] if prefixes else ""
     measured = [results[key] for name in ("kl", "mi", "au") if (key := f"{prefix}_{name}") in results]
     if not config.latent_size or f"{prefix}_kl" not in results or not all(map(math.isfinite, measured)):
         return []
-    collapsed, signs = CollapseCallback().judge(results, config.latent_size, prefix)
+    collapsed, signs = collapse_verdict(results, config.latent_size, prefix, getattr(config, "posterior", ""))
     where = f"On the {SPLITS[prefix]} split"
     if collapsed:
         sentences = [f"**The posterior has collapsed.** {where} {signs}, so the decoder ignores the latent."]

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
+from ..evaluation.collapse import MAX_ACTIVE_SHARE, MAX_KL, MAX_MI, collapse_verdict
 from .checkpoints import best_checkpoint
 
 logger = logging.get_logger(__name__)
@@ -182,7 +183,7 @@ class CollapseCallback(TrainerCallback):
         max_mi, max_kl: when mutual information and KL (nats per sentence) are both under these.
     """
 
-    def __init__(self, max_active_share: float = 0.1, max_mi: float = 0.5, max_kl: float = 0.5):
+    def __init__(self, max_active_share: float = MAX_ACTIVE_SHARE, max_mi: float = MAX_MI, max_kl: float = MAX_KL):
         self.max_active_share = max_active_share
         self.max_mi = max_mi
         self.max_kl = max_kl
@@ -191,25 +192,19 @@ class CollapseCallback(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics, model=None, **kwargs):
         if "eval_kl" not in metrics:
             return
-        collapsed, signs = self.judge(metrics, model.config.latent_size)
+        collapsed, signs = self.judge(metrics, model.config.latent_size, posterior=model.config.posterior)
         if collapsed and not self._warned:
             logger.warning(
                 f"The posterior is collapsing: {signs}, so the decoder ignores the latent. {self._advice(model.config)}"
             )
         self._warned = collapsed
 
-    def judge(self, metrics: Mapping[str, float], latent_size: int, prefix: str = "eval") -> tuple[bool, str]:
-        """Whether the posterior has collapsed by the metrics of an evaluation, and the signs of it in words."""
-        divergence = metrics[f"{prefix}_kl"]
-        signs = f"KL {divergence:.2f} nats"
-        collapsed = divergence <= self.max_kl
-        if f"{prefix}_mi" in metrics:
-            active, information = metrics[f"{prefix}_au"], metrics[f"{prefix}_mi"]
-            few_units = active <= self.max_active_share * latent_size
-            collapsed = few_units or (collapsed and information <= self.max_mi)
-            shown = round(information, 2) + 0.0  # an estimate of nothing may be −0.00
-            signs = f"{active} of {latent_size} units are active, MI {shown:.2f} and {signs}"
-        return collapsed, signs
+    def judge(
+        self, metrics: Mapping[str, float], latent_size: int, prefix: str = "eval", posterior: str = ""
+    ) -> tuple[bool, str]:
+        """See `evaluation.collapse_verdict`."""
+        limits = {"max_active_share": self.max_active_share, "max_mi": self.max_mi, "max_kl": self.max_kl}
+        return collapse_verdict(metrics, latent_size, prefix, posterior, **limits)
 
     @staticmethod
     def _advice(config) -> str:

@@ -175,6 +175,16 @@ def test_the_server_refuses_large_requests_and_a_port_that_is_taken(address, exp
         serve(build_page([explorer]), port=int(address.rstrip("/").rsplit(":")[-1]), block=False)
 
 
+@pytest.mark.parametrize(
+    "path", ["gradio_api/file=https://nowhere.invalid/", "gradio_api/upload", "gradio_api/proxy=x"]
+)
+def test_the_server_takes_and_gives_no_files(address, path):
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(address + path, timeout=20)
+    assert error.value.code == 404
+    assert urllib.request.urlopen(address, timeout=20).status == 200
+
+
 @pytest.mark.parametrize("host", ["999.1.1.1", "", "a" * 300])
 def test_a_host_that_cannot_be_had_is_refused_at_once(host):
     pytest.importorskip("gradio", reason="gradio is not installed")

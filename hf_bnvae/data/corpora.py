@@ -1,5 +1,6 @@
 """From files, folders and names to `datasets.DatasetDict`s of sentences."""
 
+import errno
 import json
 import sys
 from collections.abc import Collection, Mapping
@@ -8,7 +9,7 @@ from glob import escape
 from pathlib import Path
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, load_dataset
+from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, config, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 from datasets.fingerprint import Hasher
 
@@ -34,6 +35,7 @@ from .rows import as_labels, as_texts
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
 
 BUILT_IN = ("pydocs",)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_LABEL_COLUMNS = ("label", "labels")
 
@@ -296,7 +298,18 @@ def _of_one_kind(values: list) -> list:
 
 
 def unreadable(path: Path, error: Exception) -> CorpusError:
-    """What is wrong with a file that a builder could not read, with the line where that can be found."""
+    """What is wrong with a file that a builder could not read, with the line where that can be found.
+
+    Where it is the cache of `datasets` that could not be written, that is said, and the file is not blamed.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
+            return CorpusError(
+                f"the cache in {config.HF_DATASETS_CACHE} cannot be written ({cause.strerror}): free some space, or "
+                "set HF_DATASETS_CACHE to a folder that can"
+            )
+        cause = cause.__cause__ or cause.__context__
     try:
         check_file(path)
     except CorpusError as found:

@@ -1,6 +1,7 @@
 """What is text and what is not, whoever reads it: in memory and streamed alike."""
 
 import datetime
+import errno
 import json
 import os
 
@@ -207,6 +208,19 @@ def test_a_file_written_again_is_read_again_whatever_its_time_says(tmp_path, rea
     path.write_text("text\ngood wine\n")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert read(path) == ["good wine"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_cache_that_cannot_be_written_is_not_the_file_s_fault(tmp_path, monkeypatch, number):
+    (tmp_path / "a.csv").write_text("text\ngood food\n")
+
+    def full(*args, **kwargs):
+        raise RuntimeError("wrapped") from OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("hf_bnvae.data.corpora.load_dataset", full)
+    with pytest.raises(CorpusError, match=rf"the cache in .* cannot be written \({os.strerror(number)}\)") as error:
+        in_memory(tmp_path / "a.csv")
+    assert "a.csv" not in str(error.value)
 
 
 @pytest.mark.parametrize("what", ["gone", "cut off", "index"])

@@ -1,6 +1,7 @@
 """Tokenizers: built from a corpus or loaded by name, always with a start, an end and a padding symbol."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -9,6 +10,13 @@ from .errors import CorpusError, first_line
 
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 SPECIALS = [PAD, BOS, EOS, UNK]
+USUAL_SYMBOLS = {
+    "pad_token": (PAD, "[PAD]"),
+    "bos_token": (BOS, "[CLS]", "<bos>", "[BOS]"),
+    "eos_token": (EOS, "[SEP]", "<eos>", "[EOS]"),
+    "unk_token": (UNK, "[UNK]"),
+}
+TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 KINDS = ("word", "bpe", "unigram", "char")
 
 
@@ -104,16 +112,22 @@ def build_tokenizer(
 
 
 def load_tokenizer(name: str, flag: str = "--tokenizer") -> PreTrainedTokenizerBase:
-    """An existing tokenizer by name or folder, made to put a start and an end symbol around each sentence.
+    """An existing tokenizer by name, folder or tokenizer.json, made to put its start and its end around each sentence.
 
     Missing symbols are borrowed where that does no harm (a classifier's `[CLS]` starts, its `[SEP]` ends) and added
-    otherwise.
+    otherwise. A tokenizer.json alone says nothing of its symbols: they go by their usual names.
 
     Raises:
         CorpusError: when there is no such tokenizer, or it is a slow one that cannot be adapted.
     """
+    path = Path(name)
+    _refuse_word_pieces(path, flag)
+    file = path / TOKENIZER_FILE if path.is_dir() else path
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        if file.is_file() and file.suffix == ".json" and not (file.parent / TOKENIZER_CONFIG_FILE).is_file():
+            tokenizer = _bare_tokenizer(file)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(path.parent if path.is_file() else name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise CorpusError(f"{flag} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
     if not tokenizer.is_fast:
@@ -129,6 +143,38 @@ def load_tokenizer(name: str, flag: str = "--tokenizer") -> PreTrainedTokenizerB
     if ends != [tokenizer.bos_token_id, tokenizer.eos_token_id]:
         _add_ends(tokenizer.backend_tokenizer, tokenizer.bos_token, tokenizer.eos_token)
     return tokenizer
+
+
+def _bare_tokenizer(file: Path) -> PreTrainedTokenizerBase:
+    """A tokenizer.json without the settings that Transformers saves beside it."""
+    try:
+        backend = Tokenizer.from_file(str(file))
+    except Exception as error:  # `tokenizers` raises no narrower kind
+        raise ValueError(f"no tokenizer.json: {first_line(error)}") from error
+    present = backend.get_vocab()
+    symbols = {
+        role: next((symbol for symbol in usual if symbol in present), None) for role, usual in USUAL_SYMBOLS.items()
+    }
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+        **{role: symbol for role, symbol in symbols.items() if symbol is not None},
+    )
+
+
+def _refuse_word_pieces(path: Path, flag: str) -> None:
+    """Refuse the vocabulary of a WordPiece tokenizer alone, which does not say whether it lowers letters."""
+    folder = path.parent if path.is_file() and path.name == "vocab.txt" else path
+    if not (folder / "vocab.txt").is_file():
+        return
+    if any((folder / name).is_file() for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE)):
+        return
+    raise CorpusError(
+        f"{flag} {str(path)!r} holds the words of WordPiece (vocab.txt) alone: make a whole tokenizer of them by "
+        f"transformers.BertTokenizerFast.from_pretrained({str(folder)!r}, do_lower_case=True or False)"
+        f".save_pretrained(FOLDER), and name FOLDER"
+    )
 
 
 def _add_ends(tokenizer: Tokenizer, start: str, end: str) -> None:

@@ -235,6 +235,7 @@ def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) 
         library_name="transformers",
         pipeline_tag=PIPELINE_TAGS[config.model_type],
         license=record.get("license"),
+        language=record.get("language"),
         datasets=[hub_id] if hub_id else None,
         base_model=record.get("base_model"),
         tags=["hf_bnvae", config.model_type, *([record["method"]] if "method" in record else [])],

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertTokenizerFast
 
 from hf_bnvae.data import CorpusError, build_tokenizer, load_tokenizer
 
@@ -64,6 +64,30 @@ def test_a_tokenizer_without_ends_gets_them(tmp_path):
     assert AutoTokenizer.from_pretrained(tmp_path)("a")["input_ids"][0] != plain.bos_token_id
     ids = load_tokenizer(str(tmp_path))("a")["input_ids"]
     assert ids[0] == plain.bos_token_id and ids[-1] == plain.eos_token_id
+
+
+def test_a_tokenizer_json_alone_is_a_tokenizer(tmp_path):
+    whole = build_tokenizer(SENTENCES)
+    whole.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for name in (tmp_path, tmp_path / "tokenizer.json"):
+        bare = load_tokenizer(str(name))
+        assert bare(SENTENCES[0])["input_ids"] == whole(SENTENCES[0])["input_ids"]
+        for role in ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"):
+            assert getattr(bare, role) == getattr(whole, role), role
+    whole.save_pretrained(tmp_path / "saved")
+    assert load_tokenizer(str(tmp_path / "saved" / "tokenizer.json")).unk_token_id == whole.unk_token_id
+    (tmp_path / "tokenizer.json").write_text('{"a": 1}')
+    with pytest.raises(CorpusError, match="could not be loaded"):
+        load_tokenizer(str(tmp_path / "tokenizer.json"))
+
+
+def test_the_words_of_a_word_piece_tokenizer_alone_are_refused_with_what_helps(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n")
+    for name in (tmp_path, tmp_path / "vocab.txt"):
+        with pytest.raises(CorpusError, match=r"BertTokenizerFast.from_pretrained\(.*do_lower_case"):
+            load_tokenizer(str(name))
+    BertTokenizerFast.from_pretrained(str(tmp_path), do_lower_case=True).save_pretrained(tmp_path / "whole")
+    assert load_tokenizer(str(tmp_path / "whole"))("a b")["input_ids"] == [2, 4, 5, 3]
 
 
 def test_a_missing_tokenizer_is_named(tmp_path):

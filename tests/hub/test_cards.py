@@ -431,6 +431,13 @@ def test_a_licence_is_an_id_of_the_hub(value):
         CardArguments(license=value)
 
 
+def test_a_language_is_a_code_and_stands_in_the_metadata(make_folder):
+    assert ModelCard(text_of(make_folder(language=["en", "zh"]))).data.language == ["en", "zh"]
+    assert CardArguments(language=["en", "pt-BR"]).language == ["en", "pt-BR"]
+    with pytest.raises(UsageError, match="--language must be the codes of languages, such as en or zh, got 'English'"):
+        CardArguments(language=["English"])
+
+
 def test_the_committed_cards_are_what_their_commands_write(tmp_path):
     folder = ROOT / "model_cards"
     commands = re.findall(

@@ -179,7 +179,8 @@ class VaeTrainingArguments(TrainingArguments):
         if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
             raise ValueError(f"--accelerator_config {self.accelerator_config} does not exist")
         metric = (self.metric_for_best_model or "elbo").removeprefix("eval_")
-        if metric not in self.METRICS:
+        # Of several evaluation sets a metric has the name of its set in front.
+        if not any(metric == name or metric.endswith(f"_{name}") for name in self.METRICS):
             raise ValueError(f"--metric_for_best_model {metric} is not computed; these are: {', '.join(self.METRICS)}")
 
     def _check_the_device(self) -> None:

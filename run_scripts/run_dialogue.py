@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-import numpy as np
-import torch
 from accelerate.utils import gather_object
 from script_utils import (
     DIALOGUE_MODELS,
@@ -33,12 +31,14 @@ from script_utils import (
     goes_on,
     judge_trained_nll,
     load_model,
+    load_vectors,
     log_reports,
     parse_arguments,
     print_results,
     push_to_hub,
     run_main,
     take_push_to_hub,
+    take_word_vectors,
     training_results,
     unknown_shares,
     write_json,
@@ -291,8 +291,7 @@ def main(argv: list[str] | None = None) -> None:
     pushed = take_push_to_hub(args)
     model = BnCvaeForConditionalGeneration(config)
     if model_args.initial_word_vectors is not None and checkpoint is None:
-        known = load_vectors(model_args.initial_word_vectors, "--initial_word_vectors")
-        logger.warning(start_from_vectors(model, tokenizer, known))
+        logger.warning(take_word_vectors(model, tokenizer, model_args.initial_word_vectors))
     model.generation_config.max_new_tokens = data.max_utterance_length - 1
 
     trainer = DialogueTrainer(
@@ -353,35 +352,6 @@ def load_others(names: list[str], ours: str) -> dict[str, tuple]:
         model = load_model(name, "--compare_with", DIALOGUE_MODELS)
         others[folder] = model, load_tokenizer(name, "--compare_with")
     return others
-
-
-def load_vectors(path: str | None, flag: str) -> WordVectors | None:
-    """Word vectors from a file; None without one."""
-    if path is None:
-        return None
-    try:
-        return WordVectors.load(path)
-    except ValueError as error:
-        raise UsageError(f"{flag}: {error}") from error
-
-
-def start_from_vectors(model: BnCvaeForConditionalGeneration, tokenizer, vectors: WordVectors) -> str:
-    """Put known word vectors into the model's; the others stay as they started.
-
-    Returns:
-        How many words were known, in one sentence.
-    """
-    width = vectors.matrix.shape[1]
-    if width != model.config.embedding_size:
-        raise UsageError(
-            f"--initial_word_vectors {vectors.name} have {width} dimensions: use --embedding_size {width} with them"
-        )
-    vocabulary = tokenizer.get_vocab()
-    found = {number: vectors.rows[word] for word, number in vocabulary.items() if word in vectors.rows}
-    with torch.no_grad():
-        rows = torch.from_numpy(np.ascontiguousarray(vectors.matrix[list(found.values())]))
-        model.get_input_embeddings().weight[list(found)] = rows
-    return f"{len(found):,} of {len(vocabulary):,} words start from {vectors.name}"
 
 
 def judge_split(trainer: DialogueTrainer, dataset: DialogueResponses, prefix: str, judge, last: bool) -> dict:

@@ -33,6 +33,7 @@ from script_utils import (
     run_main,
     start_from,
     take_push_to_hub,
+    take_word_vectors,
     training_results,
     unknown_shares,
     write_json,
@@ -98,6 +99,8 @@ def main(argv: list[str] | None = None) -> None:
     model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
     if model_args.pretrained_encoder is not None and checkpoint is None:
         logger.warning("Starting from " + start_from(model, model_args.pretrained_encoder, model_args.reset_decoder))
+    if model_args.initial_word_vectors is not None and checkpoint is None:
+        logger.warning(take_word_vectors(model, tokenizer, model_args.initial_word_vectors))
     model.generation_config.max_new_tokens = longest
 
     trainer = VaeTrainer(

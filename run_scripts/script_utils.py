@@ -45,7 +45,7 @@ from hf_bnvae.data.errors import first_line
 from hf_bnvae.data.streaming import Source
 from hf_bnvae.data.tokenizers import KINDS
 from hf_bnvae.data.unknown_words import warn_of_unknown_words, warn_of_whole_lines
-from hf_bnvae.evaluation import nll
+from hf_bnvae.evaluation import WordVectors, nll
 from hf_bnvae.hub import CardError, HubError, make_repository, publish, write_card
 from hf_bnvae.hub.records import RECORD_NAME, command_line, hardware, versions
 from hf_bnvae.methods import METHODS, Method
@@ -76,6 +76,7 @@ from hf_bnvae.training.checkpoints import (
 from hf_bnvae.training.ranges import MOST_SEED, check_ranges
 from hf_bnvae.training.recipes import bf16_pays
 from hf_bnvae.training.run_lock import end_with_parent, lock
+from hf_bnvae.training.word_vectors import start_from_vectors
 from hf_bnvae.visible import visible
 
 BUILT_IN_LICENSES = {"pydocs": "PSF-2.0, of Python and its documentation", "toy_dialogues": "Apache-2.0"}
@@ -358,6 +359,9 @@ class ModelArguments(MethodArguments):
     output_dropout: float = field(default=0.5, metadata={"help": "dropout on the decoder's outputs"})
     locked_dropout: bool = field(
         default=False, metadata={"help": "one dropout mask for all words of a sentence instead of one for each"}
+    )
+    initial_word_vectors: str | None = field(
+        default=None, metadata={"help": "start from these: GloVe or word2vec text, or word2vec .bin"}
     )
     word_dropout: float = field(
         default=0.0, metadata={"help": "share of the words that are hidden from the decoder in training"}
@@ -714,6 +718,25 @@ def start_from(model: BnVaeForConditionalGeneration, folder: str, reset_decoder:
     taken = "the encoder" if reset_decoder else "the encoder and the decoder"
     new = f"; new are {', '.join(left)}" if left else ""
     return f"{taken} of {folder}{new}"
+
+
+def load_vectors(path: str | None, flag: str) -> WordVectors | None:
+    """Word vectors from a file; None without one."""
+    if path is None:
+        return None
+    try:
+        return WordVectors.load(path)
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}") from error
+
+
+def take_word_vectors(model, tokenizer, path: str) -> str:
+    """Start a model's word vectors from those of a file. Returns how many were known, in one sentence."""
+    try:
+        return start_from_vectors(model, tokenizer, WordVectors.load(path))
+    except ValueError as error:
+        said = str(error).replace("use embedding_size", "use --embedding_size")
+        raise UsageError(f"--{said}" if said.startswith("initial") else f"--initial_word_vectors: {said}") from error
 
 
 def judge_trained_nll(trainer, dataset, make_batches, judge: JudgeArguments) -> dict:

@@ -204,3 +204,17 @@ def test_more_processes_than_sentences_are_refused():
 def test_what_streaming_cannot_do_is_said(corpus, tmp_path):
     with pytest.raises(UsageError, match="leave out --streaming"):
         run_lm.main([*flags(corpus, tmp_path / "out", method="agg_vae"), "--streaming"])
+
+
+def test_word_vectors_to_start_from_stand_in_encoder_and_decoder(corpus, tmp_path, caplog):
+    (tmp_path / "vectors.txt").write_text("a " + " ".join(["1"] * 8) + "\nzebra " + " ".join(["2"] * 8) + "\n")
+    changes = {"initial_word_vectors": tmp_path / "vectors.txt", "learning_rate": 0, "max_steps": 1, "nll_samples": 0}
+    run_lm.main(flags(corpus, tmp_path / "out", **changes))
+    assert "1 of 19 words start from vectors.txt" in caplog.text
+    model, tokenizer = (kind.from_pretrained(tmp_path / "out") for kind in (AutoModelForSeq2SeqLM, AutoTokenizer))
+    for embedding in (model.get_input_embeddings(), model.decoder.embedding):
+        assert embedding.weight[tokenizer.convert_tokens_to_ids("a")].tolist() == [1.0] * 8
+    with pytest.raises(
+        UsageError, match=r"--initial_word_vectors vectors\.txt have 8 dimensions: use --embedding_size 8"
+    ):
+        run_lm.main(flags(corpus, tmp_path / "new", **(changes | {"embedding_size": 7})))

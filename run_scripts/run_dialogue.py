@@ -197,6 +197,7 @@ class DialogueModelArguments(MethodArguments):
     )
     vocab_size: int = field(default=10_000, metadata={"help": "size of a built vocabulary at most, specials included"})
     min_count: int = field(default=1, metadata={"help": "leave out words seen fewer times than this"})
+    keep_linebreaks: bool = field(default=False, metadata={"help": "for 'word': make line breaks in a text words"})
     split_punctuation: bool = field(
         default=False, metadata={"help": "for 'word': make punctuation marks words of their own"}
     )

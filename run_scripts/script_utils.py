@@ -291,7 +291,8 @@ class MethodArguments:
             return load_tokenizer(started_from)
         if self.tokenizer not in KINDS:
             return load_tokenizer(self.tokenizer)
-        return build_tokenizer(texts, self.tokenizer, self.vocab_size, self.min_count, self.split_punctuation)
+        options = (self.split_punctuation, self.keep_linebreaks)
+        return build_tokenizer(texts, self.tokenizer, self.vocab_size, self.min_count, *options)
 
 
 @dataclass
@@ -377,6 +378,7 @@ class ModelArguments(MethodArguments):
     )
     vocab_size: int = field(default=20_000, metadata={"help": "size of a built vocabulary at most, specials included"})
     min_count: int = field(default=1, metadata={"help": "leave out words seen fewer times than this"})
+    keep_linebreaks: bool = field(default=False, metadata={"help": "for 'word': make line breaks in a text words"})
     split_punctuation: bool = field(
         default=False, metadata={"help": "for 'word': make punctuation marks words of their own"}
     )

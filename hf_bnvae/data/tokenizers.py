@@ -26,6 +26,7 @@ def build_tokenizer(
     vocab_size: int = 20_000,
     min_count: int = 1,
     split_punctuation: bool = False,
+    keep_linebreaks: bool = False,
 ) -> PreTrainedTokenizerFast:
     """A fast tokenizer that `AutoTokenizer` loads without this package.
 
@@ -37,6 +38,7 @@ def build_tokenizer(
         min_count: leave out words (or BPE merges) seen fewer times than this.
         split_punctuation: for `"word"`, make punctuation marks words of their own. Leave it off for text that is
             tokenised already.
+        keep_linebreaks: for `"word"`, make line breaks words, which are white space otherwise. The others keep them.
 
     Raises:
         CorpusError: when no word reaches `min_count` or `vocab_size` leaves no room for one.
@@ -48,6 +50,11 @@ def build_tokenizer(
             tokenizer.decoder = decoders.Fuse()
         else:
             splitters: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
+            if keep_linebreaks:
+                splitters = [
+                    pre_tokenizers.Split("\n", "isolated"),
+                    pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
+                ]
             if split_punctuation:
                 splitters.append(pre_tokenizers.Punctuation())
             tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)

@@ -90,6 +90,14 @@ def test_the_words_of_a_word_piece_tokenizer_alone_are_refused_with_what_helps(t
     assert load_tokenizer(str(tmp_path / "whole"))("a b")["input_ids"] == [2, 4, 5, 3]
 
 
+def test_line_breaks_are_kept_on_request():
+    verse = "one  two\nthree\n\tfour"
+    assert build_tokenizer([verse]).tokenize(verse) == ["one", "two", "three", "four"]
+    kept = build_tokenizer([verse], keep_linebreaks=True)
+    assert kept.tokenize(verse) == ["one", "two", "\n", "three", "\n", "four"]
+    assert kept.decode(kept(verse)["input_ids"], skip_special_tokens=True) == "one two \n three \n four"
+
+
 def test_a_missing_tokenizer_is_named(tmp_path):
     with pytest.raises(CorpusError, match="could not be loaded"):
         load_tokenizer(str(tmp_path / "nothing"))

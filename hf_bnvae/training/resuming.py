@@ -5,7 +5,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..data import TokenStore
+from datasets import Dataset
+
+from ..data import DialogueResponses, TokenStore
 from .arguments import VaeTrainingArguments
 from .checkpoints import ARGUMENTS_NAME, CheckpointError, read_json
 
@@ -28,6 +30,7 @@ MUST_STAY = (
     "plateau_start_epoch",
 )
 MAY_CHANGE = ("num_train_epochs", "max_steps", "max_grad_norm", "bf16", "fp16", "plateau_max_halvings")
+ROWS_AT_ONCE = 10_000
 LENGTHS = ("num_train_epochs", "max_steps")
 
 
@@ -54,12 +57,13 @@ def digest(dataset) -> str:
     if isinstance(dataset, TokenStore):
         return Path(dataset.folder).name
     found = hashlib.blake2b(digest_size=16)
-    names = [name for name in ("input_ids", "length", "context_index", "response_index") if name in _columns(dataset)]
-    if not names:
-        return ""
-    for batch in dataset.with_format(None).iter(10_000):
-        for name in names:
-            found.update(repr(batch[name]).encode())
+    if isinstance(dataset, DialogueResponses):
+        found.update(repr((dataset.utterances, dataset.speakers, dataset.responses)).encode())
+    elif isinstance(dataset, Dataset):
+        for table in dataset.with_format("arrow").iter(ROWS_AT_ONCE):
+            rows = table["input_ids"].combine_chunks()
+            for numbers in (rows.flatten(), rows.value_lengths()):
+                found.update(numbers.to_numpy(zero_copy_only=False).tobytes())
     return found.hexdigest()
 
 
@@ -101,7 +105,3 @@ def check_same_run(checkpoint: str | Path, told: Mapping) -> list[str]:
 def _plain(value: object) -> object:
     """As JSON gives it back."""
     return getattr(value, "value", value)
-
-
-def _columns(dataset) -> list[str]:
-    return list(getattr(dataset, "column_names", None) or [])

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from script_utils import UsageError, check_output_folder, run_main, whole_numbers, write_json
+from script_utils import UsageError, check_output_folder, flags_named, run_main, whole_numbers, write_json
 
 from hf_bnvae.analysis import Run, read_run, write_comparison
 from hf_bnvae.methods import METHODS
 from hf_bnvae.training.checkpoints import last_checkpoint
-from hf_bnvae.training.run_lock import ENDS_WITH_PARENT
+from hf_bnvae.training.run_lock import ENDS_WITH_PARENT, lock
 
 RUN_LM = Path(__file__).with_name("run_lm.py")
 OURS = ("method", "seed", "output_dir", "pretrained_encoder", "reset_decoder", "resume_from_checkpoint")
@@ -109,12 +109,14 @@ def refuse_publishing(name: str) -> None:
 
 
 def check_shared(shared: list[str], output_dir: Path) -> None:
-    """Refuse flags that the comparison sets itself, and runs made with other flags in the same folder."""
+    """Refuse flags that the comparison sets itself, and runs in the same folder that go on or had other flags."""
     for flag in shared:
         name = flag[2:].partition("=")[0].replace("-", "_") if flag.startswith("--") else ""
         if name in OURS:
             raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
         refuse_publishing(name)
+    with flags_named():
+        lock(output_dir)
     record = output_dir / "flags.json"
     if record.is_file():
         before = json.loads(record.read_text(encoding="utf-8"))
@@ -142,7 +144,7 @@ def train(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
             ("reset_decoder", "true"),
         ]
     if not (folder / "all_results.json").is_file():
-        if last_checkpoint(folder) is not None:
+        if last_checkpoint(folder, resumable=True) is not None:
             flags.append(("resume_from_checkpoint", "last"))
         elif folder.is_dir():  # what a kill left before the first checkpoint, or before the results
             flags.append(("overwrite_output_dir", "true"))

@@ -94,14 +94,24 @@ def has_finite_weights(folder: str | Path) -> bool:
         return False
 
 
-def last_checkpoint(output_dir: str | Path, finite: bool = False) -> Path | None:
+def lacks_training_state(folder: str | Path) -> bool:
+    """Whether a checkpoint holds a model alone (`save_only_model`), and no optimiser to go on with."""
+    folder = Path(folder)
+    optimisers = [*folder.glob("optimizer*"), *folder.glob("global_step*")]  # in one file, or in a shard a process
+    return not (optimisers and any(folder.glob("rng_state*.pth")))
+
+
+def last_checkpoint(output_dir: str | Path, finite: bool = False, resumable: bool = False) -> Path | None:
     """The newest whole checkpoint of a run; what is newer and broken is named in a warning.
 
     Args:
         finite: pass over checkpoints with weights or evaluations that are no finite numbers as well.
+        resumable: pass over checkpoints that hold a model alone as well.
     """
     for folder in reversed(checkpoint_folders(output_dir)):
         broken = fault(folder)
+        if broken is None and resumable and lacks_training_state(folder):
+            continue
         if broken is None and not (finite and not (has_finite_weights(folder) and _judged_finite(folder))):
             return folder
         if broken is not None:
@@ -125,7 +135,12 @@ def wanted_checkpoint(output_dir: str, wanted: str | None) -> str | None:
     if wanted is None or wanted.lower() == "false":
         return None
     if wanted.lower() in ("last", "true"):
-        found = last_checkpoint(output_dir)
+        found = last_checkpoint(output_dir, resumable=True)
+        if found is None and last_checkpoint(output_dir) is not None:
+            raise CheckpointError(
+                f"resume_from_checkpoint {wanted}: the checkpoints in {output_dir} hold the model alone "
+                "(save_only_model), and no optimiser to go on with: start another run"
+            )
         if found is None:
             raise CheckpointError(
                 f"resume_from_checkpoint {wanted}: there is no checkpoint in {output_dir}; start without it"
@@ -137,6 +152,11 @@ def wanted_checkpoint(output_dir: str, wanted: str | None) -> str | None:
     if broken is not None:
         raise CheckpointError(
             f"resume_from_checkpoint {wanted}: no whole checkpoint ({broken}); resume from `last`, or start again"
+        )
+    if lacks_training_state(wanted):
+        raise CheckpointError(
+            f"resume_from_checkpoint {wanted}: it lacks the optimiser or the random state to go on with "
+            "(save_only_model): start another run"
         )
     return wanted
 

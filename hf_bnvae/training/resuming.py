@@ -19,6 +19,11 @@ MUST_STAY = (
     "lr_scheduler_type",
     "warmup_steps",
     "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "optim_args",
+    "lr_scheduler_kwargs",
     "kl_schedule",
     "kl_annealing_epochs",
     "kl_annealing_steps",
@@ -28,8 +33,9 @@ MUST_STAY = (
     "metric_for_best_model",
     "plateau_patience",
     "plateau_start_epoch",
+    "plateau_max_halvings",
 )
-MAY_CHANGE = ("num_train_epochs", "max_steps", "max_grad_norm", "bf16", "fp16", "plateau_max_halvings")
+MAY_CHANGE = ("num_train_epochs", "max_steps", "max_grad_norm", "bf16", "fp16")
 ROWS_AT_ONCE = 10_000
 LENGTHS = ("num_train_epochs", "max_steps")
 

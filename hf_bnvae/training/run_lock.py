@@ -72,7 +72,9 @@ def end_with_parent() -> None:
 
     A worker whose launcher was killed would train on, and a second start would join it.
     """
-    waited_for = "LOCAL_RANK" in os.environ or os.environ.get(ENDS_WITH_PARENT) == "1"
+    # `torchrun` sets the first, and `accelerate launch` of one process the second.
+    launched = "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+    waited_for = launched or os.environ.get(ENDS_WITH_PARENT) == "1"
     if not waited_for or any(thread.name == ENDS_WITH_PARENT for thread in threading.enumerate()):
         return
     parent = os.getppid()

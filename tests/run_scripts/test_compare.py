@@ -1,5 +1,7 @@
 """The comparison: it trains what is not done, goes on after a failure, and refuses to mix."""
 
+import fcntl
+
 import compare
 import pytest
 from script_utils import UsageError
@@ -44,3 +46,11 @@ def test_a_comparison_that_cannot_be_is_refused(corpus, tmp_path, methods, chang
     with pytest.raises(UsageError, match=message):
         compare.main(arguments(corpus, tmp_path / "out", methods, **changes))
     assert not (tmp_path / "out").exists()
+
+
+def test_two_comparisons_do_not_write_into_one_folder(corpus, tmp_path):
+    with (tmp_path / ".lock").open("a+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match=r"--output_dir .*: another run writes there"):
+            compare.main(arguments(corpus, tmp_path, "ae"))
+    assert not (tmp_path / "flags.json").exists()

@@ -84,6 +84,16 @@ def test_what_a_kill_left_of_a_first_save_is_no_run(saved):
     assert not checkpoint_folders(saved) and (saved / "checkpoint-60-backup").is_dir()
 
 
+def test_a_checkpoint_of_the_model_alone_is_not_resumed_with_a_new_optimiser(make_trainer, saved):
+    shutil.rmtree(saved)
+    make_trainer(callbacks=[StopAt(9)], save_only_model=True, load_best_model_at_end=False, **SAVING).train()
+    newest = saved / "checkpoint-8"
+    assert last_checkpoint(saved) == newest and last_checkpoint(saved, resumable=True) is None
+    for wanted in ("last", str(newest)):
+        with pytest.raises(CheckpointError, match=r"save_only_model.*start another run"):
+            wanted_checkpoint(str(saved), wanted)
+
+
 def test_a_folder_beside_the_checkpoints_is_none_of_them(saved):
     shutil.copytree(saved / "checkpoint-4", saved / "checkpoint-60-backup")
     assert wanted_checkpoint(str(saved), "last") == str(saved / "checkpoint-8")

@@ -590,9 +590,10 @@ def check_output_dir(output_dir: str, checkpoint: str | None, overwrite: bool = 
         raise UsageError(f"--output_dir {folder} is a file: name a folder")
     resumed = checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve()
     if not (resumed or overwrite) and holds_a_run(folder):
+        go_on = ", go on with that run by --resume_from_checkpoint last" if last_checkpoint(folder) else ""
         raise UsageError(
-            f"--output_dir {folder} already holds a model: name another folder, go on with that run by "
-            "--resume_from_checkpoint last, or replace it by --overwrite_output_dir true"
+            f"--output_dir {folder} already holds a model: name another folder{go_on}, or replace it by "
+            "--overwrite_output_dir true"
         )
 
 

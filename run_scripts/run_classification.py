@@ -31,6 +31,7 @@ from script_utils import (
     all_flags,
     check_least,
     check_seeds,
+    flags_named,
     load_model,
     parse_arguments,
     read_config,
@@ -57,6 +58,7 @@ from hf_bnvae.data.errors import first_line
 from hf_bnvae.evaluation import bag_of_words, nested_samples, probe
 from hf_bnvae.evaluation.judges import judge_path
 from hf_bnvae.hub.records import command_line
+from hf_bnvae.training.run_lock import lock, unlock
 from hf_bnvae.visible import visible
 
 logger = logging.get_logger("hf_bnvae.run_classification")
@@ -167,6 +169,8 @@ def main(argv: list[str] | None = None) -> None:
         f"{task.num_classes:,} classes; {len(task.texts):,} of {task.train_sentences:,} training sentences are in a "
         f"sample, and {len(task.judged_texts):,} to judge on"
     )
+    with flags_named():
+        lock(args.output_dir)
     learn = finetuning if args.finetune else probing
     rows: dict[str, Predict] = {name: learn(place, task, data.max_length, args) for name, place in models.items()}
     rows |= {MAJORITY: most_frequent(task), BAG_OF_WORDS: counting_words(task)}
@@ -175,6 +179,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(folder / "all_results.json", flat_results(scores, task, args))
     page = results_page(scores, task, args, command_line(__file__, all_flags(argv)))
     (folder / "results.md").write_text(page, encoding="utf-8")
+    unlock(folder)
     print(visible(page))
 
 

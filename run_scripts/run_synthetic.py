@@ -20,7 +20,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from script_utils import UsageError, all_flags, check_least, check_seeds, parse_arguments, run_main, write_json
+from script_utils import (
+    UsageError,
+    all_flags,
+    check_least,
+    check_seeds,
+    flags_named,
+    parse_arguments,
+    run_main,
+    write_json,
+)
 from transformers import PrinterCallback, set_seed
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
@@ -30,6 +39,7 @@ from hf_bnvae.data import SyntheticCorpus, VaeCollator, spoken_words, synthetic_
 from hf_bnvae.evaluation import grid_posterior
 from hf_bnvae.hub.records import command_line
 from hf_bnvae.training import SIZES, CollapseCallback, VaeTrainer, VaeTrainingArguments
+from hf_bnvae.training.run_lock import lock
 
 FIGURE_BATCH_SIZE = 32  # of Figure 1, as in the paper
 HALVINGS = 4
@@ -110,6 +120,8 @@ def main(argv: list[str] | None = None) -> None:
     started = time.perf_counter()
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    with flags_named():
+        lock(folder)
     corpus = synthetic_corpus(args.train_sequences, args.seed)
     data = judge_data(corpus, args)
     print(f"A sequence says {data['true_information']:.2f} nats of its z.", flush=True)

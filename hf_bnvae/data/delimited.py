@@ -10,6 +10,7 @@ from pathlib import Path
 from datasets import Features, Value
 from transformers.utils import logging
 
+from ..visible import visible
 from .errors import CorpusError
 
 LINES_LOOKED_AT = 1_000
@@ -72,8 +73,9 @@ def table_options(path: Path, no_header: bool = False) -> dict:
 def warn_of_a_header(path: Path, names: list[str], text: str, text_column: str | None) -> None:
     """Say that the first line of a table was taken for names where nothing else says that it holds them."""
     if path.suffix.lower() in (".csv", ".tsv") and text not in HEADERLESS_NAMES and text_column != text:
+        shown = visible(", ".join(names))
         logger.warning(
-            f"{path}: the first line was read as the names of the columns ({', '.join(names)}); if it is data, add "
+            f"{path}: the first line was read as the names of the columns ({shown}); if it is data, add "
             "--no_header true."
         )
 

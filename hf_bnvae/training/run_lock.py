@@ -1,5 +1,6 @@
 """One run a folder, and no worker without the process that started it."""
 
+import atexit
 import os
 import threading
 import time
@@ -56,6 +57,7 @@ def lock(output_dir: str | Path) -> None:
     file.write(f"{os.getpid()}\n")
     file.flush()
     _held[folder] = file
+    atexit.register(unlock, folder)
 
 
 def unlock(output_dir: str | Path) -> None:

@@ -5,7 +5,9 @@ import json
 import shutil
 
 import pytest
+import run_classification
 import run_lm
+import run_synthetic
 from script_utils import UsageError, write_json
 
 from hf_bnvae.training.checkpoints import checkpoint_folders
@@ -95,6 +97,19 @@ def test_two_runs_do_not_write_into_one_folder(corpus, tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match=r"--output_dir .*: another run writes there"):
             run_lm.main(flags(corpus, tmp_path / "out"))
+
+
+def test_no_other_script_shares_its_folder_either(finished, tmp_path):
+    synthetic = ["--output_dir", str(tmp_path), "--max_steps", "1", "--points", "2", "--train_sequences", "16"]
+    labelled = tmp_path / "labelled.tsv"
+    labelled.write_text("".join(f"{row % 2}\ta b c\n" for row in range(8)))
+    judging = ["--model_name_or_path", f"m={finished}", "--output_dir", str(tmp_path), "--num_labels_list", "4"]
+    judging += ["--train_file", str(labelled), "--test_file", str(labelled)]
+    with (tmp_path / ".lock").open("a+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for script, argv in ((run_synthetic, synthetic), (run_classification, judging)):
+            with pytest.raises(UsageError, match=r"--output_dir .*: another run writes there"):
+                script.main(argv)
 
 
 def test_results_are_json_whatever_they_hold(tmp_path):

@@ -62,7 +62,6 @@ class EvaluationArguments:
     def __post_init__(self):
         check_least(self, batch_size=1)
         check_seeds([self.seed], "--seed")
-        check_output_file(self.output_file, "--output_file")
         check_output_file(self.scores_file, "--scores_file", ENDINGS)
 
 

@@ -156,10 +156,7 @@ class DialogueModelArguments(MethodArguments):
     posterior: str | None = field(
         default=None, metadata={"help": "by default the method's", "choices": list(CONDITIONAL_POSTERIORS)}
     )
-    gamma: float = field(
-        default=0.6,
-        metadata={"help": "the frozen scale of the batch-normalised posterior mean"},
-    )
+    gamma: float = field(default=0.6, metadata={"help": "the frozen scale of the batch-normalised posterior mean"})
     tau: float = field(default=0.5, metadata={"help": "tied_scales: least share of the variance that the means take"})
     variance_dropout: float = field(default=0.5, metadata={"help": "du: dropout on the posterior variance"})
     prior_batch_norm: bool = field(

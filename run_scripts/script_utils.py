@@ -321,10 +321,7 @@ class ModelArguments(MethodArguments):
     decoder: str | None = field(
         default=None, metadata={"help": "by default the method's", "choices": list(DECODER_NAMES)}
     )
-    gamma: float = field(
-        default=0.7,
-        metadata={"help": "the frozen scale of the batch-normalised posterior mean"},
-    )
+    gamma: float = field(default=0.7, metadata={"help": "the frozen scale of the batch-normalised posterior mean"})
     tau: float = field(default=0.5, metadata={"help": "tied_scales: least share of the variance that the means take"})
     variance_dropout: float = field(default=0.5, metadata={"help": "du: dropout on the posterior variance"})
     delta: float = field(default=0.1, metadata={"help": "delta: the least KL of each latent dimension"})
@@ -561,7 +558,7 @@ def say_how_to_go_on() -> None:
     """After an interruption: the checkpoint that the run can be resumed from, if there is one."""
     argv = all_flags(None)
     folders = [value for flag, value in pairwise(argv) if flag == "--output_dir"]
-    kept = last_checkpoint(folders[-1]) if folders and Path(folders[-1]).is_dir() else None
+    kept = last_checkpoint(folders[-1], resumable=True) if folders and Path(folders[-1]).is_dir() else None
     advice = f"; go on from {kept} by --resume_from_checkpoint last" if kept is not None else ""
     print(f"{Path(sys.argv[0]).name}: interrupted{advice}", file=sys.stderr)
 
@@ -590,7 +587,9 @@ def check_output_dir(output_dir: str, checkpoint: str | None, overwrite: bool = 
         raise UsageError(f"--output_dir {folder} is a file: name a folder")
     resumed = checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve()
     if not (resumed or overwrite) and holds_a_run(folder):
-        go_on = ", go on with that run by --resume_from_checkpoint last" if last_checkpoint(folder) else ""
+        go_on = (
+            ", go on with that run by --resume_from_checkpoint last" if last_checkpoint(folder, resumable=True) else ""
+        )
         raise UsageError(
             f"--output_dir {folder} already holds a model: name another folder{go_on}, or replace it by "
             "--overwrite_output_dir true"

@@ -304,7 +304,8 @@ def unreadable(path: Path, error: Exception) -> CorpusError:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
+        of_the_file = getattr(cause, "filename", None) in (str(path), str(path.resolve()))
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE and not of_the_file:
             return CorpusError(
                 f"the cache in {config.HF_DATASETS_CACHE} cannot be written ({cause.strerror}): free some space, or "
                 "set HF_DATASETS_CACHE to a folder that can"

@@ -173,7 +173,17 @@ def holds_a_run(output_dir: str | Path) -> bool:
     """Whether a folder holds a whole model or a whole checkpoint. What a kill left of a first save is no run."""
     folder = Path(output_dir)
     model = (folder / "config.json").is_file() and unreadable_weights(folder) is None
-    return model or any(fault(path) is None for path in checkpoint_folders(folder))
+    return model or any(
+        not is_unfinished(path) and unreadable_weights(path) is None for path in checkpoint_folders(folder)
+    )
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a checkpoint's save was cut off: the mark comes last, and before it, in version 0.1 last, the state.
+
+    One that was saved to its end is not, even if it holds a model alone, or was damaged since.
+    """
+    return not (folder / MARK_NAME).exists() and not isinstance(read_json(folder / TRAINER_STATE_NAME), dict)
 
 
 def remove_run(output_dir: str | Path) -> None:
@@ -187,9 +197,9 @@ def remove_run(output_dir: str | Path) -> None:
 
 
 def remove_broken(output_dir: str | Path) -> None:
-    """Remove what a kill in the middle of a save left in a folder."""
+    """Remove what a kill in the middle of a save left in a folder; what was saved to its end stays."""
     for path in checkpoint_folders(output_dir):
-        if fault(path) is not None:
+        if is_unfinished(path):
             shutil.rmtree(path)
     shutil.rmtree(Path(output_dir) / ".partial", ignore_errors=True)
 

@@ -223,6 +223,18 @@ def test_a_cache_that_cannot_be_written_is_not_the_file_s_fault(tmp_path, monkey
     assert "a.csv" not in str(error.value)
 
 
+def test_a_file_that_may_not_be_read_is_not_the_cache_s_fault(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    path.write_text("text\ngood food\n")
+
+    def refused(*args, **kwargs):
+        raise RuntimeError("wrapped") from PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("hf_bnvae.data.corpora.load_dataset", refused)
+    with pytest.raises(CorpusError, match=r"a\.csv could not be read as csv: .*Permission denied"):
+        in_memory(path)
+
+
 @pytest.mark.parametrize("what", ["gone", "cut off", "index"])
 def test_token_ids_that_are_not_whole_are_made_anew(tmp_path, what, caplog):
     for number in range(3):

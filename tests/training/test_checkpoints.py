@@ -94,6 +94,16 @@ def test_a_checkpoint_of_the_model_alone_is_not_resumed_with_a_new_optimiser(mak
             wanted_checkpoint(str(saved), wanted)
 
 
+def test_a_model_that_was_saved_to_its_end_is_neither_removed_nor_trained_over(saved):
+    newest = saved / "checkpoint-8"
+    (newest / MARK_NAME).unlink()  # as version 0.1 saved a model alone
+    (newest / "optimizer.pt").unlink()
+    shutil.rmtree(saved / "checkpoint-4")
+    assert fault(newest) is not None and holds_a_run(saved)
+    remove_broken(saved)
+    assert newest.is_dir()
+
+
 def test_a_folder_beside_the_checkpoints_is_none_of_them(saved):
     shutil.copytree(saved / "checkpoint-4", saved / "checkpoint-60-backup")
     assert wanted_checkpoint(str(saved), "last") == str(saved / "checkpoint-8")

@@ -46,6 +46,9 @@ METHODS = {
     "delta_vae": Method("KL of at least δ in every dimension (Razavi et al. 2019)", posterior="delta"),
     "vmf_vae": Method("von Mises-Fisher posterior with fixed κ (Xu & Durrett 2018)", posterior="vmf"),
     "bn_vae": Method("batch-normalised posterior mean with a frozen scale (Zhu et al. 2020)", posterior="batch_norm"),
+    "matched_vae": Method(
+        "aggregated posterior with the prior's mean and variance, at a chosen rate", posterior="matched"
+    ),
     "bn_vae_learned": Method("batch-normalised μ and σ with tied, learnt scales (Su)", posterior="tied_scales"),
     "du_vae": Method("batch-normalised μ, dropout on σ² above a floor (Shen et al. 2021)", posterior="du"),
     "ae": Method(
@@ -69,6 +72,11 @@ DIALOGUE_METHODS = {
     "bn_cvae": Method(
         "batch-normalised mean of q, and KL(p || N(0, I)) in the bound (Zhu et al. 2020)",
         posterior="batch_norm",
+        decoder="gru",
+    ),
+    "matched_cvae": Method(
+        "q with the moments of the prior of its context, at a chosen rate KL(q || p)",
+        posterior="matched",
         decoder="gru",
     ),
 }

@@ -66,6 +66,7 @@ from hf_bnvae.evaluation import WordVectors, judge_responses, sample_responses
 from hf_bnvae.hub.records import response_interpolation
 from hf_bnvae.methods import DIALOGUE_METHODS, method_table
 from hf_bnvae.models.configuration_bncvae import CONDITIONAL_POSTERIORS
+from hf_bnvae.models.configuration_bnvae import RATE_FIELDS
 from hf_bnvae.training import DIALOGUE_RECIPES, DIALOGUE_SIZES, DialogueTrainer, DialogueTrainingArguments
 
 RESPONSES_SHOWN = 3
@@ -139,6 +140,7 @@ class DialogueModelArguments(MethodArguments):
     SIZES = DIALOGUE_SIZES
     READ_BY = {
         "gamma": ("posterior", ("batch_norm", "du", "any with --prior_batch_norm")),
+        "rate": ("posterior", tuple(name for name in CONDITIONAL_POSTERIORS if name in RATE_FIELDS)),
         "tau": ("posterior", ("tied_scales",)),
         "variance_dropout": ("posterior", ("du",)),
     }
@@ -156,8 +158,16 @@ class DialogueModelArguments(MethodArguments):
     posterior: str | None = field(
         default=None, metadata={"help": "by default the method's", "choices": list(CONDITIONAL_POSTERIORS)}
     )
-    gamma: float = field(default=0.6, metadata={"help": "the frozen scale of the batch-normalised posterior mean"})
-    tau: float = field(default=0.5, metadata={"help": "tied_scales: least share of the variance that the means take"})
+    rate: float | None = field(
+        default=None, metadata={"help": "nats a response: sets gamma or tau; matched: the least KL, by default 8"}
+    )
+    gamma: float | None = field(
+        default=None, metadata={"help": "the frozen scale of the batch-normalised posterior mean, by default 0.6"}
+    )
+    tau: float | None = field(
+        default=None,
+        metadata={"help": "tied_scales: least share of the variance that the means take, by default at a rate of 8"},
+    )
     variance_dropout: float = field(default=0.5, metadata={"help": "du: dropout on the posterior variance"})
     prior_batch_norm: bool = field(
         default=False, metadata={"help": "normalise the prior's mean as well, which the paper reports to fail"}

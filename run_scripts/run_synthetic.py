@@ -55,7 +55,13 @@ RECIPE = {
     "load_best_model_at_end": False,
     "disable_tqdm": True,
 }
-START = {"initializer_range": 0.1, "embedding_dropout": 0.0, "output_dropout": 0.0}
+START = {
+    "initializer_range": 0.1,
+    "encoder_initializer_range": 0.1,
+    "encoder_embedding_initializer_range": 0.1,
+    "embedding_dropout": 0.0,
+    "output_dropout": 0.0,
+}
 
 
 @dataclass

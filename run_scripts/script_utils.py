@@ -54,6 +54,7 @@ from hf_bnvae.models.configuration_bnvae import (
     DEFAULT_CNN_DILATIONS,
     FREE_BITS_MODES,
     POSTERIOR_NAMES,
+    RATE_FIELDS,
 )
 from hf_bnvae.training import (
     RECIPES,
@@ -259,8 +260,11 @@ class MethodArguments:
         raise NotImplementedError
 
     def refuse_unread(self, given: set[str]) -> None:
-        """Refuse flags that the user gave and that what was chosen does not read."""
+        """Refuse flags that the user gave and that what was chosen does not read, or that say one thing twice."""
         chosen = self.choices()
+        twice = RATE_FIELDS.get(chosen["posterior"])
+        if "rate" in given and twice in given:
+            raise UsageError(f"--rate sets {twice}: give either --rate or --{twice}")
         for name in sorted(given & self.READ_BY.keys()):
             choice, readers = self.READ_BY[name]
             if chosen[choice] not in readers:
@@ -304,6 +308,7 @@ class ModelArguments(MethodArguments):
     SIZES = SIZES
     READ_BY = {
         "gamma": ("posterior", ("batch_norm", "du")),
+        "rate": ("posterior", tuple(RATE_FIELDS)),
         "tau": ("posterior", ("tied_scales",)),
         "variance_dropout": ("posterior", ("du",)),
         "delta": ("posterior", ("delta",)),
@@ -321,10 +326,20 @@ class ModelArguments(MethodArguments):
     decoder: str | None = field(
         default=None, metadata={"help": "by default the method's", "choices": list(DECODER_NAMES)}
     )
-    gamma: float = field(default=0.7, metadata={"help": "the frozen scale of the batch-normalised posterior mean"})
-    tau: float = field(default=0.5, metadata={"help": "tied_scales: least share of the variance that the means take"})
+    rate: float | None = field(
+        default=None, metadata={"help": "least KL in nats a sentence: sets gamma, tau or delta; matched: by default 8"}
+    )
+    gamma: float | None = field(
+        default=None, metadata={"help": "the frozen scale of the batch-normalised posterior mean, by default 0.7"}
+    )
+    tau: float | None = field(
+        default=None,
+        metadata={"help": "tied_scales: least share of the variance that the means take, by default at a rate of 8"},
+    )
     variance_dropout: float = field(default=0.5, metadata={"help": "du: dropout on the posterior variance"})
-    delta: float = field(default=0.1, metadata={"help": "delta: the least KL of each latent dimension"})
+    delta: float | None = field(
+        default=None, metadata={"help": "delta: the least KL of each latent dimension, by default 0.1"}
+    )
     kappa: float = field(default=13.0, metadata={"help": "vmf: the concentration around the mean"})
     kl_weight: float = field(default=1.0, metadata={"help": "the full weight of the KL in the loss (beta-VAE's beta)"})
     free_bits: float = field(default=0.0, metadata={"help": "nats of KL that cost nothing in training"})
@@ -364,8 +379,16 @@ class ModelArguments(MethodArguments):
     word_dropout: float = field(
         default=0.0, metadata={"help": "share of the words that are hidden from the decoder in training"}
     )
-    initializer_range: float = field(default=0.01, metadata={"help": "weights start uniform in +- this"})
-    embedding_initializer_range: float = field(default=0.1, metadata={"help": "word vectors start uniform in +- this"})
+    initializer_range: float = field(default=0.01, metadata={"help": "the decoder's weights start uniform in +- this"})
+    embedding_initializer_range: float = field(
+        default=0.1, metadata={"help": "its word vectors start uniform in +- this"}
+    )
+    encoder_initializer_range: float | None = field(
+        default=None, metadata={"help": "the encoder's weights start uniform in +- this; by default as PyTorch's do"}
+    )
+    encoder_embedding_initializer_range: float | None = field(
+        default=None, metadata={"help": "the encoder's word vectors start uniform in +- this; by default N(0, 1)"}
+    )
     tie_word_embeddings: bool = field(
         default=False, metadata={"help": "the output layer shares the decoder's word vectors"}
     )
@@ -642,7 +665,8 @@ def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> Non
     if type(saved) is not type(config):
         raise UsageError(f"{flag}: the checkpoint is a {saved.model_type}, and --method makes a {config.model_type}")
     for name in [*(item.name for item in fields(arguments)), "topics"]:
-        if hasattr(config, name) and getattr(saved, name) != getattr(config, name):
+        decides = hasattr(config, name) and not name.endswith("initializer_range")  # weights have left their start
+        if decides and getattr(saved, name) != getattr(config, name):
             raise UsageError(
                 f"{flag}: the checkpoint has {name} {getattr(saved, name)} and the flags say {getattr(config, name)}; "
                 "repeat the flags of the run"

@@ -258,7 +258,7 @@ def promised_bounds(space: LatentSpace) -> torch.Tensor | None:
 
     It holds for the mean over the training sentences. None for a posterior that freezes no scale.
     """
-    norm = space.pipeline.model.model.posterior.normalisation
+    norm = getattr(space.pipeline.model.model.posterior, "mean_norm", None)
     if not isinstance(norm, FixedScaleBatchNorm):
         return None
     return (norm.gamma**2 + norm.shift.detach().double().cpu() ** 2) / 2

@@ -65,6 +65,8 @@ def _generator() -> BnVaeForConditionalGeneration:
         output_dropout=0.0,
         initializer_range=WEIGHT_RANGE,
         embedding_initializer_range=EMBEDDING_RANGE,
+        encoder_initializer_range=WEIGHT_RANGE,
+        encoder_embedding_initializer_range=EMBEDDING_RANGE,
         bos_token_id=0,  # a sequence begins as if the first word had been said
         eos_token_id=None,
         pad_token_id=0,

@@ -293,7 +293,11 @@ def describe(config: PreTrainedConfig, results: dict, record: dict, unit: str) -
     how = ""
     if config.latent_size:
         how = f"Its posterior is of the family `{config.posterior}`"
-        how += f" with γ = {config.gamma}." if config.posterior in ("batch_norm", "du") else "."
+        if config.posterior in ("batch_norm", "du"):
+            how += f" with γ = {config.gamma:.4g}"
+        if config.rate is not None:
+            how += f", at a rate of {config.rate:g} nats a {unit}"
+        how += "."
     if method is not None:
         how = f"Method `{record['method']}`: {escaped(method.summary)}." + (f" {how}" if how else "")
     learnt = ["It learnt"]
@@ -325,8 +329,9 @@ def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> li
         sentences = [f"**The posterior has not collapsed.** {where} {signs}."]
     if config.kl_lower_bound is not None:
         formula = {
-            "batch_norm": f"n·γ²/2 with n = {config.latent_size} and γ = {config.gamma}",
-            "tied_scales": f"−n/2·log(1−τ) with n = {config.latent_size} and τ = {config.tau}",
+            "batch_norm": f"n·γ²/2 with n = {config.latent_size} and γ = {config.gamma:.4g}",
+            "matched": "the rate that was chosen",
+            "tied_scales": f"−n/2·log(1−τ) with n = {config.latent_size} and τ = {config.tau:.4g}",
             "delta": f"n·δ with n = {config.latent_size} and δ = {config.delta}",
         }[config.posterior]
         bound, found = config.kl_lower_bound, results[f"{prefix}_kl"]

@@ -3,7 +3,19 @@
 from huggingface_hub.dataclasses import strict
 
 from .checkpoints import CheckpointConfig
-from .configuration_bnvae import NORMALISED_POSTERIORS, check_finite, check_names, check_range, check_word_dropout
+from .configuration_bnvae import (
+    DEFAULT_RATE,
+    NORMALISED_POSTERIORS,
+    check_finite,
+    check_names,
+    check_range,
+    check_rate,
+    check_word_dropout,
+    field_at_rate,
+    kl_floor,
+    take_rate,
+    with_changed_rate,
+)
 
 CONDITIONAL_POSTERIORS = ("gaussian", *NORMALISED_POSTERIORS)
 
@@ -22,10 +34,13 @@ class BnCvaeConfig(CheckpointConfig):
         hidden_size: width of the decoder's GRU.
         latent_size: number n of latent dimensions.
         context_turns: utterances of the dialogue, at most, that a response is conditioned on.
-        posterior: the recognition network's family: `"gaussian"`, `"batch_norm"` (Eq. 5 on its mean), `"tied_scales"`
-            or `"du"`.
-        gamma: the frozen scale γ of `"batch_norm"`; for `"du"` the root mean square of the learnt scales.
-        tau: `"tied_scales"`: the least share of the prior's variance that the means take, in (0, 1).
+        posterior: the recognition network's family: `"gaussian"`, `"batch_norm"` (Eq. 5 on its mean), `"matched"`
+            (moments that are the prior's of each row), `"tied_scales"` or `"du"`.
+        rate: sets `gamma` or `tau`, as in `BnVaeConfig`; with `"matched"` the least KL(q ‖ p) in nats a response.
+        gamma: the frozen scale γ of `"batch_norm"`; for `"du"` the root mean square of the learnt scales. By default
+            0.6.
+        tau: `"tied_scales"`: the least share of the prior's variance that the means take, in (0, 1). By default that of
+            a rate of 8 nats.
         variance_dropout: `"du"`: dropout on the variance above its floor.
         prior_hidden_size: width of the tanh layer of the prior network.
         prior_batch_norm: batch-normalise the mean of the prior network as well, by the same γ: the variant that the
@@ -65,8 +80,9 @@ class BnCvaeConfig(CheckpointConfig):
     latent_size: int = 200
     context_turns: int = 10
     posterior: str = "batch_norm"
-    gamma: float | int = 0.6
-    tau: float | int = 0.5
+    rate: float | int | None = None
+    gamma: float | int | None = None
+    tau: float | int | None = None
     variance_dropout: float | int = 0.5
     prior_hidden_size: int = 100
     prior_batch_norm: bool = False
@@ -91,14 +107,18 @@ class BnCvaeConfig(CheckpointConfig):
     use_cache: bool = True
 
     locked_dropout = False
-    kl_lower_bound = None
 
     def __post_init__(self, **kwargs):
         if self.decoder_start_token_id is None:
             self.decoder_start_token_id = self.bos_token_id
         if self.topics is None:
             self.topics = []
+        take_rate(self, gamma=0.6, tau=field_at_rate("tied_scales", DEFAULT_RATE, max(1, self.latent_size)))
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        return super().from_dict(with_changed_rate(config_dict, kwargs), **kwargs)
 
     def validate_sizes(self):
         check_range(self, 1, None, "vocab_size", "embedding_size", "hidden_size", "latent_size", "context_turns")
@@ -116,6 +136,7 @@ class BnCvaeConfig(CheckpointConfig):
             raise ValueError(f"tau must lie in (0, 1), got {self.tau}")
 
     def validate_combinations(self):
+        check_rate(self)
         check_word_dropout(self)
 
     @property
@@ -132,6 +153,11 @@ class BnCvaeConfig(CheckpointConfig):
     def condition_size(self) -> int:
         """Width of what the decoder starts from: the context and z."""
         return self.context_size + self.latent_size
+
+    @property
+    def kl_lower_bound(self) -> float | None:
+        """The least KL(q ‖ p) in nats a response, averaged over the data of the statistics: the rate, if matched."""
+        return kl_floor(self) if self.posterior == "matched" else None
 
     @property
     def normalises_batches(self) -> bool:

@@ -26,7 +26,7 @@ from .modeling_bnvae import (
     wants_state,
 )
 from .noise import keyed_noise, sentence_keys, with_hidden_words
-from .normalisation import FixedScaleBatchNorm
+from .normalisation import FixedScaleBatchNorm, recompute_statistics
 from .objectives import (
     IGNORED,
     bag_of_words_losses,
@@ -132,10 +132,10 @@ class BnCvaePreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = False
     accepts_loss_kwargs = False
-    _keep_in_fp32_modules_strict = {"running_mean", "running_var"}
+    _keep_in_fp32_modules_strict = {"running_mean", "running_var", "running_log_mean"}
 
     def _init_weights(self, module):
-        initialise(module, self.config)
+        initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)
 
 
 class PriorNetwork(nn.Module):
@@ -145,7 +145,9 @@ class PriorNetwork(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(config.context_size, config.prior_hidden_size)
         self.parameters_of = nn.Linear(config.prior_hidden_size, 2 * config.latent_size)
-        self.mean_norm = FixedScaleBatchNorm(config.latent_size, config.gamma) if config.prior_batch_norm else None
+        self.mean_norm = None
+        if config.prior_batch_norm and config.gamma is not None:
+            self.mean_norm = FixedScaleBatchNorm(config.latent_size, config.gamma)
 
     def forward(self, context: torch.Tensor) -> DiagonalGaussian:
         """From `(batch, context_size)`; fp32 even under autocast."""
@@ -272,7 +274,10 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         if response is None:
             return None, prior
         posterior = self.posterior(torch.cat([context, response], 1))
-        return ConditionalGaussian(posterior.mean, posterior.logvar, prior.mean, prior.logvar, context), prior
+        mean, logvar = posterior.mean, posterior.logvar
+        if self.posterior.of_the_prior_s_units:
+            mean, logvar = prior.mean + (0.5 * prior.logvar).exp() * mean, prior.logvar + logvar
+        return ConditionalGaussian(mean, logvar, prior.mean, prior.logvar, context), prior
 
     def prior_of(self, input_ids: torch.Tensor, topic_ids: torch.Tensor | None = None, **inputs) -> DiagonalGaussian:
         """p(z|x) of the contexts of a batch in either form."""
@@ -347,26 +352,21 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         Raises:
             ValueError: when the batches hold fewer than two responses.
         """
-        prior_means: list[torch.Tensor] = []
+        of_posterior = self.posterior.normalisations
+        of_prior = [] if self.prior.mean_norm is None else [self.prior.mean_norm]
 
-        def states() -> Iterator[torch.Tensor]:
+        def raw_batches() -> Iterator[list[torch.Tensor]]:
             for batch in batches:
                 batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
                 topic_ids = batch.pop("topic_ids", None)
                 context, response, _ = self.read(self.scene(**batch), topic_ids)
-                if self.prior.mean_norm is not None:
-                    prior_means.append(self.prior.raw(context)[0])
                 if response is None:
                     raise ValueError("statistics of the recognition network need responses: labels or response_index")
-                yield torch.cat([context, response], 1)
+                raw = self.posterior.normalised(torch.cat([context, response], 1)) if of_posterior else []
+                yield raw + [self.prior.raw(context)[0] for _ in of_prior]
 
-        if self.posterior.normalisation is not None:
-            self.posterior.recompute_statistics(states())
-        elif self.prior.mean_norm is not None:
-            for _ in states():
-                pass
-        if self.prior.mean_norm is not None:
-            self.prior.mean_norm.recompute_statistics(prior_means)
+        if of_posterior or of_prior:
+            recompute_statistics([*of_posterior, *of_prior], raw_batches())
 
 
 class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel, GenerationMixin):

@@ -19,7 +19,7 @@ from .decoders import DECODERS, CnnState, Decoder, LatentDecoder, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .layers import input_dtype, to_the_left
 from .noise import keyed_noise, sentence_keys, with_hidden_words
-from .normalisation import BatchStandardisation
+from .normalisation import BatchStatistics
 from .objectives import IGNORED, kl_objective, negative_elbo, reconstruction_loss, token_nll
 from .posteriors import POSTERIORS, Posterior
 from .refinement import RefinementSteps, refine
@@ -101,32 +101,36 @@ class BnVaePreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = False
     accepts_loss_kwargs = False
-    _keep_in_fp32_modules_strict = {"running_mean", "running_var"}
+    _keep_in_fp32_modules_strict = {"running_mean", "running_var", "running_log_mean"}
 
     def _init_weights(self, module):
-        initialise(module, self.config)
+        initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)
 
 
-def initialise(module: nn.Module, config) -> None:
-    """Start values of one module: uniform weights in the ranges of the configuration, as the paper's recipe has them.
+def initialise(module: nn.Module, scale: float | None, embedding_scale: float | None) -> None:
+    """Start values of one module: weights uniform in ± `scale`, word vectors in ± `embedding_scale`.
 
-    Convolutions, whose ReLUs would die of such small ones, start as He et al. (2015) say.
+    None stands for what PyTorch starts from: weights uniform in ± 1/√width of what they read (of a recurrent layer, of
+    its state), word vectors N(0, 1). Convolutions, whose ReLUs would die of small weights, start as He et al. (2015)
+    say.
     """
-    scale = config.initializer_range
     if isinstance(module, nn.Embedding):
-        scale = config.embedding_initializer_range
-        init.uniform_(module.weight, -scale, scale)
+        if embedding_scale is None:
+            init.normal_(module.weight)
+        else:
+            init.uniform_(module.weight, -embedding_scale, embedding_scale)
     elif isinstance(module, (nn.Linear, nn.RNNBase)):
+        width = module.in_features if isinstance(module, nn.Linear) else module.hidden_size
+        scale = 1 / math.sqrt(width) if scale is None else scale
         for parameter in module.parameters(recurse=False):
             init.uniform_(parameter, -scale, scale)
     elif isinstance(module, nn.Conv1d) and module.bias is not None:
         init.kaiming_uniform_(module.weight, nonlinearity="relu")
         init.zeros_(module.bias)
-    elif isinstance(module, BatchStandardisation):
-        init.zeros_(module.running_mean)
-        init.ones_(module.running_var)
-        init.zeros_(module.num_batches_tracked)
-    if isinstance(module, (BatchStandardisation, Posterior)):
+    elif isinstance(module, BatchStatistics):
+        for name, buffer in module.named_buffers(recurse=False):
+            (init.ones_ if name == "running_var" else init.zeros_)(buffer)
+    if isinstance(module, (BatchStatistics, Posterior)):
         for name, parameter in module.named_parameters(recurse=False):
             (init.ones_ if name == "scale" else init.zeros_)(parameter)
 
@@ -285,6 +289,10 @@ class BnVaeModel(BnVaePreTrainedModel):
         self.posterior = POSTERIORS[config.posterior](config)
         self.post_init()
 
+    def _init_weights(self, module):
+        config = self.config
+        initialise(module, config.encoder_initializer_range, config.encoder_embedding_initializer_range)
+
     def get_input_embeddings(self):
         return self.embedding
 
@@ -354,7 +362,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         Raises:
             ValueError: when the batches hold fewer than two sentences.
         """
-        if self.posterior.normalisation is not None:
+        if self.posterior.normalisations:
             self.posterior.recompute_statistics(
                 self.read(batch["input_ids"].to(self.device), _moved(batch.get("attention_mask"), self.device)).last
                 for batch in batches

@@ -62,7 +62,7 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
     def _init_weights(self, module):
-        initialise(module, self.config)
+        initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)
 
     def get_input_embeddings(self):
         return self.decoder.embedding

@@ -1,6 +1,13 @@
-"""Batch normalisation of a posterior's parameters: standardisation over the batch, and the frozen scale of BN-VAE."""
+"""Normalisation of a posterior's parameters over batches: Eq. 5 of the paper, and the matched moments.
 
-from collections.abc import Iterable
+Every statistic is that of the training batch, of all processes together under `torch.distributed`, with gradients
+through it; under gradient accumulation it is that of each micro-batch. It is computed in fp32 under autocast and for
+half-precision weights. In evaluation a stored one is used, which stays fp32: a running average over training batches,
+until `recompute_statistics` replaces it by the exact one of a data set.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -8,36 +15,103 @@ from torch import nn
 SMALLEST_SPREAD = 1e-30
 
 
-class BatchStandardisation(nn.Module):
-    r"""(x − mean_B) / std_B in every dimension.
+class BatchStatistics(nn.Module):
+    """What all of them share: stored statistics, and their exact values over a data set.
 
-    In training the batch's own biased statistics are used, so that over a batch each dimension has mean 0 and variance
-    1 *exactly*, whatever the scale of x: there is no ε for the encoder to hide under. A dimension that does not vary at
-    all gives 0, and no gradient.
-
-    Under `torch.distributed` the statistics are those of all processes together, and gradients pass through them.
-    Under gradient accumulation they are those of each micro-batch. They are computed in fp32 under autocast and for
-    half-precision weights, and the stored ones stay fp32.
-
-    In evaluation the stored statistics are used: a running average over training batches, until
-    `recompute_statistics` replaces it by the exact ones of a data set.
+    A summary of any number of rows is a `(rows of the summary, num_features)` tensor in float64, whose first row is
+    their count.
 
     Args:
         num_features: number of dimensions.
         momentum: the weight of a new batch in the running average.
     """
 
-    running_mean: torch.Tensor
-    running_var: torch.Tensor
     num_batches_tracked: torch.Tensor
 
     def __init__(self, num_features: int, momentum: float = 0.1):
         super().__init__()
         self.num_features = num_features
         self.momentum = momentum
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
+
+    def empty_summary(self) -> torch.Tensor:
+        """That of no rows."""
+        raise NotImplementedError
+
+    def summary(self, raw: torch.Tensor) -> torch.Tensor:
+        """That of `(batch, num_features)` in float64."""
+        raise NotImplementedError
+
+    def merged(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """That of the rows of two summaries together."""
+        raise NotImplementedError
+
+    def store(self, summary: torch.Tensor) -> None:
+        """Make the statistics of a summary the stored ones."""
+        raise NotImplementedError
+
+    def recompute_statistics(self, raw_batches: Iterable[torch.Tensor]) -> None:
+        """See `recompute_statistics` below; of this module alone, from `(batch, num_features)` tensors."""
+        recompute_statistics([self], ([raw] for raw in raw_batches))
+
+    def _weight_of_a_batch(self) -> torch.Tensor:
+        """What a new training batch, which is counted, weighs in the running average."""
+        self.num_batches_tracked += 1
+        return (1.0 / self.num_batches_tracked.float()).clamp(min=self.momentum)
+
+    def _apply(self, fn, recurse=True):
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.is_floating_point() and buffer.dtype != torch.float32 and not exact[name].is_meta:
+                setattr(self, name, exact[name].to(buffer.device))
+        return self
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, momentum={self.momentum}"
+
+
+@torch.no_grad()
+def recompute_statistics(modules: Sequence[BatchStatistics], raw_batches: Iterable[Sequence[torch.Tensor]]) -> None:
+    """Replace the running averages of modules by the exact statistics of a data set, in float64 and in one pass.
+
+    Args:
+        raw_batches: of each batch, of any size, what each module reads of it, `(batch, num_features)`. Under
+            `torch.distributed` each process passes its own share, which may be empty.
+
+    Raises:
+        ValueError: when there are fewer than two rows in all.
+    """
+    totals = [module.empty_summary() for module in modules]
+    for raws in raw_batches:
+        totals = [
+            module.merged(total, module.summary(raw.to("cpu", torch.float64)))
+            for module, total, raw in zip(modules, totals, raws, strict=True)
+        ]
+    for module, own in zip(modules, totals, strict=True):
+        total = module.empty_summary()
+        for summary in _of_all_processes(own, module.num_batches_tracked.device):
+            total = module.merged(total, summary)
+        if total[0, 0] < 2:
+            raise ValueError(f"posterior statistics need at least 2 sentences, got {int(total[0, 0])}")
+        module.store(total)
+
+
+class BatchStandardisation(BatchStatistics):
+    r"""(x − mean_B) / std_B in every dimension.
+
+    In training the batch's own biased statistics are used, so that over a batch each dimension has mean 0 and variance
+    1 *exactly*, whatever the scale of x: there is no ε for the encoder to hide under. A dimension that does not vary at
+    all gives 0, and no gradient.
+    """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+
+    def __init__(self, num_features: int, momentum: float = 0.1):
+        super().__init__(num_features, momentum)
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
-        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
 
     def forward(self, raw: torch.Tensor) -> torch.Tensor:
         """Standardise `(batch, num_features)`; returns fp32.
@@ -52,8 +126,7 @@ class BatchStandardisation(nn.Module):
         return (raw - self.running_mean) * (torch.where(varies, self.running_var, 1.0).rsqrt() * varies)
 
     def _standardise_by_batch(self, raw: torch.Tensor) -> torch.Tensor:
-        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-        shared = shared and torch.distributed.get_world_size() > 1
+        shared = _is_shared()
         if raw.size(0) == 1 and not shared:
             raise ValueError(
                 "batch normalisation of the posterior needs at least 2 sentences in a training batch, got 1: "
@@ -83,61 +156,29 @@ class BatchStandardisation(nn.Module):
 
     @torch.no_grad()
     def _update_running(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
-        self.num_batches_tracked += 1
-        weight = (1.0 / self.num_batches_tracked.float()).clamp(min=self.momentum)
+        weight = self._weight_of_a_batch()
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(variance, weight)
 
-    @torch.no_grad()
-    def recompute_statistics(self, raw_batches: Iterable[torch.Tensor]) -> None:
-        """Replace the running average by the exact mean and biased variance of `raw_batches`, in float64.
+    def empty_summary(self) -> torch.Tensor:
+        return torch.zeros(3, self.num_features, dtype=torch.float64)
 
-        Args:
-            raw_batches: `(batch, num_features)` tensors, batches of any sizes; under `torch.distributed` each process
-                passes its own share.
+    def summary(self, raw: torch.Tensor) -> torch.Tensor:
+        mean = raw.mean(0)
+        return torch.stack([torch.full_like(mean, len(raw)), mean, ((raw - mean) ** 2).sum(0)])
 
-        Raises:
-            ValueError: when there are fewer than two rows in all.
-        """
-        device = self.running_mean.device
-        count = torch.zeros((), dtype=torch.float64)
-        mean = torch.zeros(self.num_features, dtype=torch.float64)
-        squares = torch.zeros(self.num_features, dtype=torch.float64)
-        for batch in raw_batches:
-            batch = batch.to("cpu", torch.float64)
-            batch_mean = batch.mean(0)
-            batch_moments = (
-                torch.tensor(float(len(batch)), dtype=torch.float64),
-                batch_mean,
-                ((batch - batch_mean) ** 2).sum(0),
-            )
-            count, mean, squares = _merge_moments((count, mean, squares), batch_moments)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            mine = torch.cat([count.reshape(1), mean, squares])
-            # NCCL moves only tensors on its own device, gloo those on the CPU.
-            mine = mine.to(device if torch.distributed.get_backend() == "nccl" else "cpu")
-            shares = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather(shares, mine)
-            total = (torch.zeros_like(count), torch.zeros_like(mean), torch.zeros_like(squares))
-            for share in shares:
-                other_count, other_mean, other_squares = share.cpu().split([1, self.num_features, self.num_features])
-                total = _merge_moments(total, (other_count[0], other_mean, other_squares))
-            count, mean, squares = total
-        if count < 2:
-            raise ValueError(f"posterior statistics need at least 2 sentences, got {int(count)}")
+    def merged(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        (count, mean, squares), (new, new_mean, new_squares) = left, right
+        share = new / (count + new).clamp(min=1)
+        difference = new_mean - mean
+        return torch.stack(
+            [count + new, mean + difference * share, squares + new_squares + difference**2 * count * share]
+        )
+
+    def store(self, summary: torch.Tensor) -> None:
+        count, mean, squares = summary
         self.running_mean.copy_(mean)
         self.running_var.copy_(squares / count)
-
-    def _apply(self, fn, recurse=True):
-        exact = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, recurse)
-        for name, buffer in self.named_buffers(recurse=False):
-            if buffer.is_floating_point() and buffer.dtype != torch.float32 and not exact[name].is_meta:
-                setattr(self, name, exact[name].to(buffer.device))
-        return self
-
-    def extra_repr(self) -> str:
-        return f"{self.num_features}, momentum={self.momentum}"
 
 
 class FixedScaleBatchNorm(BatchStandardisation):
@@ -164,6 +205,74 @@ class FixedScaleBatchNorm(BatchStandardisation):
         return f"{super().extra_repr()}, gamma={self.gamma}"
 
 
+class BatchUnitMean(BatchStatistics):
+    r"""x − log mean_B exp(x) in every dimension, so that exp of it has the mean 1 over a batch *exactly*.
+
+    Neither the scale nor a shift of x can overflow: the largest of each dimension is taken out before exp.
+    """
+
+    running_log_mean: torch.Tensor
+
+    def __init__(self, num_features: int, momentum: float = 0.1):
+        super().__init__(num_features, momentum)
+        self.register_buffer("running_log_mean", torch.zeros(num_features))
+
+    def forward(self, raw: torch.Tensor) -> torch.Tensor:
+        """Normalise `(batch, num_features)`; returns fp32."""
+        raw = raw.float()
+        if not self.training:
+            return raw - self.running_log_mean
+        shared = _is_shared()
+        largest = raw.detach().amax(0)
+        count = torch.full((1,), float(raw.size(0)), device=raw.device)
+        if shared:
+            torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
+            torch.distributed.all_reduce(count)
+        below = raw - largest
+        log_mean = (_sum_over_batch(below.exp(), shared) / count).log()
+        self._update_running(largest + log_mean.detach())
+        return below - log_mean
+
+    @torch.no_grad()
+    def _update_running(self, log_mean: torch.Tensor) -> None:
+        weight = self._weight_of_a_batch()
+        averaged = torch.logaddexp(self.running_log_mean + torch.log1p(-weight), log_mean + weight.log())
+        self.running_log_mean.copy_(averaged)
+
+    def empty_summary(self) -> torch.Tensor:
+        nothing = torch.full((2, self.num_features), -math.inf, dtype=torch.float64)
+        nothing[0] = 0
+        return nothing
+
+    def summary(self, raw: torch.Tensor) -> torch.Tensor:
+        log_sum = raw.logsumexp(0)
+        return torch.stack([torch.full_like(log_sum, len(raw)), log_sum])
+
+    def merged(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return torch.stack([left[0] + right[0], torch.logaddexp(left[1], right[1])])
+
+    def store(self, summary: torch.Tensor) -> None:
+        count, log_sum = summary
+        self.running_log_mean.copy_(log_sum - count.log())
+
+
+def _is_shared() -> bool:
+    """Whether a batch is shared out to several processes."""
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _of_all_processes(summary: torch.Tensor, device: torch.device) -> list[torch.Tensor]:
+    """The summary of each process."""
+    if not _is_shared():
+        return [summary]
+    # NCCL moves only tensors on its own device, gloo those on the CPU.
+    summary = summary.to(device if torch.distributed.get_backend() == "nccl" else "cpu")
+    summaries = [torch.empty_like(summary) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(summaries, summary)
+    return [other.cpu() for other in summaries]
+
+
 class _AllReduceSum(torch.autograd.Function):
     """Sum over processes, in both directions."""
 
@@ -183,13 +292,3 @@ class _AllReduceSum(torch.autograd.Function):
 def _sum_over_batch(values: torch.Tensor, shared: bool) -> torch.Tensor:
     total = values.sum(0)
     return _AllReduceSum.apply(total) if shared else total
-
-
-def _merge_moments(left, right):
-    """Count, mean and sum of squared deviations of two samples put together."""
-    count = left[0] + right[0]
-    if count == 0:
-        return left
-    difference = right[1] - left[1]
-    mean = left[1] + difference * (right[0] / count)
-    return count, mean, left[2] + right[2] + difference**2 * (left[0] * right[0] / count)

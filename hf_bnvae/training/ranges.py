@@ -73,6 +73,7 @@ RANGES = {
     "statistics_samples": Range(2),
     "run_length": Range(1),
     "gamma": Range(above=0, most=1_000),
+    "rate": Range(above=0, most=100_000),
     "latent_size": Range(1, MOST_WIDTH),
     "embedding_size": Range(1, MOST_WIDTH),
     "hidden_size": Range(1, MOST_WIDTH),
@@ -80,6 +81,8 @@ RANGES = {
     "context_hidden_size": Range(1, MOST_WIDTH),
     "initializer_range": Range(0),
     "embedding_initializer_range": Range(0),
+    "encoder_initializer_range": Range(0),
+    "encoder_embedding_initializer_range": Range(0),
 }
 
 

@@ -89,13 +89,25 @@ def test_heads_projection_and_output_have_no_bias(make_model):
     assert all("lstm" in name for name in names)
 
 
-def test_weights_start_in_the_ranges_of_the_config(make_model):
-    model = make_model(initializer_range=0.01, embedding_initializer_range=0.1, latent_size=8)
+@pytest.mark.parametrize(
+    ("ranges", "limits"),
+    [
+        ({}, {"decoder.": 0.01, "decoder.embedding": 0.1, "model.lstm": 1 / 4, "model.posterior": 1 / 4}),
+        (
+            {"encoder_initializer_range": 0.02, "encoder_embedding_initializer_range": 0.2},
+            {"decoder.": 0.01, "decoder.embedding": 0.1, "model.": 0.02, "model.embedding": 0.2},
+        ),
+    ],
+)
+def test_encoder_and_decoder_start_in_ranges_of_their_own(make_model, ranges, limits):
+    model = make_model(initializer_range=0.01, embedding_initializer_range=0.1, hidden_size=16, **ranges)
     for name, parameter in model.named_parameters():
+        limit = next((limits[start] for start in sorted(limits, reverse=True) if name.startswith(start)), None)
         if "shift" in name:
             assert (parameter == 0).all()
+        elif limit is None:
+            assert name == "model.embedding.weight" and float(parameter.std()) == pytest.approx(1, abs=0.2)
         else:
-            limit = 0.1 if "embedding" in name else 0.01
             assert parameter.abs().max() <= limit and parameter.abs().max() > 0.8 * limit, name
 
 
@@ -138,7 +150,7 @@ def test_training_never_moves_gamma(make_model, posterior):
         model(**batch).loss.backward()
         optimizer.step()
     spread = model(**batch).posterior_mean.std(0, correction=0)
-    if posterior == "batch_norm":
+    if posterior in ("batch_norm", "matched"):
         torch.testing.assert_close(spread, torch.full((4,), 0.6), rtol=1e-4, atol=0)
     else:
         assert not torch.allclose(spread, torch.full((4,), 0.6), rtol=1e-2)

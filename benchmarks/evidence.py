@@ -47,7 +47,18 @@ DATA = Path(os.environ.get("BNVAE_DATA", ROOT.parent / "shared" / "data"))
 SCALES = ("gpu", "cpu")
 SECONDS = 480
 KEPT = ("all_results.json", "run.json", "curves.csv", "test_nll.csv", "classification.json", "figures.txt")
-CURVES = ("step", "epoch", "train_seconds", "eval_elbo", "eval_rec", "eval_kl", "eval_mi", "eval_au", "eval_agg_kl")
+CURVES = (
+    "step",
+    "epoch",
+    "train_seconds",
+    "eval_elbo",
+    "eval_rec",
+    "eval_kl",
+    "eval_mi",
+    "eval_au",
+    "eval_agg_kl",
+    "eval_use",
+)
 LABELS = (100, 500, 1_000, 2_000, 10_000)
 LABELLED = 20_000
 """Training sentences among which the labelled ones are drawn."""
@@ -181,7 +192,7 @@ class Worker:
         """The NLL of the test split, with that of each sentence."""
         names = ("dataset_name", "max_eval_samples", "nll_samples", "max_nll_samples", "nll_bf16")
         flags = {name: value for name, value in self.flags(0).items() if name in names}
-        flags |= {"model_name_or_path": str(folder / MODEL), "seed": 0}
+        flags |= {"model_name_or_path": str(folder / MODEL), "seed": 0, "reconstruction_samples": 0}
         flags |= {"output_file": str(folder / "judged.json"), "scores_file": str(folder / "scores.csv")}
         line = [sys.executable, str(ROOT / "run_scripts" / "evaluate_lm.py"), *command_flags(flags, self.data)]
         self.call(line, folder / "judge.log")

@@ -84,6 +84,22 @@ def yelp(name: str, methods: tuple[str, ...], seed: int) -> Block:
     return Block(name, "short_yelp", ("short_yelp",), methods, (seed,), flags, YELP_CPU, together=4, classify=True)
 
 
+def rates(seed: int) -> Block:
+    """What a rate buys, on the 40,000 sentences of which docs/rate.md tells."""
+    methods = ("lstm_lm", "vae", "bn_vae:gamma=0.7", *(f"matched_vae:rate={rate}" for rate in ("4", "6.4", "8", "16")))
+    flags = YELP | {"hidden_size": 256, "max_train_samples": 40_000, "max_eval_samples": 2_000, "max_nll_samples": 500}
+    return Block(
+        f"rates_{seed}",
+        "short_yelp_rates",
+        ("short_yelp",),
+        (*methods, "fb_vae:free_bits=4", "vmf_vae:kappa=13"),
+        (seed,),
+        flags,
+        together=9,
+        classify=True,
+    )
+
+
 def dialogue(corpus: str, seed: int) -> Block:
     return Block(
         f"table4_{corpus}_{seed}",
@@ -103,6 +119,8 @@ BLOCKS = (
     imdb("imdb_2", ("bn_vae:gamma=0.5",), (1, 2, 3)),
     imdb("imdb_3", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (2,)),
     imdb("imdb_4", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (3,)),
+    imdb("imdb_matched", ("matched_vae:rate=4", "matched_vae:rate=8"), (1, 2)),
+    *(rates(seed) for seed in (1, 2, 3)),
     imdb("imdb_5", ("beta_vae:kl_weight=0.4", "cyclic_vae:kl_annealing_epochs=2", "skip_vae")),
     imdb("imdb_6", ("fb_vae:free_bits=4", "delta_vae:delta=0.15", "vmf_vae:kappa=13")),
     imdb("imdb_7", ("ae", "ae+fb_vae:free_bits=4", "ae+bn_vae:gamma=0.7")),

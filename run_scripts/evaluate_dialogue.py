@@ -35,7 +35,7 @@ from script_utils import (
 from torch.utils.data import DataLoader
 
 from hf_bnvae.data import DialogueCollator, DialogueSampler, LengthBucketSampler, encode_dialogues, load_tokenizer
-from hf_bnvae.evaluation import dialogue_metrics, infer
+from hf_bnvae.evaluation import dialogue_metrics, infer_with_use
 
 
 @dataclass
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         sampler = LengthBucketSampler(part.lengths, args.batch_size, shuffle=False)
         return DataLoader(part, batch_sampler=sampler, collate_fn=collate)
 
-    results = dialogue_metrics(infer(model, batches(rows), seed=args.seed)) | {"sentences": len(rows)}
+    results = dialogue_metrics(infer_with_use(model, batches(rows), args.seed)[0]) | {"sentences": len(rows)}
     results |= judge_nll(model, rows, by_length, judge, args.seed, progress=True)
     if judge.num_responses:
         references = reference_responses(corpus, args.split, tokenizer)

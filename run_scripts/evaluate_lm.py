@@ -1,7 +1,8 @@
-"""Judge a trained text VAE on sentences: ELBO, KL, mutual information, active units, NLL, perplexity.
+"""Judge a trained text VAE on sentences: ELBO, KL, mutual information, active units, use of the latent, NLL, texts.
 
 python run_scripts/evaluate_lm.py --model_name_or_path out --test_file test.txt
 python run_scripts/evaluate_lm.py --model_name_or_path out --test_file test.txt --scores_file scores.csv
+python run_scripts/evaluate_lm.py --model_name_or_path out --test_file test.txt --language_model lm
 accelerate launch run_scripts/evaluate_lm.py --model_name_or_path out --dataset_name pydocs --nll_samples 100
 
 `--scores_file` (csv or jsonl, by its ending) has a row for each sentence, in their order: `tokens` with the end symbol,
@@ -20,13 +21,14 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from script_utils import (
     DataArguments,
-    JudgeArguments,
+    TextJudgeArguments,
     UsageError,
     check_least,
     check_output_file,
     check_seeds,
     check_tokenizer,
     judge_nll,
+    judge_texts,
     load_model,
     log_reports,
     parse_arguments,
@@ -38,7 +40,7 @@ from script_utils import (
 from torch.utils.data import DataLoader
 
 from hf_bnvae.data import Corpus, LengthBucketSampler, VaeCollator, encode_corpus, load_tokenizer
-from hf_bnvae.evaluation import Inference, elbo_metrics, infer, with_another_s_latents
+from hf_bnvae.evaluation import Inference, elbo_metrics, infer_with_use
 
 MODEL = "--model_name_or_path"
 ENDINGS = (".csv", ".jsonl")
@@ -108,10 +110,11 @@ class Shares:
 
 def main(argv: list[str] | None = None) -> None:
     args, data, judge = parse_arguments(
-        EvaluationArguments, DataArguments, JudgeArguments, description=__doc__.splitlines()[0], argv=argv
+        EvaluationArguments, DataArguments, TextJudgeArguments, description=__doc__.splitlines()[0], argv=argv
     )
     state = PartialState()
     model = load_model(args.model_name_or_path).to(state.device)
+    language_model = judge.load_language_model()
     tokenizer = load_tokenizer(args.model_name_or_path, MODEL)
     check_tokenizer(model, tokenizer, f"{MODEL} {args.model_name_or_path}")
     corpus = data.load()
@@ -121,17 +124,19 @@ def main(argv: list[str] | None = None) -> None:
     report = {args.split: corpus.reports[args.split]}
     shares = Shares(args.batch_size, VaeCollator(tokenizer.pad_token_id), state)
 
-    own = infer(model, shares.batches(dataset), seed=args.seed)
-    inference = own.of_all_processes() if shares.shared(dataset) else own
+    own, inference = infer_with_use(model, shares.batches(dataset), args.seed, shares.shared(dataset))
     results = elbo_metrics(inference) | {"sentences": len(dataset)}
     each: list[torch.Tensor] = []
     progress = state.is_main_process
     results |= judge_nll(model, dataset, shares.batches, judge, args.seed, progress, shares.shared, each)
+    results |= judge_texts(
+        model, tokenizer, dataset, shares.batches, judge, args.seed, progress, shares.shared, language_model
+    )
     prefix = "eval" if args.split == "validation" else args.split
     results = {f"{prefix}_{name}": value for name, value in results.items()} | unknown_shares(report)
     scores = None
     if args.scores_file is not None:
-        scores = sentence_scores(model, corpus, dataset, shares, own, each, judge.max_nll_samples, args)
+        scores = sentence_scores(corpus, dataset, shares, own, each, judge.max_nll_samples, args)
     if state.is_main_process:
         log_reports(report)
         print_results(results)
@@ -142,7 +147,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def sentence_scores(
-    model,
     corpus: Corpus,
     dataset: Dataset,
     shares: Shares,
@@ -159,10 +163,8 @@ def sentence_scores(
     """
     columns = {"tokens": own.tokens, "rec": own.reconstruction, "kl": own.kl, "elbo": own.reconstruction + own.kl}
     columns = {name: shares.in_order(dataset, values) for name, values in columns.items()}
-    if model.config.latent_size and len(dataset) > 1:
-        latents = shares.in_order(dataset, own.latents)
-        others = with_another_s_latents(model, shares.batches(dataset), latents, shares.rows(dataset), args.seed)
-        columns["use"] = shares.in_order(dataset, others - own.reconstruction)
+    if own.other_reconstruction is not None:
+        columns["use"] = shares.in_order(dataset, own.other_reconstruction - own.reconstruction)
     frame = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
     if each:
         judged = dataset.select(range(min(most or len(dataset), len(dataset))))

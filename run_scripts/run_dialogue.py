@@ -365,7 +365,7 @@ def load_others(names: list[str], ours: str) -> dict[str, tuple]:
 def judge_split(trainer: DialogueTrainer, dataset: DialogueResponses, prefix: str, judge, last: bool) -> dict:
     """The bounds of a split, and its NLL if that is wanted."""
     metrics = trainer.evaluate(dataset, metric_key_prefix=prefix)
-    names = ("elbo", "rec", "kl", "kl_prior", "bow_loss", "rec_ppl")
+    names = ("elbo", "rec", "kl", "kl_prior", "use", "bow_loss", "rec_ppl")
     results = {f"{prefix}_{name}": metrics[f"{prefix}_{name}"] for name in names if f"{prefix}_{name}" in metrics}
     results[f"{prefix}_sentences"] = len(dataset)
     if prefix == "test" or last:

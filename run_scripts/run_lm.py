@@ -13,8 +13,8 @@ from pathlib import Path
 
 from script_utils import (
     CardArguments,
-    JudgeArguments,
     ModelArguments,
+    TextJudgeArguments,
     TrainingDataArguments,
     UsageError,
     begin_run,
@@ -24,6 +24,7 @@ from script_utils import (
     far_apart,
     find_checkpoint,
     goes_on,
+    judge_texts,
     judge_trained_nll,
     load_config,
     log_reports,
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     data, model_args, judge, card, args = parse_arguments(
         TrainingDataArguments,
         ModelArguments,
-        JudgeArguments,
+        TextJudgeArguments,
         CardArguments,
         VaeTrainingArguments,
         description=__doc__.splitlines()[0],
@@ -72,6 +73,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UsageError(f"--strategy aggressive trains an encoder, and --method {model_args.method} has none")
     if model_args.pretrained_encoder is not None:
         load_config(model_args.pretrained_encoder, f"--pretrained_encoder {model_args.pretrained_encoder}")
+    language_model = judge.load_language_model()
+    if language_model is not None and not METHODS[model_args.method].has_latent:
+        raise UsageError(f"--language_model judges draws of a prior, and --method {model_args.method} has none")
     set_seed(args.seed)
 
     corpus = data.load()
@@ -118,7 +122,8 @@ def main(argv: list[str] | None = None) -> None:
     results = training_results(trainer, trained, corpus.reports["train"].tokens) | unknown_shares(corpus.reports)
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split in encoded:
-            results |= judge_split(trainer, encoded[split], prefix, judge, last="test" not in encoded)
+            last = prefix == "test" or "test" not in encoded
+            results |= judge_split(trainer, encoded[split], prefix, judge, language_model, last)
     if trainer.is_world_process_zero():
         trainer.save_state()
         write_json(Path(args.output_dir) / "all_results.json", results)
@@ -139,16 +144,29 @@ def write_examples(trainer: VaeTrainer, corpus: Corpus, encoded: dict, quotes: i
     return found | {"split": split}
 
 
-def judge_split(trainer: VaeTrainer, dataset, prefix: str, judge: JudgeArguments, last: bool) -> dict:
-    """Every metric of a split; the NLL, which costs K decoder passes, on the test split, or on the last there is."""
+def judge_split(
+    trainer: VaeTrainer, dataset, prefix: str, judge: TextJudgeArguments, language_model: tuple | None, last: bool
+) -> dict:
+    """Every metric of a split; on the last one the NLL, which costs K decoder passes, and what it writes."""
     metrics = trainer.evaluate(dataset, metric_key_prefix=prefix)
-    names = ("elbo", "rec", "kl", "mi", "au", "agg_kl")
-    results = {f"{prefix}_{name}": metrics[f"{prefix}_{name}"] for name in names}
+    names = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use")
+    results = {f"{prefix}_{name}": metrics[f"{prefix}_{name}"] for name in names if f"{prefix}_{name}" in metrics}
     results[f"{prefix}_sentences"] = len(dataset)
-    if prefix == "test" or last:
-        judged = judge_trained_nll(trainer, dataset, trainer.get_eval_dataloader, judge)
-        results |= {f"{prefix}_{name}": value for name, value in judged.items()}
-    return results
+    if not last:
+        return results
+    judged = judge_trained_nll(trainer, dataset, trainer.get_eval_dataloader, judge)
+    judged |= judge_texts(
+        trainer.model,
+        trainer.processing_class,
+        dataset,
+        trainer.get_eval_dataloader,
+        judge,
+        trainer.args.seed,
+        not trainer.args.disable_tqdm and trainer.is_world_process_zero(),
+        trainer.shares,
+        language_model,
+    )
+    return results | {f"{prefix}_{name}": value for name, value in judged.items()}
 
 
 if __name__ == "__main__":

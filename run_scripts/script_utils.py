@@ -45,7 +45,7 @@ from hf_bnvae.data.errors import first_line
 from hf_bnvae.data.streaming import Source
 from hf_bnvae.data.tokenizers import KINDS
 from hf_bnvae.data.unknown_words import warn_of_unknown_words, warn_of_whole_lines
-from hf_bnvae.evaluation import WordVectors, nll
+from hf_bnvae.evaluation import WordVectors, judge_reconstructions, nll, sample_ppl
 from hf_bnvae.hub import CardError, HubError, make_repository, publish, write_card
 from hf_bnvae.hub.records import RECORD_NAME, command_line, hardware, versions
 from hf_bnvae.methods import METHODS, Method
@@ -447,6 +447,33 @@ class JudgeArguments:
 
 
 @dataclass
+class TextJudgeArguments(JudgeArguments):
+    """How a trained text VAE is judged: by its bounds, and by the texts that it writes."""
+
+    reconstruction_samples: int = field(
+        default=1_000,
+        metadata={"help": "say so many sentences of the split again from their latents, for BLEU; 0 leaves it out"},
+    )
+    language_model: str | None = field(
+        default=None,
+        metadata={"help": "an LSTM-LM of the same corpus (--method lstm_lm): gives the perplexity of samples"},
+    )
+    prior_samples: int = field(default=1_000, metadata={"help": "samples of the prior whose perplexity is taken"})
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_least(self, reconstruction_samples=0, prior_samples=1)
+
+    def load_language_model(self) -> tuple | None:
+        """The language model and its tokenizer; None without one."""
+        if self.language_model is None:
+            return None
+        models = {LstmLMConfig: LstmLMForCausalLM}
+        model = load_model(self.language_model, "--language_model", models)
+        return model, load_tokenizer(self.language_model, "--language_model")
+
+
+@dataclass
 class CardArguments:
     """What the model card says and the run cannot know."""
 
@@ -802,6 +829,33 @@ def judge_nll(
         )
     samples = judge.nll_samples if model.config.latent_size else 1
     return judged | {"nll_sentences": len(dataset), "nll_samples": samples}
+
+
+def judge_texts(
+    model,
+    tokenizer,
+    dataset,
+    make_batches,
+    judge: TextJudgeArguments,
+    seed: int,
+    progress: bool,
+    shares: Callable[[Sized], bool],
+    language_model: tuple | None,
+) -> dict:
+    """`reconstruction_bleu`, `exact_match` and, given a language model, `sample_ppl`; nothing without a latent."""
+    if not model.config.latent_size:
+        return {}
+    found: dict = {}
+    if judge.reconstruction_samples:
+        part = dataset.select(far_apart(judge.reconstruction_samples, len(dataset)))
+        found |= judge_reconstructions(model, make_batches(part), tokenizer, shares(part), progress)
+        found["reconstruction_sentences"] = len(part)
+    if language_model is not None:
+        judges, its_tokenizer = language_model
+        judges.to(model.device)
+        found["sample_ppl"] = sample_ppl(model, tokenizer, judges, its_tokenizer, judge.prior_samples, seed)
+        found["prior_samples"], found["language_model"] = judge.prior_samples, Path(judge.language_model).name
+    return found
 
 
 def check_training(trainer_args, config, name: str, examples: int, has_validation: bool) -> None:

@@ -71,7 +71,12 @@ def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scal
     monkeypatch.setattr(script_utils, "bf16_pays", lambda: True)
     monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # no device of this machine is asked
     scripts = {
-        "sentences": (run_lm.ModelArguments, run_lm.JudgeArguments, run_lm.CardArguments, run_lm.VaeTrainingArguments),
+        "sentences": (
+            run_lm.ModelArguments,
+            run_lm.TextJudgeArguments,
+            run_lm.CardArguments,
+            run_lm.VaeTrainingArguments,
+        ),
         "dialogue": (
             run_dialogue.DialogueModelArguments,
             run_dialogue.ResponseArguments,

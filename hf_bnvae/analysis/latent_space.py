@@ -25,8 +25,8 @@ from ..evaluation.inference import (
     Inference,
     aggregate_log_prob,
     elbo_metrics,
-    infer,
 )
+from ..evaluation.scores import infer_with_use
 from ..models.distributions import DiagonalGaussian
 from ..models.normalisation import FixedScaleBatchNorm
 from ..pipelines import TextVaePipeline
@@ -84,7 +84,7 @@ class LatentSpace:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """`elbo`, `rec`, `kl`, `mi`, `au` and `agg_kl` of these sentences, nats per sentence."""
+        """`elbo`, `rec`, `kl`, `mi`, `au`, `agg_kl` and `use` of these sentences, nats per sentence."""
         return elbo_metrics(self.inference)
 
     @cached_property
@@ -107,7 +107,7 @@ class LatentSpace:
 def read_latent_space(
     pipeline: TextVaePipeline, texts: Sequence[str], labels: Sequence[Any] | None = None, seed: int = 0
 ) -> LatentSpace:
-    """Run encoder and decoder once over texts, in batches of near-equal length.
+    """Run the encoder once and the decoder twice over texts, in batches of near-equal length.
 
     Args:
         labels: one a text, of any kind that has a name.
@@ -125,14 +125,9 @@ def read_latent_space(
     lengths = [len(ids) for ids in rows]
     batches = list(LengthBucketSampler(lengths, pipeline.batch_size, shuffle=False))
     collate = VaeCollator(pipeline.tokenizer.pad_token_id)
-    read = infer(pipeline.model, (collate([{"input_ids": rows[place]} for place in batch]) for batch in batches), seed)
-    back = torch.tensor([place for batch in batches for place in batch]).argsort()
-    columns = ("latents", "kl", "log_posterior", "reconstruction", "tokens")
-    inference = Inference(
-        posterior=read.posterior.map(lambda tensor: tensor[back]),
-        side_losses={name: values[back] for name, values in read.side_losses.items()},
-        **{name: getattr(read, name)[back] for name in columns},
-    )
+    padded = [collate([{"input_ids": rows[place]} for place in batch]) for batch in batches]
+    inference, _ = infer_with_use(pipeline.model, padded, seed)
+    inference = inference.rows(torch.tensor([place for batch in batches for place in batch]).argsort())
     ends = pipeline.tokenizer.num_special_tokens_to_add()
     words = max(1, sum(lengths) - ends * len(lengths))
     unknown = sum(ids.count(pipeline.tokenizer.unk_token_id) for ids in rows) / words
@@ -170,7 +165,7 @@ def verdict(space: LatentSpace) -> tuple[bool | None, str]:
     metrics = {f"eval_{name}": value for name, value in space.metrics.items()}
     collapsed, signs = collapse_verdict(metrics, space.latent_size, posterior=space.pipeline.model.config.posterior)
     if collapsed:
-        return True, f"The posterior has collapsed: {signs}, so the decoder ignores the latent."
+        return True, f"The posterior has collapsed: {signs}."
     return False, f"The posterior has not collapsed: {signs}."
 
 

@@ -2,12 +2,13 @@
 
 from .collapse import collapse_verdict
 from .grid import GridPosterior, discretised_posterior, grid_posterior
-from .inference import Inference, agg_kl, au, dialogue_metrics, elbo, elbo_metrics, infer, kl, mi, rec
+from .inference import Inference, agg_kl, au, dialogue_metrics, elbo, elbo_metrics, infer, kl, mi, rec, use
 from .likelihood import nll
 from .probes import bag_of_words, classification_scores, nested_samples, probe
 from .responses import WordVectors, judge_responses
 from .sampling import sample_responses
-from .scores import with_another_s_latents
+from .scores import infer_with_use, with_another_s_latents
+from .texts import judge_reconstructions, sample_ppl
 
 __all__ = [
     "GridPosterior",
@@ -24,6 +25,8 @@ __all__ = [
     "elbo_metrics",
     "grid_posterior",
     "infer",
+    "infer_with_use",
+    "judge_reconstructions",
     "judge_responses",
     "kl",
     "mi",
@@ -31,6 +34,8 @@ __all__ = [
     "nll",
     "probe",
     "rec",
+    "sample_ppl",
     "sample_responses",
+    "use",
     "with_another_s_latents",
 ]

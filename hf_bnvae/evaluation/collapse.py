@@ -5,6 +5,7 @@ from collections.abc import Mapping
 MAX_ACTIVE_SHARE = 0.1
 MAX_MI = 0.5
 MAX_KL = 0.5
+MAX_USE = 0.1
 
 
 def collapse_verdict(
@@ -15,18 +16,22 @@ def collapse_verdict(
     max_active_share: float = MAX_ACTIVE_SHARE,
     max_mi: float = MAX_MI,
     max_kl: float = MAX_KL,
+    max_use: float = MAX_USE,
 ) -> tuple[bool, str]:
     """Whether the posterior has collapsed, and the signs of it in words.
 
-    It has where few units are active, or mutual information and KL are both small. On the sphere of the posterior `vmf`
+    It has where few units are active, or mutual information and KL are both small, or the decoder takes nothing from
+    the latent, whatever that holds. On the sphere of the posterior `vmf`
     units say nothing while there is information: a sharp one tells sentences apart by directions that are close.
 
     Args:
-        metrics: `<prefix>_kl`, and where they are known `<prefix>_mi` and `<prefix>_au`; nats per sentence.
+        metrics: `<prefix>_kl`, and where they are known `<prefix>_mi`, `<prefix>_au` and `<prefix>_use`; nats per
+            sentence.
         latent_size: n.
         posterior: its family.
         max_active_share: at most this share of the units is few.
         max_mi, max_kl: at most so many nats are small.
+        max_use: at most so many nats are nothing.
     """
     divergence = metrics[f"{prefix}_kl"]
     signs = f"KL {divergence:.2f} nats"
@@ -37,4 +42,8 @@ def collapse_verdict(
         collapsed = few_units or (collapsed and information <= max_mi)
         shown = round(information, 2) + 0.0  # an estimate of nothing may be −0.00
         signs = f"{active} of {latent_size} units are active, MI {shown:.2f} and {signs}"
+    if f"{prefix}_use" in metrics:
+        taken = metrics[f"{prefix}_use"]
+        signs += f", the decoder takes {round(taken, 2) + 0.0:.2f} nats from the latent"
+        collapsed = collapsed or taken <= max_use
     return collapsed, signs

@@ -17,6 +17,9 @@ PAIRS_AT_ONCE = 1 << 24
 MOST_LATENTS = 10_000  # that are held against all sentences: beyond, time grows with the sentences, not their square
 
 
+COLUMNS = ("latents", "kl", "log_posterior", "reconstruction", "tokens", "keys")
+
+
 @dataclass
 class Inference:
     """What a model says of every sentence of a split, on the CPU. Rows are sentences, losses are in nats.
@@ -27,8 +30,10 @@ class Inference:
         kl: KL(q(z|x) ‖ p(z)), `(sentences,)`.
         log_posterior: log q(z|x) at `latents`, `(sentences,)`.
         reconstruction: −log p(x|z) at `latents`, `(sentences,)`.
+        keys: what the noise of each sentence is keyed by, `(sentences,)`.
         tokens: words predicted, the end symbol counted, `(sentences,)`.
         side_losses: other losses of the model by name, `(sentences,)` each.
+        other_reconstruction: −log p(x|z) at another latent than its own, `(sentences,)`; see `infer_with_use`.
     """
 
     posterior: LatentDistribution
@@ -37,17 +42,28 @@ class Inference:
     log_posterior: torch.Tensor
     reconstruction: torch.Tensor
     tokens: torch.Tensor
+    keys: torch.Tensor
     side_losses: dict[str, torch.Tensor]
+    other_reconstruction: torch.Tensor | None = None
 
     def of_all_processes(self) -> "Inference":
         """The rows of every process, those of the first one first."""
         parts = gather_object([self])
         first, *others = parts
-        columns = ("latents", "kl", "log_posterior", "reconstruction", "tokens")
         return Inference(
             posterior=first.posterior.together([other.posterior for other in others]),
             side_losses={name: torch.cat([part.side_losses[name] for part in parts]) for name in first.side_losses},
-            **{name: torch.cat([getattr(part, name) for part in parts]) for name in columns},
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in COLUMNS},
+        )
+
+    def rows(self, which: torch.Tensor) -> "Inference":
+        """Some of the rows, or all in another order."""
+        other = self.other_reconstruction
+        return Inference(
+            posterior=self.posterior.map(lambda tensor: tensor[which]),
+            side_losses={name: values[which] for name, values in self.side_losses.items()},
+            other_reconstruction=None if other is None else other[which],
+            **{name: getattr(self, name)[which] for name in COLUMNS},
         )
 
 
@@ -66,12 +82,13 @@ def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -
     for batch in batches:
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         posterior = model.infer(**batch)
-        noise = keyed_noise(model.noise_keys(**batch), range(1), posterior.mean.size(1), seed)
+        keys = model.noise_keys(**batch)
+        noise = keyed_noise(keys, range(1), posterior.mean.size(1), seed)
         latents = posterior.rsample(noise=noise)
         conditions = posterior.conditions(latents).squeeze(1)
         losses = model.sentence_losses(batch["labels"], conditions)
         tokens = (batch["labels"] != IGNORED).sum(1)
-        row = (latents.squeeze(1), posterior.kl().sum(-1), posterior.log_prob(latents).squeeze(1), losses, tokens)
+        row = (latents.squeeze(1), posterior.kl().sum(-1), posterior.log_prob(latents).squeeze(1), losses, tokens, keys)
         posteriors.append(posterior.map(torch.Tensor.cpu))
         columns.append(tuple(column.cpu() for column in row))
         for name, values in model.side_losses(batch["labels"], conditions).items():
@@ -80,9 +97,8 @@ def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -
     if not posteriors:
         raise ValueError("no batches to evaluate")
     together = posteriors[0].together(posteriors[1:])
-    latents, divergence, log_posterior, losses, tokens = map(torch.cat, zip(*columns, strict=True))
-    side_losses = {name: torch.cat(values) for name, values in side.items()}
-    return Inference(together, latents, divergence, log_posterior, losses, tokens, side_losses)
+    values = dict(zip(COLUMNS, map(torch.cat, zip(*columns, strict=True)), strict=True))
+    return Inference(together, side_losses={name: torch.cat(losses) for name, losses in side.items()}, **values)
 
 
 def rec(inference: Inference) -> float:
@@ -130,6 +146,16 @@ def agg_kl(inference: Inference) -> float:
     return kl(inference) - mi(inference)
 
 
+def use(inference: Inference) -> dict[str, float]:
+    """What the decoder takes from z: rec at another sentence's z less rec at its own, nats per sentence.
+
+    0 where it ignores z, whatever KL and MI are. Nothing where there was no second pass, see `infer_with_use`.
+    """
+    if inference.other_reconstruction is None:
+        return {}
+    return {"use": float(inference.other_reconstruction.double().mean()) - rec(inference)}
+
+
 def aggregate_log_prob(posterior: LatentDistribution, latents: torch.Tensor) -> torch.Tensor:
     """log (1/N) Σ_j q(z_i | x_j) in nats for every row of `latents`: `(rows,)`, float64."""
     sentences = len(posterior.mean)
@@ -143,7 +169,7 @@ def aggregate_log_prob(posterior: LatentDistribution, latents: torch.Tensor) -> 
 
 
 def elbo_metrics(inference: Inference) -> dict[str, float]:
-    """`elbo`, `rec`, `kl`, `mi`, `au` and `agg_kl` of a split of sentences."""
+    """`elbo`, `rec`, `kl`, `mi`, `au`, `agg_kl` and, after a second pass of the decoder, `use` of a split."""
     if isinstance(inference.posterior, ConditionalGaussian):
         raise TypeError("the prior of a CVAE changes with the context: judge it by dialogue_metrics")
     information = mi(inference)
@@ -154,7 +180,7 @@ def elbo_metrics(inference: Inference) -> dict[str, float]:
         "mi": information,
         "au": au(inference),
         "agg_kl": kl(inference) - information,
-    }
+    } | use(inference)
 
 
 def dialogue_metrics(inference: Inference) -> dict[str, float]:
@@ -173,7 +199,8 @@ def dialogue_metrics(inference: Inference) -> dict[str, float]:
         "kl_prior": float(posterior.prior.kl().sum(-1).double().mean()),
         "rec_ppl": perplexity(float(inference.reconstruction.double().sum()), int(inference.tokens.sum())),
     }
-    return metrics | {name: float(losses.double().mean()) for name, losses in inference.side_losses.items()}
+    side = {name: float(losses.double().mean()) for name, losses in inference.side_losses.items()}
+    return metrics | use(inference) | side
 
 
 def perplexity(total: float, tokens: int) -> float:

@@ -20,6 +20,7 @@ from ..analysis.comparison import Run, draw_dynamics
 from ..data.errors import first_line
 from ..evaluation import collapse_verdict
 from ..methods import DIALOGUE_METHODS, METHODS
+from ..models.configuration_bnvae import RATE_FIELDS
 from .records import RECORD_NAME
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -31,7 +32,15 @@ DATA_FIELDS = ("name", "hub_id", "license")
 CORPUS_SPLITS = ("train", "validation", "test")
 EXAMPLES = ("split", "samples", "reconstructions", "responses", "interpolation")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-COUNTS = ("sentences", "nll_sentences", "nll_samples", "response_contexts", "responses")
+COUNTS = (
+    "sentences",
+    "nll_sentences",
+    "nll_samples",
+    "reconstruction_sentences",
+    "prior_samples",
+    "response_contexts",
+    "responses",
+)
 AUTO_CLASSES = {
     "bnvae": "AutoModelForSeq2SeqLM",
     "bncvae": "AutoModelForSeq2SeqLM",
@@ -77,6 +86,10 @@ METRICS = {
     "mi": Metric("MI", "nats", "mutual information between text and latent"),
     "au": Metric("AU", "units", "active units: latent dimensions in use"),
     "agg_kl": Metric("aggregate KL", "nats", "of the posterior averaged over the split from the prior"),
+    "use": Metric("use", "nats", "what the decoder takes from z: reconstruction at another z, less at its own"),
+    "reconstruction_bleu": Metric("reconstruction BLEU", "percent", "of texts said again from the posterior mean"),
+    "exact_match": Metric("exact match", "share", "of texts that come back word for word"),
+    "sample_ppl": Metric("sample PPL", "", "perplexity per word of draws of the prior, under a language model"),
     "kl_prior": Metric("KL of the prior", "nats", "of the prior of a context from N(0, I)"),
     "bow_loss": Metric("bag-of-words loss", "nats", "of predicting the words of the response without their order"),
     "rec_ppl": Metric("reconstruction PPL", "", "perplexity per word that the reconstruction gives"),
@@ -324,16 +337,17 @@ def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> li
     collapsed, signs = collapse_verdict(results, config.latent_size, prefix, getattr(config, "posterior", ""))
     where = f"On the {SPLITS[prefix]} split"
     if collapsed:
-        sentences = [f"**The posterior has collapsed.** {where} {signs}, so the decoder ignores the latent."]
+        sentences = [f"**The posterior has collapsed.** {where} {signs}."]
     else:
         sentences = [f"**The posterior has not collapsed.** {where} {signs}."]
     if config.kl_lower_bound is not None:
-        formula = {
-            "batch_norm": f"n·γ²/2 with n = {config.latent_size} and γ = {config.gamma:.4g}",
-            "matched": "the rate that was chosen",
-            "tied_scales": f"−n/2·log(1−τ) with n = {config.latent_size} and τ = {config.tau:.4g}",
-            "delta": f"n·δ with n = {config.latent_size} and δ = {config.delta}",
+        formula, letter = {
+            "batch_norm": ("n·γ²/2", "γ"),
+            "matched": ("−n/2·log(1−γ²), the rate that was chosen,", "γ"),
+            "tied_scales": ("−n/2·log(1−τ)", "τ"),
+            "delta": ("n·δ", "δ"),
         }[config.posterior]
+        formula += f" with n = {config.latent_size} and {letter} = {getattr(config, RATE_FIELDS[config.posterior]):.4g}"
         bound, found = config.kl_lower_bound, results[f"{prefix}_kl"]
         sentences.append(
             f"Its bound on the KL is {bound:.2f} nats ({formula}), and the KL here is {found:.2f}, "
@@ -379,6 +393,11 @@ def judged_on(results: dict, prefix: str, unit: str, config: PreTrainedConfig) -
     if count["nll_samples"] is not None:
         samples = f"K = {count['nll_samples']:,} samples" if config.latent_size else "no latent to sum over"
         parts.append(f"the NLL with {samples} on {count['nll_sentences']:,} of them")
+    if count["reconstruction_sentences"] is not None:
+        parts.append(f"reconstructions of {count['reconstruction_sentences']:,} of them, greedy")
+    if count["prior_samples"] is not None:
+        judge = escaped(str(results.get(f"{prefix}_language_model", "a language model")))
+        parts.append(f"the perplexity of {count['prior_samples']:,} draws of the prior under {judge}")
     if count["responses"] is not None:
         parts.append(f"{count['responses']:,} sampled responses to each of {count['response_contexts']:,} contexts")
     if f"{prefix}_word_vectors" in results:

@@ -13,7 +13,7 @@ HIDING = 1 << 50  # numbers of noise that no latent draws
 def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     """A 64-bit key of each sentence's tokens `(batch, length)`: `(batch,)`. Padding, on either side, does not count."""
     positions = attention_mask.long().cumsum(1) - 1
-    return (_scrambled(positions) * (input_ids.long() + 1) * attention_mask.long()).sum(1)
+    return (scrambled(positions) * (input_ids.long() + 1) * attention_mask.long()).sum(1)
 
 
 def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int | torch.Tensor = 0) -> torch.Tensor:
@@ -22,8 +22,8 @@ def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int 
     So an estimate does not change when the sentences come in another order, in other batches or on other processes.
     """
     numbers = torch.arange(samples.start * latent_size, samples.stop * latent_size, device=keys.device)
-    seeded = _scrambled(keys + _scrambled(torch.as_tensor(seed, device=keys.device)))
-    bits = _scrambled(seeded.unsqueeze(1) + numbers)
+    seeded = scrambled(keys + scrambled(torch.as_tensor(seed, device=keys.device)))
+    bits = scrambled(seeded.unsqueeze(1) + numbers)
     return _normal(bits).unflatten(1, (len(samples), latent_size))
 
 
@@ -41,8 +41,8 @@ def with_hidden_words(input_ids: torch.Tensor, config, seed: int | torch.Tensor 
     else:
         keys = sentence_keys(input_ids, words)
         numbers = HIDING + torch.arange(input_ids.size(1), device=input_ids.device)
-        seeded = _scrambled(keys + _scrambled(torch.as_tensor(seed, device=keys.device)))
-        uniform = _uniform(_scrambled(seeded.unsqueeze(1) + numbers))
+        seeded = scrambled(keys + scrambled(torch.as_tensor(seed, device=keys.device)))
+        uniform = _uniform(scrambled(seeded.unsqueeze(1) + numbers))
     hidden = words & (input_ids != config.bos_token_id) & (uniform < config.word_dropout)
     return input_ids.masked_fill(hidden, config.unk_token_id)
 
@@ -57,7 +57,7 @@ def _normal(bits: torch.Tensor) -> torch.Tensor:
     return math.sqrt(2) * torch.erfinv(2 * _uniform(bits) - 1)  # ndtri has no kernel on Apple's GPUs
 
 
-def _scrambled(values: torch.Tensor) -> torch.Tensor:
+def scrambled(values: torch.Tensor) -> torch.Tensor:
     """The finaliser of the SplitMix64 generator on int64, which wraps around."""
     values = values + -7046029254386353131
     values = (values ^ _shifted(values, 30)) * -4658895280553007687

@@ -67,7 +67,7 @@ class VaeTrainingArguments(TrainingArguments):
     By default a run evaluates and saves every epoch and keeps the model with the best ELBO.
     """
 
-    METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "loss")
+    METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use", "loss")
 
     kl_schedule: str = field(
         default="linear",

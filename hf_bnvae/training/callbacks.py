@@ -11,7 +11,8 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
-from ..evaluation.collapse import MAX_ACTIVE_SHARE, MAX_KL, MAX_MI, collapse_verdict
+from ..evaluation.collapse import MAX_ACTIVE_SHARE, MAX_KL, MAX_MI, MAX_USE, collapse_verdict
+from ..models.configuration_bnvae import RATE_FIELDS
 from .checkpoints import best_checkpoint
 
 logger = logging.get_logger(__name__)
@@ -180,10 +181,18 @@ class CollapseCallback(TrainerCallback):
 
     Args:
         max_active_share: warn when at most this share of the units is active, or
-        max_mi, max_kl: when mutual information and KL (nats per sentence) are both under these.
+        max_mi, max_kl: when mutual information and KL (nats per sentence) are both under these, or
+        max_use: when the decoder takes no more nats than this from the latent.
     """
 
-    def __init__(self, max_active_share: float = MAX_ACTIVE_SHARE, max_mi: float = MAX_MI, max_kl: float = MAX_KL):
+    def __init__(
+        self,
+        max_active_share: float = MAX_ACTIVE_SHARE,
+        max_mi: float = MAX_MI,
+        max_kl: float = MAX_KL,
+        max_use: float = MAX_USE,
+    ):
+        self.max_use = max_use
         self.max_active_share = max_active_share
         self.max_mi = max_mi
         self.max_kl = max_kl
@@ -194,9 +203,7 @@ class CollapseCallback(TrainerCallback):
             return
         collapsed, signs = self.judge(metrics, model.config.latent_size, posterior=model.config.posterior)
         if collapsed and not self._warned:
-            logger.warning(
-                f"The posterior is collapsing: {signs}, so the decoder ignores the latent. {self._advice(model.config)}"
-            )
+            logger.warning(f"The posterior is collapsing: {signs}. {self._advice(model.config)}")
         self._warned = collapsed
 
     def judge(
@@ -204,12 +211,15 @@ class CollapseCallback(TrainerCallback):
     ) -> tuple[bool, str]:
         """See `evaluation.collapse_verdict`."""
         limits = {"max_active_share": self.max_active_share, "max_mi": self.max_mi, "max_kl": self.max_kl}
+        limits["max_use"] = self.max_use
         return collapse_verdict(metrics, latent_size, prefix, posterior, **limits)
 
     @staticmethod
     def _advice(config) -> str:
-        if config.posterior in ("batch_norm", "du"):
+        if config.posterior == "du":
             return "Try a larger --gamma or a smaller --kl_weight."
+        if config.posterior in RATE_FIELDS and config.model_type != "bncvae":
+            return f"Try a larger --rate than {config.kl_lower_bound:.3g} nats, or longer --kl_annealing_epochs."
         if config.model_type == "bncvae":
-            return "Try --method bn_cvae, --bow_weight 1 or longer --kl_annealing_epochs."
-        return "Try --method bn_vae, a smaller --kl_weight or longer --kl_annealing_epochs."
+            return "Try --method bn_cvae or matched_cvae, --bow_weight 1 or longer --kl_annealing_epochs."
+        return "Try --method bn_vae or matched_vae, which hold a --rate, or a smaller --kl_weight."

@@ -21,7 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from transformers.utils import logging
 
 from ..data import LengthBucketSampler, StreamSampler, TokenStore, encoded_rows
-from ..evaluation import Inference, elbo_metrics, infer
+from ..evaluation import Inference, elbo_metrics, infer_with_use
 from ..models.objectives import IGNORED
 from .arguments import VaeTrainingArguments
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
@@ -47,7 +47,8 @@ class VaeTrainer(Trainer):
 
     - the KL weight follows `args.kl_schedule`; `rec`, `kl` and `kl_weight` stand beside the loss in the log;
     - batches hold sentences of near-equal or equal length, never one sentence alone;
-    - an evaluation gives `loss` (at the current KL weight), `elbo` (at weight 1), `rec`, `kl`, `mi`, `au`, `agg_kl`;
+    - an evaluation gives `loss` (at the current KL weight), `elbo` (at weight 1), `rec`, `kl`, `mi`, `au`,
+      `agg_kl`, `use`;
     - the best model is the one with the best ELBO among those evaluated at the full KL weight;
     - before every evaluation and save, the batch-norm statistics of the posterior are re-estimated by an
       encoder-only pass over a fixed sample of the training set, and after training over all of it;
@@ -350,9 +351,7 @@ class VaeTrainer(Trainer):
     ) -> EvalLoopOutput:
         self.refresh_statistics()
         with self._apart_from_training("evaluation"):
-            inference = infer(self.model, dataloader, seed=self.args.seed)
-            if self.shares(dataloader.dataset):
-                inference = inference.of_all_processes()
+            _, inference = infer_with_use(self.model, dataloader, self.args.seed, self.shares(dataloader.dataset))
             metrics = self._judge(inference)
         # What is decided by a metric must be decided alike on all processes, to the last bit.
         metrics = broadcast_object_list([metrics])[0]

@@ -294,7 +294,14 @@ def test_no_name_or_command_breaks_the_page_or_the_metadata(make_folder):
         ({"kl": 7.0, "mi": 5.0, "au": 32}, {}, "the KL here is 7.00, 10.7% under it"),
         ({"kl": 8.1, "mi": 5.0, "au": 32}, {}, "the KL here is 8.10, not under it"),
         ({"kl": 3.3, "mi": 1.2, "au": 32}, {"posterior": "delta"}, "bound on the KL is 3.20 nats (n·δ"),
-        ({"kl": 12.0, "mi": 1.2, "au": 32}, {"posterior": "tied_scales"}, "bound on the KL is 11.09 nats"),
+        ({"kl": 12.0, "mi": 1.2, "au": 32}, {"posterior": "tied_scales", "tau": 0.5}, "bound on the KL is 11.09 nats"),
+        (
+            {"kl": 8.1, "mi": 5.0, "au": 32},
+            {"posterior": "matched"},
+            "bound on the KL is 8.00 nats (−n/2·log(1−γ²), the rate that was",
+        ),
+        ({"kl": 8.1, "mi": 5.0, "au": 32}, {"rate": 8.0}, "bound on the KL is 8.00 nats (n·γ²/2 with n = 32"),
+        ({"kl": 7.8, "mi": 5.0, "au": 32, "use": 0.05}, {"posterior": "gaussian"}, "has collapsed"),
     ],
 )
 def test_the_diagnosis_is_the_trainers_and_names_the_bound(make_folder, metrics, config, said):
@@ -340,7 +347,9 @@ def test_what_cannot_be_drawn_is_left_out_without_a_word(missing, sentences, tmp
 
 
 def test_data_that_must_not_be_passed_on_is_not_quoted(sentences, tmp_path):
-    run_lm.main(flags(sentences.parent, tmp_path / "out", card_quotes=0, max_steps=1, nll_samples=0))
+    run_lm.main(
+        flags(sentences.parent, tmp_path / "out", card_quotes=0, max_steps=1, nll_samples=0, reconstruction_samples=0)
+    )
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["examples"].keys() == {"samples", "interpolation", "split"}
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, set_seed
 
-from hf_bnvae.evaluation import infer
+from hf_bnvae import BnVaeConfig
+from hf_bnvae.evaluation import infer_with_use
 from hf_bnvae.training import CollapseCallback, PlateauCallback, callbacks
 from hf_bnvae.training import trainer as trainer_module
 from tests.helpers import StopAt
@@ -80,7 +81,7 @@ def warnings(monkeypatch):
 
 
 def evaluate(callback, au, mi, kl, posterior="gaussian"):
-    model = SimpleNamespace(config=SimpleNamespace(latent_size=32, posterior=posterior, model_type="bnvae"))
+    model = SimpleNamespace(config=BnVaeConfig(latent_size=32, posterior=posterior))
     metrics = {"eval_au": au, "eval_mi": mi, "eval_kl": kl}
     callback.on_evaluate(None, None, None, metrics=metrics, model=model)
 
@@ -95,7 +96,7 @@ def test_a_collapse_is_said_once_in_one_sentence_with_what_to_try(warnings):
     assert "0 of 32 units are active, MI 0.01 and KL 0.02 nats" in sentence and "--method bn_vae" in sentence
     evaluate(callback, au=20, mi=3.0, kl=4.0)
     evaluate(callback, au=1, mi=3.0, kl=4.0, posterior="batch_norm")
-    assert len(warnings) == 2 and "--gamma" in warnings[1]
+    assert len(warnings) == 2 and "a larger --rate than 7.84 nats" in warnings[1]
 
 
 def test_low_information_alone_is_a_collapse(warnings):
@@ -120,9 +121,9 @@ def test_the_stopwatch_leaves_evaluations_out_and_goes_on_after_a_resume(make_tr
 
     def slow(*args, **kwargs):
         now[0] += 100
-        return infer(*args, **kwargs)
+        return infer_with_use(*args, **kwargs)
 
-    monkeypatch.setattr(trainer_module, "infer", slow)
+    monkeypatch.setattr(trainer_module, "infer_with_use", slow)
     settings = {"save_strategy": "steps", "eval_strategy": "steps", "save_steps": 4, "eval_steps": 4}
     stopped = make_trainer(callbacks=[Clock(), StopAt(8)], **settings)
     stopped.train()

@@ -1,0 +1,95 @@
+"""What a latent is worth in texts: whether it says a sentence again, and whether draws of the prior read well."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from accelerate.utils import gather_object
+from tqdm.auto import tqdm
+
+from ..data.batches import VaeCollator, encode_texts
+from ..models.objectives import IGNORED
+from .likelihood import nll
+
+SAMPLES_AT_ONCE = 100
+
+
+@torch.no_grad()
+def judge_reconstructions(
+    model,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+    tokenizer,
+    shared: bool = False,
+    progress: bool = False,
+) -> dict[str, float]:
+    """How well greedy decoding says sentences again from the mean of their posterior.
+
+    Args:
+        model: a text VAE with its decoder.
+        batches: of a collator; sentences of like length together save time.
+        shared: the batches are this process's share, and the result is that of all shares together.
+
+    Returns:
+        `reconstruction_bleu`, sacrebleu's corpus BLEU-4 in percent between texts without special tokens (an unknown
+        word is one), and `exact_match`, the share of sentences of which every token comes back.
+    """
+    from sacrebleu.metrics import BLEU  # here, because no training needs it
+
+    was_training = model.training
+    model.eval()
+    found: list[tuple[str, str, bool]] = []
+    for batch in tqdm(batches, desc="Reconstructions", disable=not progress):
+        labels = batch["labels"]
+        inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
+        written = model.generate(latents=model.encode(**inputs), do_sample=False, num_beams=1).cpu()[:, 1:]
+        wanted = [row[row != IGNORED].tolist() for row in labels]
+        given = [_up_to_the_end(row, model.config) for row in written.tolist()]
+        texts = (tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (given, wanted))
+        same = [one == other for one, other in zip(given, wanted, strict=True)]
+        found += zip(*texts, same, strict=True)
+    model.train(was_training)
+    if shared:
+        found = gather_object(found)
+    if not found:
+        raise ValueError("no batches to evaluate")
+    hypotheses, references, matches = (list(column) for column in zip(*found, strict=True))
+    bleu = BLEU(force=True).corpus_score(hypotheses, [references])
+    return {"reconstruction_bleu": float(bleu.score), "exact_match": sum(matches) / len(matches)}
+
+
+def _up_to_the_end(ids: list[int], config) -> list[int]:
+    """Token ids with the end symbol, and without what stands behind it."""
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    place = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    return ids[: place + 1]
+
+
+@torch.no_grad()
+def sample_ppl(model, tokenizer, language_model, its_tokenizer, num_samples: int = 1_000, seed: int = 0) -> float:
+    """Perplexity per word, under a language model of the same corpus, of texts drawn from the prior and the decoder.
+
+    A model that has learnt the corpus writes what the language model expects: the perplexity is then about that of real
+    sentences. Far above it the prior meets latents that no sentence has; far below it the texts are all alike.
+
+    Args:
+        model: a text VAE with its decoder; each word is drawn from its distribution.
+        language_model: an `LstmLMForCausalLM`, and `its_tokenizer`.
+        num_samples: texts.
+        seed: of the draws; the generators of the caller are left alone.
+    """
+    texts: list[str] = []
+    special = {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        for start in range(0, num_samples, SAMPLES_AT_ONCE):
+            count = min(SAMPLES_AT_ONCE, num_samples - start)
+            rows = model.eval().sample(count, do_sample=True, top_k=0, num_beams=1).tolist()
+            texts += tokenizer.batch_decode([[token for token in row if token not in special] for row in rows])
+    rows, _ = encode_texts(texts, its_tokenizer, model.generation_config.max_new_tokens + 2)
+    collate = VaeCollator(its_tokenizer.pad_token_id)
+    rows = sorted(rows, key=len)
+    batches = (
+        collate([{"input_ids": row} for row in rows[start : start + SAMPLES_AT_ONCE]])
+        for start in range(0, len(rows), SAMPLES_AT_ONCE)
+    )
+    return nll(language_model, batches)["ppl"]

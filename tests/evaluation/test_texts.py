@@ -1,0 +1,95 @@
+"""What a latent is worth in texts."""
+
+import math
+
+import pytest
+import torch
+
+from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
+from hf_bnvae.data import build_tokenizer
+from hf_bnvae.data.batches import VaeCollator, encode_texts
+from hf_bnvae.evaluation import judge_reconstructions, sample_ppl
+
+TEXTS = ["a b c", "d e f g", "b a d c e", "a"]
+
+
+@pytest.fixture
+def tokenizer():
+    return build_tokenizer(TEXTS, "word", 40, 1)
+
+
+def batch_of(texts, tokenizer):
+    rows, _ = encode_texts(texts, tokenizer, 20)
+    return VaeCollator(tokenizer.pad_token_id)([{"input_ids": row} for row in rows])
+
+
+def sizes(tokenizer):
+    return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id")}
+
+
+class Parrot:
+    """Says again what it was given, or what it is told to say."""
+
+    training = False
+    device = torch.device("cpu")
+
+    def __init__(self, model, ids):
+        self.config, self.ids = model.config, ids
+
+    def eval(self):
+        return self
+
+    def train(self, mode):
+        return self
+
+    def encode(self, **inputs):
+        return torch.arange(len(inputs["input_ids"]))
+
+    def generate(self, latents, **options):
+        return self.ids[latents]
+
+
+def test_what_is_said_again_whole_has_a_bleu_of_100_and_matches(make_model, tokenizer):
+    model = make_model(**sizes(tokenizer))
+    batch = batch_of(["d e f g", "b a d c e"], tokenizer)
+    behind = torch.cat([batch["input_ids"], torch.full((2, 3), 5)], 1)  # what stands behind the end is not read
+    found = judge_reconstructions(Parrot(model, behind), [batch], tokenizer)
+    assert found == {"reconstruction_bleu": pytest.approx(100), "exact_match": 1.0}
+
+
+def test_one_wrong_word_of_four_is_no_match_and_the_bleu_of_the_formula(make_model, tokenizer):
+    model = make_model(**sizes(tokenizer))
+    batch = batch_of(["a b c d e", "d e f g"], tokenizer)
+    said = batch_of(["a b c d f", "d e f g"], tokenizer)["input_ids"]
+    found = judge_reconstructions(Parrot(model, said), [batch], tokenizer)
+    precisions = [(4 + 4) / 9, (3 + 3) / 7, (2 + 2) / 5, (1 + 1) / 3]
+    assert found["reconstruction_bleu"] == pytest.approx(100 * math.prod(precisions) ** 0.25)
+    assert found["exact_match"] == 0.5
+
+
+def test_a_model_is_judged_on_what_it_reconstructs_from_its_mean(make_model, tokenizer):
+    model = make_model(posterior="gaussian", **sizes(tokenizer)).train()
+    batches = [batch_of(TEXTS[:2], tokenizer), batch_of(TEXTS[2:], tokenizer)]
+    found = judge_reconstructions(model, batches, tokenizer)
+    assert model.training and found == judge_reconstructions(model.eval(), batches, tokenizer)
+    with pytest.raises(ValueError, match="no batches"):
+        judge_reconstructions(model, [], tokenizer)
+
+
+def test_samples_have_the_perplexity_that_the_language_model_gives_them(make_model, tokenizer):
+    model = make_model(posterior="gaussian", **sizes(tokenizer))
+    config = LstmLMConfig(vocab_size=40, embedding_size=8, hidden_size=16, **sizes(tokenizer))
+    uniform = LstmLMForCausalLM(config)
+    torch.nn.init.zeros_(uniform.decoder.output.weight)
+    before = torch.get_rng_state()
+    found = sample_ppl(model, tokenizer, uniform, tokenizer, 7, seed=1)
+    assert torch.equal(before, torch.get_rng_state())
+    assert found == pytest.approx(40)  # each of 40 words is as likely
+    judge = LstmLMForCausalLM(config)
+    torch.nn.init.normal_(judge.decoder.output.weight)
+    assert sample_ppl(model, tokenizer, judge, tokenizer, 7, seed=1) == sample_ppl(
+        model, tokenizer, judge, tokenizer, 7, seed=1
+    )
+    assert sample_ppl(model, tokenizer, judge, tokenizer, 7, seed=2) != sample_ppl(
+        model, tokenizer, judge, tokenizer, 7, seed=1
+    )

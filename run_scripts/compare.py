@@ -22,7 +22,7 @@ from pathlib import Path
 
 from script_utils import UsageError, check_output_folder, flags_named, run_main, whole_numbers, write_json
 
-from hf_bnvae.analysis import Run, read_run, write_comparison
+from hf_bnvae.analysis import Run, draw_rate_distortion, read_run, write_comparison
 from hf_bnvae.methods import METHODS
 from hf_bnvae.training.checkpoints import last_checkpoint
 from hf_bnvae.training.run_lock import ENDS_WITH_PARENT, lock
@@ -78,6 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UsageError(f"no run of {args.methods} succeeded; their output is in run.log under {output_dir}/runs")
     command = shlex.join(["compare.py", *(sys.argv[1:] if argv is None else argv)])
     write_comparison(runs, output_dir, command, failures)
+    draw_rate_distortion(runs, output_dir / "rate_distortion.png")
     print((output_dir / "comparison.md").read_text(encoding="utf-8"))
     if failures:
         raise UsageError(f"{len(failures)} of {len(wanted)} runs failed: {failures[0]}")

@@ -4,6 +4,7 @@ from .case_study import Case, write_case_study
 from .comparison import METRICS, Run, read_run, results_table, time_table, write_comparison
 from .latent_space import Dimension, LatentSpace, dimensions, read_latent_space, verdict
 from .mean_space import MeanSpace, MeanSpaceCallback, animate_training, draw_sweep, draw_training
+from .rate_distortion import draw_rate_distortion, rate_curves
 from .report import write_report
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "Run",
     "animate_training",
     "dimensions",
+    "draw_rate_distortion",
     "draw_sweep",
     "draw_training",
+    "rate_curves",
     "read_latent_space",
     "read_run",
     "results_table",

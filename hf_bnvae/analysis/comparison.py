@@ -9,8 +9,17 @@ from pathlib import Path
 
 from .pictures import pyplot, save
 
-METRICS = ("nll", "ppl", "elbo", "kl", "mi", "au")
-BETTER: dict[str, Callable] = {"nll": min, "ppl": min, "elbo": min, "mi": max, "au": max}
+METRICS = ("nll", "ppl", "elbo", "rec", "kl", "mi", "au", "use", "reconstruction_bleu")
+HEADS = {"reconstruction_bleu": "BLEU"}
+BETTER: dict[str, Callable] = {
+    "nll": min,
+    "ppl": min,
+    "elbo": min,
+    "mi": max,
+    "au": max,
+    "use": max,
+    "reconstruction_bleu": max,
+}
 DYNAMICS = {"mi": "MI", "kl": "KL", "agg_kl": "KL(q(z) ‖ p(z))", "kl_prior": "KL(p(z|x) ‖ N(0, I))"}
 COLUMN_WIDTH = 3.3
 ROW_HEIGHT = 1.87
@@ -62,7 +71,7 @@ def read_run(folder: Path, method: str, seed: int, pretraining_seconds: float = 
 
 def results_table(runs: Sequence[Run]) -> str:
     """Mean (and standard deviation, where there are several seeds) of every metric, the best mean in bold."""
-    methods = _by_method(runs)
+    methods = by_method(runs)
     metrics = [metric for metric in METRICS if any(metric in run.results for run in runs)]
     means = {
         method: {
@@ -78,7 +87,7 @@ def results_table(runs: Sequence[Run]) -> str:
         if metric in metrics
     }
     lines = [
-        "| method | " + " | ".join(metric.upper() for metric in metrics) + " |",
+        "| method | " + " | ".join(HEADS.get(metric, metric.upper()) for metric in metrics) + " |",
         "|---|" + "---:|" * len(metrics),
     ]
     for method, group in methods.items():
@@ -98,7 +107,7 @@ def results_table(runs: Sequence[Run]) -> str:
 
 def time_table(runs: Sequence[Run]) -> str:
     """Training time to the best model, and the ratio to that of the plain VAE (or of the first method)."""
-    seconds = {method: statistics.mean(run.seconds for run in group) for method, group in _by_method(runs).items()}
+    seconds = {method: statistics.mean(run.seconds for run in group) for method, group in by_method(runs).items()}
     reference = "vae" if "vae" in seconds else next(iter(seconds))
     lines = [f"| method | seconds to the best model | over {reference} |", "|---|---:|---:|"]
     lines += [f"| {method} | {taken:.0f} | {taken / seconds[reference]:.2f} |" for method, taken in seconds.items()]
@@ -143,11 +152,11 @@ def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
     size = (COLUMN_WIDTH, ROW_HEIGHT * len(shown))
     figure, axes = pyplot().subplots(len(shown), 1, sharex=True, figsize=size, squeeze=False)
     axes = axes[:, 0]
-    for number, (method, group) in enumerate(_by_method(runs).items()):
+    for number, (method, group) in enumerate(by_method(runs).items()):
         history = group[0].history
         for axis, (metric, label) in zip(axes, shown.items(), strict=True):
             points = [(line["step"], line[f"eval_{metric}"]) for line in history]
-            axis.plot(*zip(*points, strict=True), label=method, **_style(number), markevery=max(1, len(points) // 5))
+            axis.plot(*zip(*points, strict=True), label=method, **style(number), markevery=max(1, len(points) // 5))
             axis.set_ylabel(f"{label} (nats)")
     for axis in axes:
         if axis.get_ylim()[1] > OFF_THE_SCALE:
@@ -171,9 +180,9 @@ def draw_tradeoff(runs: Sequence[Run], path: Path) -> None:
     """
     figure, axis = pyplot().subplots(figsize=(COLUMN_WIDTH, 2.8))
     points, far = tradeoff_points(runs)
-    for number, method in enumerate(_by_method(runs)):
+    for number, method in enumerate(by_method(runs)):
         if method in points:
-            axis.plot(*points[method], label=method, **_style(number) | {"linestyle": "none", "markersize": 5})
+            axis.plot(*points[method], label=method, **style(number) | {"linestyle": "none", "markersize": 5})
     if far:
         axis.set_title(
             "off the scale: " + ", ".join(f"{method} ({nll:.1f})" for method, nll in far.items()), fontsize=6
@@ -191,7 +200,7 @@ def tradeoff_points(runs: Sequence[Run]) -> tuple[dict[str, tuple[float, float]]
             statistics.mean(run.results["mi"] for run in group),
             statistics.mean(run.results["nll"] for run in group),
         )
-        for method, group in _by_method(runs).items()
+        for method, group in by_method(runs).items()
         if all({"nll", "mi"} <= run.results.keys() for run in group)
     }
     highest = FAR_FROM_THE_BEST * min((nll for _, nll in points.values()), default=0.0)
@@ -199,8 +208,8 @@ def tradeoff_points(runs: Sequence[Run]) -> tuple[dict[str, tuple[float, float]]
     return {method: point for method, point in points.items() if method not in far}, far
 
 
-def _style(number: int) -> dict:
-    """Told apart in grey: by the shape of the marker and of the line, and by its darkness."""
+def style(number: int) -> dict:
+    """How one of several is drawn. They are told apart in grey: by markers, lines and darkness."""
     return {
         "linestyle": LINES[number % len(LINES)],
         "marker": MARKERS[number % len(MARKERS)],
@@ -210,7 +219,8 @@ def _style(number: int) -> dict:
     }
 
 
-def _by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each method, in the order of their first ones."""
     methods: dict[str, list[Run]] = {}
     for run in runs:
         methods.setdefault(run.method, []).append(run)

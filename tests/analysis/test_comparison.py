@@ -5,7 +5,15 @@ import json
 
 import pytest
 
-from hf_bnvae.analysis import Run, read_run, results_table, time_table, write_comparison
+from hf_bnvae.analysis import (
+    Run,
+    draw_rate_distortion,
+    rate_curves,
+    read_run,
+    results_table,
+    time_table,
+    write_comparison,
+)
 from hf_bnvae.analysis.comparison import tradeoff_points
 
 
@@ -67,3 +75,25 @@ def test_a_method_far_from_the_others_is_kept_out_of_their_picture():
     ]
     points, far = tradeoff_points([*runs, Run("lstm_lm", 1, {"nll": 1.0}, 1.0, [])])
     assert points == {"vae": pytest.approx((0.6, 10.5)), "bn_vae": (5.0, 11.5)} and far == {"ae": 90.0}
+
+
+def test_a_method_s_rates_are_one_curve_and_the_ends_are_marked(tmp_path):
+    def at(method, seed, **results):
+        return Run(method, seed, results, 1.0, [])
+
+    runs = [
+        at("bn_vae:rate=8", 1, kl=8.0, mi=5.0, rec=30.0, use=6.0),
+        at("bn_vae:rate=8", 2, kl=10.0, mi=6.0, rec=32.0, use=7.0),
+        at("bn_vae:rate=4", 1, kl=4.0, mi=3.0, rec=35.0, use=3.0),
+        at("vae", 1, kl=0.0, mi=0.0, rec=38.0, use=0.0),
+        at("lstm_lm", 1, kl=0.0, mi=0.0, rec=37.5),
+        at("ae", 1, kl=190.0, mi=7.5, rec=5.0, use=90.0),
+    ]
+    assert rate_curves(runs, "kl", "rec") == {
+        "bn_vae": [(4.0, 35.0), (9.0, 31.0)],
+        "vae": [(0.0, 38.0)],
+        "ae": [(190.0, 5.0)],
+    }
+    draw_rate_distortion(runs, tmp_path / "a.png")
+    draw_rate_distortion([run for run in runs if run.method == "lstm_lm"], tmp_path / "b.png")
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("a.png", "b.png"))

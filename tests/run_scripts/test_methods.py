@@ -85,6 +85,11 @@ def test_the_table_is_printed_on_demand(capsys):
         ({"method": "bn_vae_learned", "tau": 1}, "tau must lie in"),
         ({"method": "cnn_vae", "cnn_dilations": "0"}, "cnn_dilations must be numbers of at least 1"),
         ({"method": "vae", "gamma": 0.5}, "--gamma is read by the posterior batch_norm or du only"),
+        ({"rate": 8, "gamma": 0.5}, "--rate sets gamma: give either --rate or --gamma"),
+        ({"method": "vae", "rate": 8}, "--rate is read by the posterior batch_norm or matched or tied_scales or delta"),
+        ({"method": "matched_vae", "gamma": 0.5}, "--gamma is read by the posterior batch_norm or du only"),
+        ({"method": "matched_vae", "rate": 0}, "--rate must be"),
+        ({"language_model": "/nowhere"}, "--language_model /nowhere: no model there"),
         ({"method": "lstm_lm", "kappa": 5}, "--kappa is read by the posterior vmf only, and this run has none"),
         ({"cnn_dilations": 2}, "--cnn_dilations is read by the decoder cnn only, and this run has lstm"),
         ({"reset_decoder": True}, "name it by --pretrained_encoder"),
@@ -96,6 +101,16 @@ def test_combinations_that_mean_nothing_are_refused_in_one_sentence(corpus, tmp_
         run_lm.main(flags(corpus, tmp_path / "out", **changes))
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_the_rate_is_kept_by_the_model_and_said_by_its_card(corpus, tmp_path):
+    run_lm.main(flags(corpus, tmp_path / "out", method="matched_vae", rate=3, num_train_epochs=1))
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert (config.posterior, config.rate) == ("matched", 3)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "at a rate of 3 nats a sentence" in card and "bound on the KL is 3.00 nats" in card
+    results = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    assert {"test_use", "test_reconstruction_bleu", "test_exact_match", "eval_use"} <= results.keys()
 
 
 def test_choices_combine_freely(corpus, tmp_path):

@@ -19,7 +19,7 @@ def model_with(make_model, **changes):
     return model
 
 
-@pytest.mark.parametrize("posterior", ["batch_norm", "vmf", "du"])
+@pytest.mark.parametrize("posterior", ["batch_norm", "matched", "vmf", "du"])
 def test_an_exported_encoder_reads_batches_of_any_size(make_model, posterior):
     model = model_with(make_model, posterior=posterior).train()
     program = export_encoder(model, length=12).module()
@@ -30,10 +30,11 @@ def test_an_exported_encoder_reads_batches_of_any_size(make_model, posterior):
         torch.testing.assert_close(found, model.encode(batch["input_ids"], batch["attention_mask"]))
 
 
-def test_onnx_gives_the_same_vectors_at_any_length(make_model, tmp_path):
+@pytest.mark.parametrize("posterior", ["batch_norm", "matched"])
+def test_onnx_gives_the_same_vectors_at_any_length(make_model, tmp_path, posterior):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
-    model = model_with(make_model)
+    model = model_with(make_model, posterior=posterior)
     export_onnx(model.model, tmp_path / "encoder.onnx")
     session = runtime.InferenceSession(tmp_path / "encoder.onnx")
     for batch in (*BATCHES, make_batch([90, 3, 70])):

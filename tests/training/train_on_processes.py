@@ -41,6 +41,7 @@ STREAMED = [
     *("--num_train_epochs", "3", "--kl_annealing_epochs", "1", "--nll_samples", "7", "--logging_steps", "1"),
     *("--optim", "sgd", "--learning_rate", "0.02", "--lr_scheduler_type", "constant", "--save_strategy", "steps"),
     *("--save_steps", "8", "--eval_strategy", "steps", "--eval_steps", "8", "--load_best_model_at_end", "false"),
+    *("--save_total_limit", "5"),
     *(text for name, value in SIZES.items() for text in (f"--{name}", str(value))),
 ]
 

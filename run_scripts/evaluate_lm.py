@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     state = PartialState()
     model = load_model(args.model_name_or_path).to(state.device)
-    language_model = judge.load_language_model()
+    language_model = judge.load_language_model(model.config.latent_size)
     tokenizer = load_tokenizer(args.model_name_or_path, MODEL)
     check_tokenizer(model, tokenizer, f"{MODEL} {args.model_name_or_path}")
     corpus = data.load()

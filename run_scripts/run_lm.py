@@ -73,9 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UsageError(f"--strategy aggressive trains an encoder, and --method {model_args.method} has none")
     if model_args.pretrained_encoder is not None:
         load_config(model_args.pretrained_encoder, f"--pretrained_encoder {model_args.pretrained_encoder}")
-    language_model = judge.load_language_model()
-    if language_model is not None and not METHODS[model_args.method].has_latent:
-        raise UsageError(f"--language_model judges draws of a prior, and --method {model_args.method} has none")
+    language_model = judge.load_language_model(model_args.latent_size if METHODS[model_args.method].has_latent else 0)
     set_seed(args.seed)
 
     corpus = data.load()

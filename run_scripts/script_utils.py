@@ -458,19 +458,28 @@ class TextJudgeArguments(JudgeArguments):
         default=None,
         metadata={"help": "an LSTM-LM of the same corpus (--method lstm_lm): gives the perplexity of samples"},
     )
-    prior_samples: int = field(default=1_000, metadata={"help": "samples of the prior whose perplexity is taken"})
+    prior_samples: int | None = field(
+        default=None, metadata={"help": "samples of the prior whose perplexity is taken, by default 1,000"}
+    )
 
     def __post_init__(self):
         super().__post_init__()
         check_least(self, reconstruction_samples=0, prior_samples=1)
+        if self.prior_samples is not None and self.language_model is None:
+            raise UsageError("--prior_samples is read with --language_model only: leave it out")
+        self.prior_samples = self.prior_samples or 1_000
 
-    def load_language_model(self) -> tuple | None:
-        """The language model and its tokenizer; None without one."""
+    def load_language_model(self, latent_size: int) -> tuple | None:
+        """The language model and its tokenizer, for a model with so many latent dimensions; None without one."""
         if self.language_model is None:
             return None
-        models = {LstmLMConfig: LstmLMForCausalLM}
-        model = load_model(self.language_model, "--language_model", models)
-        return model, load_tokenizer(self.language_model, "--language_model")
+        flag = "--language_model"
+        if latent_size == 0:
+            raise UsageError(f"{flag} judges draws of a prior, and a language model has none: leave it out")
+        model = load_model(self.language_model, flag, {LstmLMConfig: LstmLMForCausalLM})
+        tokenizer = load_tokenizer(self.language_model, flag)
+        check_tokenizer(model, tokenizer, f"{flag} {self.language_model}")
+        return model, tokenizer
 
 
 @dataclass

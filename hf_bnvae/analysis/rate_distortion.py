@@ -22,8 +22,8 @@ def rate_curves(runs: Sequence[Run], rate: str, worth: str) -> dict[str, list[tu
     curves: dict[str, list[tuple[float, float]]] = {}
     for method, group in by_method(runs).items():
         if all({rate, worth} <= run.results.keys() for run in group) and not method.startswith("lstm_lm"):
-            point = tuple(statistics.mean(run.results[name] for run in group) for name in (rate, worth))
-            curves.setdefault(method.partition(":")[0], []).append((point[0], point[1]))
+            nats, bought = (statistics.mean(run.results[name] for run in group) for name in (rate, worth))
+            curves.setdefault(method.partition(":")[0], []).append((nats, bought))
     return {family: sorted(points) for family, points in curves.items()}
 
 
@@ -34,13 +34,14 @@ def draw_rate_distortion(runs: Sequence[Run], path: Path) -> None:
     it saves lies on the dotted line rec + KL = that loss. An autoencoder pays no KL; where that is off the scale, its
     distortion is a line.
     """
+    families = list(dict.fromkeys(run.method.partition(":")[0] for run in runs))
     figure, axes = pyplot().subplots(2, 2, figsize=(2.2 * SIDE, 1.7 * SIDE), sharey="row", sharex="col")
     for row, (worth, worth_label) in zip(axes, WORTHS.items(), strict=True):
         for axis, rate in zip(row, RATES, strict=True):
             curves = rate_curves(runs, rate, worth)
             _draw_ends(axis, runs, curves, rate, worth)
-            for number, (family, points) in enumerate(curves.items()):
-                axis.plot(*zip(*points, strict=True), label=family, **style(number))
+            for family, points in curves.items():
+                axis.plot(*zip(*points, strict=True), label=family, **style(families.index(family)))
         row[0].set_ylabel(worth_label)
     for axis, label in zip(axes[-1], RATES.values(), strict=True):
         axis.set_xlabel(label)

@@ -21,8 +21,8 @@ def collapse_verdict(
     """Whether the posterior has collapsed, and the signs of it in words.
 
     It has where few units are active, or mutual information and KL are both small, or the decoder takes nothing from
-    the latent, whatever that holds. On the sphere of the posterior `vmf`
-    units say nothing while there is information: a sharp one tells sentences apart by directions that are close.
+    the latent, whatever that holds. On the sphere of the posterior `vmf` units say nothing while there is information:
+    a sharp one tells sentences apart by directions that are close.
 
     Args:
         metrics: `<prefix>_kl`, and where they are known `<prefix>_mi`, `<prefix>_au` and `<prefix>_use`; nats per

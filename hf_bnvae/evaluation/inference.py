@@ -15,8 +15,6 @@ ACTIVE_UNIT_THRESHOLD = 0.01
 SMALLEST_INFORMATION = 1e-5  # nats; below is what fp32 leaves of nothing
 PAIRS_AT_ONCE = 1 << 24
 MOST_LATENTS = 10_000  # that are held against all sentences: beyond, time grows with the sentences, not their square
-
-
 COLUMNS = ("latents", "kl", "log_posterior", "reconstruction", "tokens", "keys")
 
 
@@ -30,8 +28,8 @@ class Inference:
         kl: KL(q(z|x) ‖ p(z)), `(sentences,)`.
         log_posterior: log q(z|x) at `latents`, `(sentences,)`.
         reconstruction: −log p(x|z) at `latents`, `(sentences,)`.
-        keys: what the noise of each sentence is keyed by, `(sentences,)`.
         tokens: words predicted, the end symbol counted, `(sentences,)`.
+        keys: what the noise of each sentence is keyed by, `(sentences,)`.
         side_losses: other losses of the model by name, `(sentences,)` each.
         other_reconstruction: −log p(x|z) at another latent than its own, `(sentences,)`; see `infer_with_use`.
     """
@@ -146,14 +144,21 @@ def agg_kl(inference: Inference) -> float:
     return kl(inference) - mi(inference)
 
 
-def use(inference: Inference) -> dict[str, float]:
+def use(inference: Inference) -> float:
     """What the decoder takes from z: rec at another sentence's z less rec at its own, nats per sentence.
 
-    0 where it ignores z, whatever KL and MI are. Nothing where there was no second pass, see `infer_with_use`.
+    0 where it ignores z, whatever KL and MI are.
+
+    Raises:
+        ValueError: where there was no second pass of the decoder, see `infer_with_use`.
     """
     if inference.other_reconstruction is None:
-        return {}
-    return {"use": float(inference.other_reconstruction.double().mean()) - rec(inference)}
+        raise ValueError("the use of a latent takes a second pass of the decoder: infer_with_use makes it")
+    return float(inference.other_reconstruction.double().mean()) - rec(inference)
+
+
+def _use_if_known(inference: Inference) -> dict[str, float]:
+    return {} if inference.other_reconstruction is None else {"use": use(inference)}
 
 
 def aggregate_log_prob(posterior: LatentDistribution, latents: torch.Tensor) -> torch.Tensor:
@@ -180,7 +185,7 @@ def elbo_metrics(inference: Inference) -> dict[str, float]:
         "mi": information,
         "au": au(inference),
         "agg_kl": kl(inference) - information,
-    } | use(inference)
+    } | _use_if_known(inference)
 
 
 def dialogue_metrics(inference: Inference) -> dict[str, float]:
@@ -200,7 +205,7 @@ def dialogue_metrics(inference: Inference) -> dict[str, float]:
         "rec_ppl": perplexity(float(inference.reconstruction.double().sum()), int(inference.tokens.sum())),
     }
     side = {name: float(losses.double().mean()) for name, losses in inference.side_losses.items()}
-    return metrics | use(inference) | side
+    return metrics | _use_if_known(inference) | side
 
 
 def perplexity(total: float, tokens: int) -> float:

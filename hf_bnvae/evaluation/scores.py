@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from accelerate.utils import gather_object
 
-from ..models.distributions import ConditionalGaussian
+from ..models.distributions import ConditionalGaussian, LatentDistribution
 from ..models.noise import keyed_noise, scrambled
 from .inference import Inference, infer
 
@@ -72,10 +72,14 @@ def with_another_s_latents(
     for batch in batches:
         rows = slice(start, start + len(batch["labels"]))
         start = rows.stop
-        posterior = own.rows(torch.arange(rows.start, rows.stop)).posterior.map(lambda tensor: tensor.to(model.device))
+        posterior = _rows_on(model.device, own.posterior, rows)
         conditions = posterior.conditions(others[rows].to(model.device).unsqueeze(1)).squeeze(1)
         losses.append(model.sentence_losses(batch["labels"].to(model.device), conditions).cpu())
     model.train(was_training)
     if start != len(own.kl):
         raise ValueError(f"the use of {len(own.kl)} latents needs their batches a second time, and got {start} rows")
     return torch.cat(losses)
+
+
+def _rows_on(device: torch.device, posterior: LatentDistribution, rows: slice) -> LatentDistribution:
+    return posterior.map(lambda tensor: tensor[rows].to(device))

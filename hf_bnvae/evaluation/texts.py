@@ -76,6 +76,8 @@ def sample_ppl(model, tokenizer, language_model, its_tokenizer, num_samples: int
         num_samples: texts.
         seed: of the draws; the generators of the caller are left alone.
     """
+    was_training = model.training
+    model.eval()
     texts: list[str] = []
     special = {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
     devices = [model.device] if model.device.type == "cuda" else []
@@ -83,8 +85,9 @@ def sample_ppl(model, tokenizer, language_model, its_tokenizer, num_samples: int
         torch.manual_seed(seed)
         for start in range(0, num_samples, SAMPLES_AT_ONCE):
             count = min(SAMPLES_AT_ONCE, num_samples - start)
-            rows = model.eval().sample(count, do_sample=True, top_k=0, num_beams=1).tolist()
+            rows = model.sample(count, do_sample=True, top_k=0, num_beams=1).tolist()
             texts += tokenizer.batch_decode([[token for token in row if token not in special] for row in rows])
+    model.train(was_training)
     rows, _ = encode_texts(texts, its_tokenizer, model.generation_config.max_new_tokens + 2)
     collate = VaeCollator(its_tokenizer.pad_token_id)
     rows = sorted(rows, key=len)

@@ -141,13 +141,11 @@ class BnCvaePreTrainedModel(PreTrainedModel):
 class PriorNetwork(nn.Module):
     """p(z|x) = N(μ, σ²): a tanh layer over the context, and a linear one to μ and log σ²."""
 
-    def __init__(self, config: BnCvaeConfig):
+    def __init__(self, config):
         super().__init__()
         self.hidden = nn.Linear(config.context_size, config.prior_hidden_size)
         self.parameters_of = nn.Linear(config.prior_hidden_size, 2 * config.latent_size)
-        self.mean_norm = None
-        if config.prior_batch_norm and config.gamma is not None:
-            self.mean_norm = FixedScaleBatchNorm(config.latent_size, config.gamma)
+        self.mean_norm = FixedScaleBatchNorm(config.latent_size, config.gamma) if config.prior_batch_norm else None
 
     def forward(self, context: torch.Tensor) -> DiagonalGaussian:
         """From `(batch, context_size)`; fp32 even under autocast."""
@@ -362,7 +360,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
                 context, response, _ = self.read(self.scene(**batch), topic_ids)
                 if response is None:
                     raise ValueError("statistics of the recognition network need responses: labels or response_index")
-                raw = self.posterior.normalised(torch.cat([context, response], 1)) if of_posterior else []
+                raw = self.posterior.normalised(torch.cat([context, response], 1))
                 yield raw + [self.prior.raw(context)[0] for _ in of_prior]
 
         if of_posterior or of_prior:

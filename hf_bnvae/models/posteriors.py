@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .configuration_bnvae import field_at_rate
 from .distributions import (
     DiagonalGaussian,
     LatentDistribution,
@@ -62,10 +63,11 @@ class Posterior(nn.Module):
 
     def normalised(self, hidden: torch.Tensor) -> list[torch.Tensor]:
         """What each of `normalisations` reads of `(batch, encoding_size)`."""
-        return self._normalised(*self._raw(hidden))[: len(self.normalisations)]
+        return self._normalised(*self._raw(hidden))
 
     def _normalised(self, *raw: torch.Tensor) -> list[torch.Tensor]:
-        return list(raw)
+        """The same of the heads' outputs."""
+        return []
 
     def recompute_statistics(self, hidden_batches: Iterable[torch.Tensor]) -> None:
         """Exact normalisation statistics over the encoder states `(batch, encoding_size)` of a data set."""
@@ -98,6 +100,9 @@ class BatchNormPosterior(GaussianPosterior):
         super().__init__(config)
         self.mean_norm = FixedScaleBatchNorm(config.latent_size, config.gamma)
 
+    def _normalised(self, mean, logvar):
+        return [mean]
+
     def _distribution(self, mean, logvar):
         return DiagonalGaussian(self.mean_norm(mean), logvar)
 
@@ -119,10 +124,13 @@ class MatchedPosterior(GaussianPosterior):
 
     def __init__(self, config):
         super().__init__(config)
-        self.gamma = math.sqrt(-math.expm1(-2 * config.rate / config.latent_size))
+        self.gamma = field_at_rate("matched", config.rate, config.latent_size)
         self.log_left = -2 * config.rate / config.latent_size
         self.mean_norm = BatchStandardisation(config.latent_size)
         self.variance_norm = BatchUnitMean(config.latent_size)
+
+    def _normalised(self, mean, logvar):
+        return [mean, logvar]
 
     def _distribution(self, mean, logvar):
         return DiagonalGaussian(self.gamma * self.mean_norm(mean), self.log_left + self.variance_norm(logvar))
@@ -153,7 +161,7 @@ class TiedScalesPosterior(Posterior):
         return [torch.cat([mean, deviation], 1)]
 
     def _distribution(self, mean, deviation):
-        mean, deviation = self.norm(torch.cat([mean, deviation], 1)).chunk(2, 1)
+        mean, deviation = self.norm(*self._normalised(mean, deviation)).chunk(2, 1)
         logit = self.scale_logit.float()
         mean_scale = (self.tau + (1 - self.tau) * logit.sigmoid()).sqrt()
         variance_scale = (1 - self.tau) * (-logit).sigmoid()
@@ -177,6 +185,9 @@ class DuPosterior(Posterior):
         self.mean_norm = BatchStandardisation(config.latent_size)
         self.scale = nn.Parameter(torch.ones(config.latent_size))
         self.shift = nn.Parameter(torch.zeros(config.latent_size))
+
+    def _normalised(self, mean, logvar):
+        return [mean]
 
     def _distribution(self, mean, logvar):
         scale = self.scale.float()

@@ -210,8 +210,12 @@ class CollapseCallback(TrainerCallback):
         self, metrics: Mapping[str, float], latent_size: int, prefix: str = "eval", posterior: str = ""
     ) -> tuple[bool, str]:
         """See `evaluation.collapse_verdict`."""
-        limits = {"max_active_share": self.max_active_share, "max_mi": self.max_mi, "max_kl": self.max_kl}
-        limits["max_use"] = self.max_use
+        limits = {
+            "max_active_share": self.max_active_share,
+            "max_mi": self.max_mi,
+            "max_kl": self.max_kl,
+            "max_use": self.max_use,
+        }
         return collapse_verdict(metrics, latent_size, prefix, posterior, **limits)
 
     @staticmethod

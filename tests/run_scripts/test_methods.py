@@ -89,6 +89,8 @@ def test_the_table_is_printed_on_demand(capsys):
         ({"method": "vae", "rate": 8}, "--rate is read by the posterior batch_norm or matched or tied_scales or delta"),
         ({"method": "matched_vae", "gamma": 0.5}, "--gamma is read by the posterior batch_norm or du only"),
         ({"method": "matched_vae", "rate": 0}, "--rate must be"),
+        ({"prior_samples": 5}, "--prior_samples is read with --language_model only"),
+        ({"method": "lstm_lm", "language_model": "/nowhere"}, "judges draws of a prior, and a language model has none"),
         ({"language_model": "/nowhere"}, "--language_model /nowhere: no model there"),
         ({"method": "lstm_lm", "kappa": 5}, "--kappa is read by the posterior vmf only, and this run has none"),
         ({"cnn_dilations": 2}, "--cnn_dilations is read by the decoder cnn only, and this run has lstm"),

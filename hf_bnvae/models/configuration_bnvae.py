@@ -40,6 +40,8 @@ def kl_floor(config) -> float | None:
     """The floor on the KL that a configuration's posterior has, in nats a sentence; None without one."""
     if config.posterior not in RATE_FIELDS:
         return None
+    if config.rate is not None:
+        return config.rate  # that of its field is off where the field is 1 but for rounding
     return rate_of(config.posterior, getattr(config, RATE_FIELDS[config.posterior]), config.latent_size)
 
 

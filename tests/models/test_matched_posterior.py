@@ -171,6 +171,13 @@ def test_the_rate_is_the_floor_on_the_kl_of_every_posterior_that_has_one(posteri
     assert BnVaeConfig(posterior=posterior, rate=rate).kl_lower_bound == pytest.approx(rate, rel=1e-6)
 
 
+def test_a_rate_at_which_gamma_is_1_but_for_rounding_is_still_the_floor():
+    config = BnVaeConfig(posterior="matched", rate=1000.0)
+    assert config.gamma == 1 and config.kl_lower_bound == 1000
+    distribution = MatchedPosterior(config)._distribution(*heads(latent_size=32))
+    assert distribution.kl().sum(1).mean() >= 1000 * (1 - 1e-4)
+
+
 @pytest.mark.parametrize(
     ("fields", "gamma"),
     [

@@ -26,7 +26,7 @@ from .modeling_bnvae import (
     wants_state,
 )
 from .noise import keyed_noise, sentence_keys, with_hidden_words
-from .normalisation import FixedScaleBatchNorm, recompute_statistics
+from .normalisation import FixedScaleBatchNorm, NormalisedModule, recompute_statistics
 from .objectives import (
     IGNORED,
     bag_of_words_losses,
@@ -132,13 +132,12 @@ class BnCvaePreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = False
     accepts_loss_kwargs = False
-    _keep_in_fp32_modules_strict = {"running_mean", "running_var", "running_log_mean"}
 
     def _init_weights(self, module):
         initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)
 
 
-class PriorNetwork(nn.Module):
+class PriorNetwork(NormalisedModule):
     """p(z|x) = N(μ, σ²): a tanh layer over the context, and a linear one to μ and log σ²."""
 
     def __init__(self, config):
@@ -351,7 +350,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             ValueError: when the batches hold fewer than two responses.
         """
         of_posterior = self.posterior.normalisations
-        of_prior = [] if self.prior.mean_norm is None else [self.prior.mean_norm]
+        of_prior = self.prior.normalisations
 
         def raw_batches() -> Iterator[list[torch.Tensor]]:
             for batch in batches:

@@ -101,7 +101,6 @@ class BnVaePreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = False
     accepts_loss_kwargs = False
-    _keep_in_fp32_modules_strict = {"running_mean", "running_var", "running_log_mean"}
 
     def _init_weights(self, module):
         initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)

@@ -71,6 +71,21 @@ class BatchStatistics(nn.Module):
         return f"{self.num_features}, momentum={self.momentum}"
 
 
+class NormalisedModule(nn.Module):
+    """A part of a model which may hold batch statistics; half-precision weights leave those in fp32."""
+
+    @property
+    def normalisations(self) -> list[BatchStatistics]:
+        """The modules that hold statistics of the training set, in the order in which they were made."""
+        return [module for module in self.modules() if isinstance(module, BatchStatistics)]
+
+    @property
+    def _keep_in_fp32_modules_strict(self) -> set[str]:
+        """What Transformers asks the parts of a model for when it loads one in half precision."""
+        buffers = (named for module in self.normalisations for named in module.named_buffers())
+        return {name for name, buffer in buffers if buffer.is_floating_point()}
+
+
 @torch.no_grad()
 def recompute_statistics(modules: Sequence[BatchStatistics], raw_batches: Iterable[Sequence[torch.Tensor]]) -> None:
     """Replace the running averages of modules by the exact statistics of a data set, in float64 and in one pass.

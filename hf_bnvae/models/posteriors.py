@@ -18,9 +18,9 @@ from .distributions import (
 from .layers import input_dtype
 from .normalisation import (
     BatchStandardisation,
-    BatchStatistics,
     BatchUnitMean,
     FixedScaleBatchNorm,
+    NormalisedModule,
     recompute_statistics,
 )
 
@@ -29,7 +29,7 @@ SMALLEST_VARIANCE_SHARE = 1e-3
 DU_SMALLEST_VARIANCE = 1 / (2 * math.pi * math.e)
 
 
-class Posterior(nn.Module):
+class Posterior(NormalisedModule):
     """What all of them share: linear heads without bias, read in full precision, and a prior to draw from."""
 
     HEADS: tuple[str, ...] = ()
@@ -55,11 +55,6 @@ class Posterior(nn.Module):
 
     def _distribution(self, *raw: torch.Tensor) -> LatentDistribution:
         raise NotImplementedError
-
-    @property
-    def normalisations(self) -> list[BatchStatistics]:
-        """The modules that hold statistics of the training set, in the order in which they were made."""
-        return [module for module in self.modules() if isinstance(module, BatchStatistics)]
 
     def normalised(self, hidden: torch.Tensor) -> list[torch.Tensor]:
         """What each of `normalisations` reads of `(batch, encoding_size)`."""

@@ -32,6 +32,7 @@ CONDITIONAL = {"utterance_hidden_size": 5, "context_hidden_size": 6, "prior_hidd
 CLASSES = {
     "encoder": (BnVaeModel, BnVaeConfig, {"latent_size": 4}),
     "vae": (BnVaeForConditionalGeneration, BnVaeConfig, {"latent_size": 4}),
+    "matched": (BnVaeForConditionalGeneration, BnVaeConfig, {"latent_size": 4, "posterior": "matched", "rate": 4}),
     "tied": (BnVaeForConditionalGeneration, BnVaeConfig, {"latent_size": 4, "tie_word_embeddings": True}),
     "cnn": (BnVaeForConditionalGeneration, BnVaeConfig, {"latent_size": 4, "decoder": "cnn", "posterior": "vmf"}),
     "classifier": (BnVaeForSequenceClassification, BnVaeConfig, {"latent_size": 4, "num_labels": 3}),
@@ -121,7 +122,8 @@ def test_a_dtype_is_that_of_the_weights_but_not_of_statistics(name, dtype, tmp_p
 
 @every_class
 def test_a_model_made_on_the_meta_device_loads_with_its_gamma_and_statistics(name, tmp_path):
-    model = make(name, **({} if name in ("cnn", "language model") else {"gamma": 0.45}))
+    without_gamma = name in ("cnn", "matched", "language model")
+    model = make(name, **({} if without_gamma else {"gamma": 0.45}))
     model.save_pretrained(tmp_path)
     with no_init_weights(), torch.device("meta"):
         empty = type(model)(model.config)
@@ -130,7 +132,8 @@ def test_a_model_made_on_the_meta_device_loads_with_its_gamma_and_statistics(nam
     assert not any(value.is_meta for value in loaded.state_dict().values())
     assert_same(dict(loaded.state_dict()), dict(model.state_dict()))
     gammas = [module.gamma for module in loaded.modules() if hasattr(module, "gamma")]
-    assert gammas == ([] if name in ("cnn", "language model") else [0.45])
+    assert gammas == [module.gamma for module in model.modules() if hasattr(module, "gamma")]
+    assert without_gamma or gammas == [0.45]
 
 
 @every_class

@@ -98,6 +98,11 @@ class BnVaeTest(Common, unittest.TestCase):
     config = BnVaeConfig(**SIZES, **STILL, latent_size=4)
 
 
+class MatchedTest(BnVaeTest):
+    all_model_classes = (BnVaeForConditionalGeneration,)
+    config = BnVaeConfig(**SIZES, **STILL, latent_size=4, posterior="matched", rate=4)
+
+
 class BnCvaeTest(Common, unittest.TestCase):
     all_model_classes = (BnCvaeModel, BnCvaeForConditionalGeneration)
     config = BnCvaeConfig(**SIZES, **STILL, **DIALOGUE, latent_size=4, posterior="batch_norm")

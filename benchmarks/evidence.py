@@ -42,6 +42,8 @@ from compare import Entry, parse_method  # noqa: E402
 from evidence_blocks import ON_A_GPU, Block, Flags  # noqa: E402
 from script_utils import write_json  # noqa: E402
 
+from hf_bnvae.training.checkpoints import last_checkpoint  # noqa: E402
+
 RESULTS = ROOT / "docs" / "results" / "evidence"
 DATA = Path(os.environ.get("BNVAE_DATA", ROOT.parent / "shared" / "data"))
 SCALES = ("gpu", "cpu")
@@ -152,7 +154,7 @@ class Worker:
             elif self.block.kind == "sentences":
                 self.train_entry(parse_method(method), seed)
             else:
-                self.run(SCRIPTS["dialogue"], {"method": method} | self.flags(seed), folder)
+                self.run(SCRIPTS["dialogue"], {"method": method} | self.flags(seed) | going_on(folder / MODEL), folder)
             if self.block.kind == "sentences" and self.flags(seed).get("nll_samples") != 0:
                 self.judge(folder)
             if self.block.classify and method != "lstm_lm":
@@ -179,7 +181,7 @@ class Worker:
             # The NLL comes afterwards, with that of each sentence.
             without = {"nll_bf16", "max_nll_samples"}
             own = {name: value for name, value in self.flags(seed).items() if name not in without}
-            self.run(SCRIPTS["sentences"], own | {"nll_samples": 0} | flags, folder)
+            self.run(SCRIPTS["sentences"], own | {"nll_samples": 0} | flags | going_on(folder / MODEL), folder)
 
     def flags(self, seed: int) -> Flags:
         flags = self.block.flags | (self.block.cpu if self.scale == "cpu" else ON_A_GPU)
@@ -282,6 +284,13 @@ class Worker:
         if classified.is_file():
             shutil.copy(classified, kept / "classification.json")
         shutil.copy(model / "all_results.json", kept)
+
+
+def going_on(folder: Path) -> Flags:
+    """What a training is told where an earlier run of its block was cut off, and its models were kept."""
+    if last_checkpoint(folder, resumable=True) is not None:
+        return {"resume_from_checkpoint": "last"}
+    return {"overwrite_output_dir": "true"} if folder.is_dir() else {}
 
 
 def write_curves(path: Path, history: list[dict]) -> None:

@@ -240,3 +240,15 @@ def test_a_block_trains_judges_and_keeps_what_is_small(evidence, tmp_path, monke
         assert len(made.getnames()) == len([path for path in results.rglob("*") if path.is_file()])
     with pytest.raises(SystemExit, match="every block is done"):
         evidence.main(["next", *flags])
+
+
+def test_a_training_that_was_cut_off_goes_on_and_one_without_a_checkpoint_starts_again(evidence, tmp_path):
+    assert evidence.going_on(tmp_path / "model") == {}
+    (tmp_path / "model").mkdir()
+    assert evidence.going_on(tmp_path / "model") == {"overwrite_output_dir": "true"}
+    checkpoint = tmp_path / "model" / "checkpoint-5"
+    checkpoint.mkdir()
+    (checkpoint / "checkpoint.json").write_text('{"sizes": {"optimizer.pt": 0, "rng_state.pth": 0}}')
+    for name in ("optimizer.pt", "rng_state.pth"):
+        (checkpoint / name).touch()
+    assert evidence.going_on(tmp_path / "model")["resume_from_checkpoint"] == "last"

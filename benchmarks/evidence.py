@@ -34,15 +34,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import evidence_blocks
+from evidence_blocks import ON_A_GPU, Block, Flags
+
+from hf_bnvae.cli.compare import Entry, parse_method
+from hf_bnvae.hub.records import write_json
+from hf_bnvae.training.checkpoints import last_checkpoint
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "run_scripts"))
-
-import evidence_blocks  # noqa: E402
-from compare import Entry, parse_method  # noqa: E402
-from evidence_blocks import ON_A_GPU, Block, Flags  # noqa: E402
-from script_utils import write_json  # noqa: E402
-
-from hf_bnvae.training.checkpoints import last_checkpoint  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results" / "evidence"
 DATA = Path(os.environ.get("BNVAE_DATA", ROOT.parent / "shared" / "data"))

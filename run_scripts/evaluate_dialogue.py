@@ -1,107 +1,12 @@
-"""Judge a trained dialogue model on dialogues: its bound, its responses, and beside those of others.
+"""Evaluate a trained dialogue model on dialogues: its bound, its responses, and beside those of others.
 
     python run_scripts/evaluate_dialogue.py --model_name_or_path out --test_file test.jsonl --word_vectors vectors.txt
     python run_scripts/evaluate_dialogue.py --model_name_or_path out/bn_cvae --dataset_name toy_dialogues \
         --compare_with out/cvae out/cvae_bow --samples_file samples.md
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
-from accelerate import PartialState
-from evaluate_lm import EvaluationArguments
-from run_dialogue import (
-    DialogueDataArguments,
-    ResponseArguments,
-    judge_sampled,
-    load_others,
-    load_vectors,
-    reference_responses,
-    write_samples,
-)
-from script_utils import (
-    DIALOGUE_MODELS,
-    UsageError,
-    check_tokenizer,
-    judge_nll,
-    load_model,
-    log_reports,
-    parse_arguments,
-    print_results,
-    run_main,
-    unknown_shares,
-    write_json,
-)
-from torch.utils.data import DataLoader
-
-from hf_bnvae.data import DialogueCollator, DialogueSampler, LengthBucketSampler, encode_dialogues, load_tokenizer
-from hf_bnvae.evaluation import dialogue_metrics, infer_with_use
-
-
-@dataclass
-class DialogueEvaluationArguments(EvaluationArguments):
-    """What is judged."""
-
-    samples_file: str | None = field(
-        default=None, metadata={"help": "write contexts with responses here, as Markdown (--num_cases)"}
-    )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.samples_file is not None and Path(self.samples_file).is_dir():
-            raise UsageError(f"--samples_file {self.samples_file} is a folder: name a file")
-
-
-def main(argv: list[str] | None = None) -> None:
-    args, data, judge = parse_arguments(
-        DialogueEvaluationArguments,
-        DialogueDataArguments,
-        ResponseArguments,
-        description=__doc__.splitlines()[0],
-        argv=argv,
-    )
-    if judge.compare_with and args.samples_file is None:
-        raise UsageError("--compare_with shows other models in --samples_file: name one")
-    vectors = load_vectors(judge.word_vectors, "--word_vectors")
-    model = load_model(args.model_name_or_path, models=DIALOGUE_MODELS).to(PartialState().device)
-    tokenizer = load_tokenizer(args.model_name_or_path, "--model_name_or_path")
-    check_tokenizer(model, tokenizer, f"--model_name_or_path {args.model_name_or_path}")
-    ours = Path(args.model_name_or_path).resolve().name
-    others = load_others(judge.compare_with, ours)
-    corpus = data.load()
-    if args.split not in corpus.splits:
-        raise UsageError(f"{corpus.name} has no {args.split} split: pass --{args.split}_file or another --split")
-    config = model.config
-    rows = encode_dialogues(corpus, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[
-        args.split
-    ]
-    log_reports({args.split: corpus.reports[args.split]})
-    collate = DialogueCollator(tokenizer.pad_token_id)
-
-    def batches(part):
-        sampler = DialogueSampler(part.dialogues, args.batch_size, shuffle=False)
-        return DataLoader(part, batch_sampler=sampler, collate_fn=collate)
-
-    def by_length(part):
-        sampler = LengthBucketSampler(part.lengths, args.batch_size, shuffle=False)
-        return DataLoader(part, batch_sampler=sampler, collate_fn=collate)
-
-    results = dialogue_metrics(infer_with_use(model, batches(rows), args.seed)[0]) | {"sentences": len(rows)}
-    results |= judge_nll(model, rows, by_length, judge, args.seed, progress=True)
-    if judge.num_responses:
-        references = reference_responses(corpus, args.split, tokenizer)
-        results |= judge_sampled(model, tokenizer, rows, batches, references, judge, vectors, args.seed, progress=True)
-    prefix = "eval" if args.split == "validation" else args.split
-    report = {args.split: corpus.reports[args.split]}
-    results = {f"{prefix}_{name}": value for name, value in results.items()} | unknown_shares(report)
-    print_results(results)
-    if args.output_file is not None:
-        write_json(Path(args.output_file), results)
-    if args.samples_file is not None:
-        models = {ours: (model, tokenizer), **others}
-        Path(args.samples_file).parent.mkdir(parents=True, exist_ok=True)
-        write_samples(Path(args.samples_file), corpus, args.split, models, data, judge, args.seed)
-
+from hf_bnvae.cli.evaluate_dialogue import main
+from hf_bnvae.cli.run import run
 
 if __name__ == "__main__":
-    run_main(main)
+    run(main)

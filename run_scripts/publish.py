@@ -10,71 +10,8 @@ once more after an interruption, or when the model card has changed. With --spac
 a Space in the place of the model card and the model; --space_dir writes the Space's folder and publishes nothing.
 """
 
-import argparse
-from pathlib import Path
-
-from script_utils import UsageError, check_output_folder, far_apart, run_main
-
-from hf_bnvae.data import load_corpus
-from hf_bnvae.hub import name_repository, publish, publish_space, write_space
-from hf_bnvae.hub.publishing import files_to_publish
-
-MAP_SENTENCES = 500
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("folder", help="the --output_dir of a finished run")
-    parser.add_argument("--repo_id", help="USER/NAME; made where there is none")
-    parser.add_argument("--private", action="store_true", help="make it private")
-    parser.add_argument("--revision", help="a branch, made where there is none; by default main")
-    parser.add_argument("--commit_message", help="what the commit says")
-    parser.add_argument("--space", action="store_true", help="publish a page to play with the model, as a Space")
-    parser.add_argument("--space_dir", help="write the Space there, and publish nothing")
-    parser.add_argument("--compare", help="the folder of another run for the Space to show beside it")
-    parser.add_argument(
-        "--text_file", help="sentences for the Space's map, which go there; by default the model's own samples"
-    )
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        # Their names only: a value may be a token.
-        names = [text.partition("=")[0] for text in unknown if text.startswith("-")]
-        raise UsageError(f"unknown flags: {' '.join(names)}; the token comes from HF_TOKEN or `hf auth login`")
-    if args.repo_id is None and args.space_dir is None:
-        raise UsageError("name the repository on the Hub: add --repo_id USER/NAME")
-    if args.space or args.space_dir:
-        make_space(args)
-        return
-    for name in ("compare", "text_file"):
-        if getattr(args, name) is not None:
-            raise UsageError(f"--{name} is for a Space: add --space, or leave it out")
-    files_to_publish(Path(args.folder))
-    if not name_repository(args.folder, args.repo_id):
-        print(f"The model card was changed by hand and stays as it is; does it load {args.repo_id}?")
-    published = publish(
-        args.folder, args.repo_id, args.private or None, revision=args.revision, commit_message=args.commit_message
-    )
-    print(f"Published: {published}")
-
-
-def make_space(args) -> None:
-    if args.revision is not None:
-        raise UsageError("a Space runs its main branch: leave out --revision")
-    if args.space_dir is not None:
-        check_output_folder(args.space_dir, "--space_dir")
-    folders = [args.folder, *([args.compare] if args.compare else [])]
-    rows = load_corpus(files={"test": args.text_file}).splits["test"]["text"] if args.text_file else []
-    sentences = [rows[place] for place in far_apart(MAP_SENTENCES, len(rows))]
-    if args.space_dir is not None:
-        print(f"python {write_space(folders, args.space_dir, Path(args.folder).resolve().name, sentences) / 'app.py'}")
-        return
-    published = publish_space(
-        folders, args.repo_id, sentences, args.private or None, commit_message=args.commit_message
-    )
-    print(f"Published: {published}")
-
+from hf_bnvae.cli.publish import main
+from hf_bnvae.cli.run import run
 
 if __name__ == "__main__":
-    run_main(main)
+    run(main)

@@ -1,5 +1,4 @@
 import os
-import sys
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -12,7 +11,6 @@ import transformers
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "run_scripts"))
 transformers.utils.logging.disable_progress_bar()
 
 

@@ -17,6 +17,7 @@ FLOORS = {
     "hub": 3,
     "pipelines": 3,
     "analysis": 3,
+    "cli": 4,
 }
 FLOORS |= dict.fromkeys(("export", "sentence_embeddings"), 3)
 MODELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "transformers", "huggingface_hub"}

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import run_lm
 from accelerate.commands.config.config_args import load_config_from_file
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration
+from hf_bnvae.cli import train
 from hf_bnvae.data import build_tokenizer
 from tests.helpers import flags
 
@@ -75,7 +75,7 @@ def a_place_for_the_readme(tmp_path_factory):
     texts = ["the food was great", "never again", "good food", "bad food", "good service", "the service was bad"] * 8
     (folder / "my.txt").write_text("\n".join(texts) + "\n")
     (folder / "test.tsv").write_text("".join(f"{row % 2}\t{text}\n" for row, text in enumerate(texts)))
-    run_lm.main([*flags(None, folder / "out", train_file=folder / "my.txt"), "--validation_file", f"{folder}/my.txt"])
+    train.main([*flags(None, folder / "out", train_file=folder / "my.txt"), "--validation_file", f"{folder}/my.txt"])
     tokenizer = build_tokenizer(["do you have any pets", "yes i do", "no"])
     sizes = {"utterance_hidden_size": 5, "context_hidden_size": 6, "prior_hidden_size": 4, "embedding_size": 8}
     config = BnCvaeConfig(vocab_size=len(tokenizer), hidden_size=12, latent_size=4, **sizes)

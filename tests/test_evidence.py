@@ -63,28 +63,27 @@ def test_names_of_blocks_and_their_results_are_one_each(evidence):
 
 @pytest.mark.parametrize("scale", ["gpu", "cpu"])
 def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scale, tmp_path, monkeypatch):
-    import run_dialogue
-    import run_lm
-    import script_utils
     from transformers import TrainingArguments
 
-    monkeypatch.setattr(script_utils, "bf16_pays", lambda: True)
+    from hf_bnvae.cli import dialogue, evaluation_flags, train
+
+    monkeypatch.setattr(evaluation_flags, "bf16_pays", lambda: True)
     monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # no device of this machine is asked
     scripts = {
         "sentences": (
-            run_lm.ModelArguments,
-            run_lm.TextJudgeArguments,
-            run_lm.CardArguments,
-            run_lm.VaeTrainingArguments,
+            train.ModelArguments,
+            train.TextMetricArguments,
+            train.CardArguments,
+            train.VaeTrainingArguments,
         ),
         "dialogue": (
-            run_dialogue.DialogueModelArguments,
-            run_dialogue.ResponseArguments,
-            run_dialogue.CardArguments,
-            run_dialogue.DialogueTrainingArguments,
+            dialogue.DialogueModelArguments,
+            dialogue.ResponseArguments,
+            dialogue.CardArguments,
+            dialogue.DialogueTrainingArguments,
         ),
     }
-    sources = {"sentences": run_lm.TrainingDataArguments, "dialogue": run_dialogue.DialogueDataArguments}
+    sources = {"sentences": train.TrainingDataArguments, "dialogue": dialogue.DialogueDataArguments}
     seen = set()
     for block in evidence.blocks_at(scale):
         if block.kind == "stage":
@@ -96,7 +95,7 @@ def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scal
             if (block.kind, *line) in seen:
                 continue
             seen.add((block.kind, *line))
-            parsed = script_utils.parse_arguments(
+            parsed = train.parse_arguments(
                 sources[block.kind], *scripts[block.kind], description="", argv=[*line, "--output_dir", "out"]
             )
             assert parsed[1].method == entry["method"]

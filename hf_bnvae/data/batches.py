@@ -249,3 +249,9 @@ class LengthBucketSampler(EpochSampler):
         elif few:
             batches.append(few)
         return batches
+
+
+def evenly_spaced(count: int, length: int) -> list[int]:
+    """Indices of at most `count` items of a list of `length`, evenly spaced over it."""
+    count = min(count, length)
+    return [number * length // count for number in range(count)]

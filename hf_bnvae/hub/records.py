@@ -1,5 +1,7 @@
 """What a finished run knows of itself and leaves in `run.json`: its command, its versions, its machine, its texts."""
 
+import json
+import math
 import os
 import platform
 import re
@@ -19,17 +21,22 @@ SAMPLES = 5
 STEPS = 5
 
 
-def command_line(script: str, argv: Sequence[str], processes: int = 1) -> str:
+def command_line(program: str, argv: Sequence[str], processes: int = 1) -> str:
     """The command of a run as a shell reads it, without the flags that hold a token, and passwords in addresses hidden.
 
     Args:
-        script: the file that was run; its folder's name and its own are kept.
+        program: a subcommand of `hf-bnvae`, or the Python file that was run; of its path the last two parts are kept.
         argv: its flags.
         processes: how many processes trained together.
     """
-    launcher = ["python"] if processes == 1 else ["accelerate", "launch", "--num_processes", str(processes)]
-    command = shlex.join([*launcher, "/".join(Path(script).resolve().parts[-2:]), *without_tokens(argv)])
-    return re.sub(SECRETS, r"\1***", command)
+    launcher = ["accelerate", "launch", "--num_processes", str(processes)]
+    if program.endswith(".py"):
+        called = [*(["python"] if processes == 1 else launcher), "/".join(Path(program).resolve().parts[-2:])]
+    elif processes == 1:
+        called = ["hf-bnvae", program]
+    else:
+        called = [*launcher, "-m", f"hf_bnvae.cli.{program.replace('-', '_')}"]
+    return re.sub(SECRETS, r"\1***", shlex.join([*called, *without_tokens(argv)]))
 
 
 def without_tokens(argv: Sequence[str]) -> list[str]:
@@ -118,3 +125,24 @@ def response_interpolation(model, tokenizer, batch: Mapping[str, torch.Tensor], 
     noise = torch.randn(1, 2, model.config.latent_size, generator=torch.Generator().manual_seed(seed))
     start, end = model.model.prior_of(**inputs).rsample(noise=noise.to(model.device))[0]
     return tokenizer.batch_decode(model.interpolate(start, end, STEPS, **inputs), skip_special_tokens=True)
+
+
+def without_nan(content: object) -> object:
+    """The same with null in the place of numbers that are not finite, which JSON does not have."""
+    if isinstance(content, Mapping):
+        return {name: without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file whole or not at all, with null for numbers that are not finite."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        text = json.dumps(without_nan(content), indent=2, sort_keys=True, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -8,16 +8,18 @@ import shutil
 from itertools import pairwise
 
 import pytest
-import run_dialogue
-import run_lm
-import write_card as write_card_script
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown_it import MarkdownIt
-from script_utils import CardArguments, UsageError, all_flags
 
 from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
+from hf_bnvae.cli import card as write_card_script
+from hf_bnvae.cli import dialogue, train
+from hf_bnvae.cli.card_flags import CardArguments
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.cli.responses import RESPONSES_SHOWN
+from hf_bnvae.cli.yaml_file import all_flags
 from hf_bnvae.hub import CardError, cards, name_repository, write_card
 from hf_bnvae.hub.cards import COUNTS
 from hf_bnvae.hub.records import command_line, versions
@@ -74,7 +76,7 @@ def sentences(tmp_path_factory):
     terms = {"data_license": "CC0-1.0 | of <ann>", "license": "apache-2.0"}
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("HF_TOKEN", SECRET)
-        run_lm.main(flags(folder, folder / "out", seed=3, **terms))
+        train.main(flags(folder, folder / "out", seed=3, **terms))
     return folder / "out"
 
 
@@ -99,7 +101,7 @@ def dialogues(tmp_path_factory):
         "disable_tqdm": True,
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(settings))
-    run_dialogue.main([str(folder / "run.yaml"), "--output_dir", str(folder / "out"), "--seed", "5"])
+    dialogue.main([str(folder / "run.yaml"), "--output_dir", str(folder / "out"), "--seed", "5"])
     return folder / "out"
 
 
@@ -225,7 +227,7 @@ def test_numbers_that_are_not_finite_stay_out_of_the_metadata_and_are_said(make_
 
 def test_a_card_of_sentences_says_how_the_run_was_made(sentences):
     text = (sentences / "README.md").read_text(encoding="utf-8")
-    command = command_line(run_lm.__file__, flags(sentences.parent, sentences, seed=3))
+    command = command_line("train", flags(sentences.parent, sentences, seed=3))
     assert command in text and "--data_license 'CC0-1.0 | of <ann>' --license apache-2.0" in text
     assert "with seed 3" in text and "- Seed: 3" in text
     assert r"CC0-1.0 \| of &lt;ann>" in text and "Licence of the model: apache-2.0" in text
@@ -252,7 +254,7 @@ def test_a_card_of_dialogues_shows_contexts_with_responses_and_its_yaml_flags(di
     assert record["command"] in text and "Apache-2.0" in text and "- Seed: 5" in text
     _, _, cells = page(text)
     for case in record["examples"]["responses"]:
-        assert len(case["responses"]) == run_dialogue.RESPONSES_SHOWN
+        assert len(case["responses"]) == RESPONSES_SHOWN
         assert {case["target"][1], *(flat(said) or "(nothing)" for said in case["responses"])} <= {*cells, "(nothing)"}
         assert case["context"][-1][1] in text
     assert "KL of the prior" in text and "from N(0, I)" in text
@@ -347,7 +349,7 @@ def test_what_cannot_be_drawn_is_left_out_without_a_word(missing, sentences, tmp
 
 
 def test_data_that_must_not_be_passed_on_is_not_quoted(sentences, tmp_path):
-    run_lm.main(
+    train.main(
         flags(sentences.parent, tmp_path / "out", card_quotes=0, max_steps=1, nll_samples=0, reconstruction_samples=0)
     )
     record = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -359,7 +361,7 @@ def test_data_that_must_not_be_passed_on_is_not_quoted(sentences, tmp_path):
 def test_a_run_without_validation_test_or_latent_has_a_card(sentences, tmp_path):
     data = {"dataset_name": None, "train_file": sentences.parent / "train.txt", "eval_strategy": "no"}
     changes = data | {"load_best_model_at_end": False, "latent_size": None, "kl_annealing_epochs": None}
-    run_lm.main(flags(None, tmp_path / "out", method="lstm_lm", max_steps=1, **changes))
+    train.main(flags(None, tmp_path / "out", method="lstm_lm", max_steps=1, **changes))
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.eval_results is None and "of train.txt in" in card.text and "a sample |" in card.text
 

@@ -6,9 +6,9 @@ import json
 
 import datasets
 import pytest
-import run_lm
 from huggingface_hub import constants
 
+from hf_bnvae.cli import train
 from hf_bnvae.data import (
     CorpusError,
     build_tokenizer,
@@ -96,7 +96,7 @@ def test_a_run_on_a_stream_is_a_run_on_what_is_downloaded(hub, tmp_path):
     hub.publish(f"datasets/{NAME}", shards(text, "txt", train=3, validation=1, test=2))
     results = []
     for flag in ("--streaming", "--seed=42"):
-        run_lm.main([*flags(NAME, tmp_path / flag), "--max_train_samples", "30", "--max_eval_samples", "11", flag])
+        train.main([*flags(NAME, tmp_path / flag), "--max_train_samples", "30", "--max_eval_samples", "11", flag])
         results.append(json.loads((tmp_path / flag / "all_results.json").read_text()))
     counted = [name for name in results[0] if name.endswith(("sentences", "tokens", "steps", "size"))]
     assert {"train_sentences", "eval_sentences", "test_sentences", "train_tokens", "vocab_size"} <= set(counted)

@@ -3,18 +3,15 @@
 import os
 import shlex
 
-import compare
-import publish
 import pytest
-import run_dialogue
-import run_lm
-from script_utils import UsageError
 
+from hf_bnvae.cli import compare, dialogue, publish, train
+from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.hub import HubError
+from tests.cli.test_dialogue import flags as dialogue_flags
 from tests.helpers import flags
 from tests.hub.conftest import READER, WRITER
 from tests.hub.server import Fault
-from tests.run_scripts.test_run_dialogue import flags as dialogue_flags
 
 REPO = "ann/tiny"
 PUSH = {"push_to_hub": True, "hub_model_id": REPO}
@@ -38,7 +35,7 @@ def check_published(hub, folder, commits=2):
 
 
 def test_a_sentence_run_is_published_once_at_its_end(hub, corpus, tmp_path, capsys):
-    run_lm.main(flags(corpus, tmp_path / "out", hub_private_repo=True, **PUSH))
+    train.main(flags(corpus, tmp_path / "out", hub_private_repo=True, **PUSH))
     check_published(hub, tmp_path / "out")
     assert hub.repos[REPO].private
     said = capsys.readouterr()
@@ -49,7 +46,7 @@ def test_a_sentence_run_is_published_once_at_its_end(hub, corpus, tmp_path, caps
 
 
 def test_a_dialogue_run_is_published_once_at_its_end(hub, tmp_path):
-    run_dialogue.main(dialogue_flags(tmp_path / "out", num_train_epochs=1, num_responses=0, **PUSH))
+    dialogue.main(dialogue_flags(tmp_path / "out", num_train_epochs=1, num_responses=0, **PUSH))
     check_published(hub, tmp_path / "out")
     assert "samples.md" not in hub.published(REPO)  # it quotes the data
 
@@ -58,10 +55,10 @@ def test_a_training_outlives_the_network_and_the_command_of_the_error_publishes_
     monkeypatch.chdir(tmp_path)
     hub.faults.append(Fault("^/lfs/", "drop", times=None))
     with pytest.raises(HubError, match=r"check the network.*The trained model is whole in out, and `") as error:
-        run_lm.main(flags(corpus, "out", **PUSH))
+        train.main(flags(corpus, "out", **PUSH))
     hub.faults.clear()
-    program, script, *argv = shlex.split(str(error.value).split("`")[-2])
-    assert (program, script) == ("python", "run_scripts/publish.py")
+    program, command, *argv = shlex.split(str(error.value).split("`")[-2])
+    assert (program, command) == ("hf-bnvae", "publish")
     publish.main(argv)
     check_published(hub, tmp_path / "out")
 
@@ -86,7 +83,7 @@ def test_what_would_fail_in_the_end_is_said_before_training(
     if token is not None:
         monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises((HubError, UsageError), match=message) as error:
-        run_lm.main(flags(corpus, tmp_path / "out", **PUSH | changes))
+        train.main(flags(corpus, tmp_path / "out", **PUSH | changes))
     assert "\n" not in str(error.value) and "Secret" not in str(error.value)
     assert not os.listdir(tmp_path)
     assert hub.repos == {}

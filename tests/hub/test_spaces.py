@@ -4,12 +4,12 @@ import os
 import subprocess
 import sys
 
-import publish
 import pytest
 import yaml
-from script_utils import UsageError
 
 from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
+from hf_bnvae.cli import publish
+from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import build_tokenizer
 from hf_bnvae.hub import HubError, publish_space, write_space
 from tests.hub.conftest import WRITER

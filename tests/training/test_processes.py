@@ -31,7 +31,7 @@ def launch(script: Path, processes: int, *arguments: Path) -> subprocess.Complet
     command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes", str(processes)]
     command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "run_scripts")])
+    environment["PYTHONPATH"] = str(ROOT)
     environment["HF_DATASETS_CACHE"] = str(arguments[0] / "cache")
     return subprocess.run(
         [*command, script, *arguments], env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT

@@ -9,12 +9,12 @@ import os
 import sys
 from pathlib import Path
 
-import run_lm
 import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, BnVaeConfig, BnVaeForConditionalGeneration
+from hf_bnvae.cli import train as train_command
 from hf_bnvae.data import DialogueCollator, VaeCollator, build_tokenizer, encode_dialogues, load_dialogues, streaming
 from hf_bnvae.evaluation import nll
 from hf_bnvae.training import DialogueTrainer, DialogueTrainingArguments, VaeTrainer, VaeTrainingArguments
@@ -105,7 +105,7 @@ def stream(folder: Path, corpus: Path, *flags: str) -> None:
     streaming.GROUP_ROWS, streaming.BLOCK_ROWS = 8, 24
     batch = str(BATCH // int(os.environ.get("WORLD_SIZE", 1)))
     where = ["--dataset_name", str(corpus), "--output_dir", str(folder), "--per_device_train_batch_size", batch]
-    run_lm.main([*where, *STREAMED, *flags])
+    train_command.main([*where, *STREAMED, *flags])
 
 
 def main(root: Path, corpus: Path, earlier: Path | None = None) -> None:

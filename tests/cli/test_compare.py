@@ -2,10 +2,10 @@
 
 import fcntl
 
-import compare
 import pytest
-from script_utils import UsageError
 
+from hf_bnvae.cli import compare
+from hf_bnvae.cli.errors import UsageError
 from tests.helpers import flags
 
 

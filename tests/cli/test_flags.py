@@ -5,23 +5,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-import compare
-import evaluate_dialogue
-import evaluate_lm
-import human_eval
-import publish
 import pytest
-import run_classification
-import run_dialogue
-import run_lm
-import run_synthetic
-import script_utils
 import torch
-import train_word_vectors
-import write_card
 from safetensors.torch import load_file, save_file
-from script_utils import UsageError
 
+from hf_bnvae.cli import (
+    card,
+    classify,
+    compare,
+    dialogue,
+    evaluate,
+    evaluate_dialogue,
+    human_eval,
+    publish,
+    synthetic,
+    train,
+    vectors,
+)
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.cli.run import is_full_disk, run
+from hf_bnvae.data import load_tokenizer
 from hf_bnvae.training import VaeTrainingArguments
 from tests.helpers import flags
 
@@ -67,7 +70,7 @@ def refused(call) -> str:
     ],
 )
 def test_a_number_out_of_its_range_is_refused_with_the_range(corpus, tmp_path, name, value, words):
-    said = refused(lambda: run_lm.main(flags(corpus, tmp_path / "out", **{name: value})))
+    said = refused(lambda: train.main(flags(corpus, tmp_path / "out", **{name: value})))
     assert said.startswith(f"--{name}") and words in said
     assert not (tmp_path / "out").exists()
 
@@ -80,14 +83,14 @@ def test_bf16_is_refused_where_a_cpu_has_none(tmp_path, monkeypatch):
 
 def test_lists_have_ranges_too(tmp_path):
     for value in ("nan", "inf"):
-        assert "--gammas" in refused(lambda v=value: run_synthetic.main(["--output_dir", str(tmp_path), "--gammas", v]))
+        assert "--gammas" in refused(lambda v=value: synthetic.main(["--output_dir", str(tmp_path), "--gammas", v]))
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(corpus, tmp_path, monkeypatch):
     def too_late(*args, **kwargs):
         raise AssertionError("the work began")
 
-    for script in (run_lm, run_dialogue, run_classification, evaluate_lm, evaluate_dialogue, human_eval):
+    for script in (train, dialogue, classify, evaluate, evaluate_dialogue, human_eval):
         for name in ("load_model", "read_task", "load_config"):
             if hasattr(script, name):
                 monkeypatch.setattr(script, name, too_late)
@@ -95,11 +98,11 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(corpus, tmp
     inside, folder = str(tmp_path / "file" / "x"), str(tmp_path)
     model = ["--model_name_or_path", "m"]
     for script, argv, flag in [
-        (run_lm, flags(corpus, inside), "--output_dir"),
-        (run_dialogue, ["--dataset_name", "toy_dialogues", "--output_dir", inside], "--output_dir"),
-        (run_classification, [*model, "--dataset_name", "pydocs", "--output_dir", inside], "--output_dir"),
-        (evaluate_lm, [*model, "--dataset_name", "pydocs", "--output_file", inside], "--output_file"),
-        (evaluate_lm, [*model, "--dataset_name", "pydocs", "--output_file", folder], "--output_file"),
+        (train, flags(corpus, inside), "--output_dir"),
+        (dialogue, ["--dataset_name", "toy_dialogues", "--output_dir", inside], "--output_dir"),
+        (classify, [*model, "--dataset_name", "pydocs", "--output_dir", inside], "--output_dir"),
+        (evaluate, [*model, "--dataset_name", "pydocs", "--output_file", inside], "--output_file"),
+        (evaluate, [*model, "--dataset_name", "pydocs", "--output_file", folder], "--output_file"),
         (evaluate_dialogue, [*model, "--dataset_name", "toy_dialogues", "--output_file", inside], "--output_file"),
         (evaluate_dialogue, [*model, "--dataset_name", "toy_dialogues", "--samples_file", folder], "--samples_file"),
         (compare, ["--methods", "vae", "--output_dir", inside], "--output_dir"),
@@ -108,9 +111,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(corpus, tmp
             ["export", "--models", "m", "--dataset_name", "toy_dialogues", "--output_dir", inside],
             "--output_dir",
         ),
-        (run_synthetic, ["--output_dir", inside], "--output_dir"),
-        (train_word_vectors, ["--dataset_name", "toy_dialogues", "--output_file", inside], "--output_file"),
-        (write_card, ["out", "--output", folder], "--output"),
+        (synthetic, ["--output_dir", inside], "--output_dir"),
+        (vectors, ["--dataset_name", "toy_dialogues", "--output_file", inside], "--output_file"),
+        (card, ["out", "--output", folder], "--output"),
         (publish, ["out", "--space_dir", inside], "--space_dir"),
     ]:
         said = refused(lambda script=script, argv=argv: script.main(argv))
@@ -120,7 +123,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(corpus, tmp
 @pytest.fixture(scope="module")
 def finished(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"
-    run_lm.main(flags(corpus, folder))
+    train.main(flags(corpus, folder))
     return folder
 
 
@@ -131,7 +134,7 @@ def copied(finished, tmp_path):
 
 
 def evaluating(folder):
-    return lambda: evaluate_lm.main(["--model_name_or_path", str(folder), "--dataset_name", "pydocs"])
+    return lambda: evaluate.main(["--model_name_or_path", str(folder), "--dataset_name", "pydocs"])
 
 
 def test_weights_that_are_no_numbers_and_a_tokenizer_of_another_model_are_refused(finished, tmp_path):
@@ -164,11 +167,11 @@ def test_no_code_of_a_model_is_asked_for_or_run(tmp_path):
     (poison / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
     for call in (
         evaluating(poison),
-        lambda: run_classification.main(
+        lambda: classify.main(
             ["--model_name_or_path", str(poison), "--dataset_name", "pydocs", "--output_dir", str(tmp_path / "out")]
         ),
-        lambda: run_lm.main(flags("pydocs", tmp_path / "out", pretrained_encoder=poison)),
-        lambda: script_utils.load_tokenizer(str(poison)),
+        lambda: train.main(flags("pydocs", tmp_path / "out", pretrained_encoder=poison)),
+        lambda: load_tokenizer(str(poison)),
     ):
         assert "[y/N]" not in refused(call)
     assert not (tmp_path / "ran").exists()
@@ -182,14 +185,14 @@ def test_a_table_without_rows_is_one_sentence(tmp_path, name, content):
         Dataset.from_dict({"text": ["a"]}).select([]).to_parquet(str(tmp_path / name))
     else:
         (tmp_path / name).write_bytes(content)
-    assert name in refused(lambda: run_lm.main(flags(None, tmp_path / "out", train_file=tmp_path / name)))
+    assert name in refused(lambda: train.main(flags(None, tmp_path / "out", train_file=tmp_path / name)))
 
 
 @pytest.mark.parametrize("content", ["", "a nan nan\nb 1 2\n"])
 def test_word_vectors_that_are_none_are_refused(tmp_path, content):
     (tmp_path / "vectors.txt").write_text(content)
     argv = ["--dataset_name", "toy_dialogues", "--word_vectors", str(tmp_path / "vectors.txt")]
-    assert "vectors.txt" in refused(lambda: run_dialogue.main([*argv, "--output_dir", str(tmp_path / "out")]))
+    assert "vectors.txt" in refused(lambda: dialogue.main([*argv, "--output_dir", str(tmp_path / "out")]))
 
 
 def test_an_interruption_says_what_to_resume_from(finished, monkeypatch, capsys):
@@ -198,20 +201,20 @@ def test_an_interruption_says_what_to_resume_from(finished, monkeypatch, capsys)
 
     monkeypatch.setattr(sys, "argv", ["run_lm.py", "--output_dir", str(finished)])
     with pytest.raises(SystemExit) as end:
-        script_utils.run_main(interrupted)
+        run(interrupted)
     assert end.value.code == 130
     said = capsys.readouterr().err
     assert "interrupted; go on from" in said and "checkpoint-20 by --resume_from_checkpoint last" in said
 
 
 def test_a_terminal_without_our_letters_and_a_name_that_is_no_utf_8(tmp_path):
-    code = "import sys; sys.path.insert(0, 'run_scripts'); import script_utils as s; s.run_main(lambda: print('1 ± 2'))"
+    code = "from hf_bnvae.cli.run import run; run(lambda: print('1 ± 2'))"
     ascii_alone = {"PYTHONIOENCODING": "ascii", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=ascii_alone)
     assert (done.returncode, done.stdout.strip()) == (0, "1 ? 2"), done.stderr
-    assert "is no UTF-8" in refused(lambda: run_lm.main(flags("pydocs", tmp_path / "out", train_file="a\udcff.txt")))
+    assert "is no UTF-8" in refused(lambda: train.main(flags("pydocs", tmp_path / "out", train_file="a\udcff.txt")))
 
 
 def test_torch_s_words_for_a_full_disk_are_known():
     words = "[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"
-    assert script_utils.is_full_disk(RuntimeError(words)) and torch is not None
+    assert is_full_disk(RuntimeError(words)) and torch is not None

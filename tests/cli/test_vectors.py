@@ -1,9 +1,9 @@
-"""train_word_vectors.py: the same flags give the same file, judges read it, and it knows the training split alone."""
+"""hf-bnvae vectors: the same flags give the same file, judges read it, and it knows the training split alone."""
 
 import pytest
-import train_word_vectors
-from script_utils import UsageError
 
+from hf_bnvae.cli import vectors
+from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import CorpusError
 from hf_bnvae.evaluation import WordVectors
 
@@ -16,19 +16,19 @@ def test_vectors_repeat_and_leave_the_rare_words_out(tmp_path, capsys):
     paths = [tmp_path / "new" / name for name in ("first.txt", "second.txt")]
     flags = ["--dataset_name", "toy_dialogues", "--max_train_samples", "20", "--min_count", "5", *FLAGS]
     for path in paths:
-        train_word_vectors.main([*flags, "--output_file", str(path)])
+        vectors.main([*flags, "--output_file", str(path)])
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    vectors = WordVectors.load(str(paths[0]))
-    assert vectors.matrix.shape == (len(vectors.rows), 8)
+    trained = WordVectors.load(str(paths[0]))
+    assert trained.matrix.shape == (len(trained.rows), 8)
     said = capsys.readouterr().out
-    assert f"{len(vectors.rows)} words of 8 dimensions" in said and " 0 rare words" not in said
+    assert f"{len(trained.rows)} words of 8 dimensions" in said and " 0 rare words" not in said
 
 
 def test_only_the_training_split_is_read(tmp_path):
     pytest.importorskip("gensim")
     (tmp_path / "train.jsonl").write_text(DIALOGUE.format("one two three four five six seven eight nine ten"))
     (tmp_path / "test.jsonl").write_text(DIALOGUE.format("unseen"))
-    train_word_vectors.main(["--dataset_name", str(tmp_path), "--output_file", str(tmp_path / "vectors.txt"), *FLAGS])
+    vectors.main(["--dataset_name", str(tmp_path), "--output_file", str(tmp_path / "vectors.txt"), *FLAGS])
     rows = WordVectors.load(str(tmp_path / "vectors.txt")).rows
     assert "ten" in rows and "unseen" not in rows
 
@@ -40,9 +40,9 @@ def test_what_cannot_be_trained_on_is_said_in_one_sentence(tmp_path):
     few = ["--train_file", str(tmp_path / "few.jsonl")]
     output = ["--output_file", str(tmp_path / "vectors.txt")]
     with pytest.raises(CorpusError, match="2 distinct words: too few"):
-        train_word_vectors.main([*few, *output])
+        vectors.main([*few, *output])
     with pytest.raises(UsageError, match="--min_count 10000 leaves no word"):
-        train_word_vectors.main(["--dataset_name", "toy_dialogues", "--min_count", "10000", *output])
+        vectors.main(["--dataset_name", "toy_dialogues", "--min_count", "10000", *output])
     with pytest.raises(UsageError, match=r"--output_file .*folder is a folder"):
-        train_word_vectors.main([*few, "--output_file", str(tmp_path / "folder")])
+        vectors.main([*few, "--output_file", str(tmp_path / "folder")])
     assert not (tmp_path / "vectors.txt").exists()

@@ -10,11 +10,14 @@ from types import SimpleNamespace
 
 import datasets
 import pytest
-import run_lm
-from evaluate_lm import main as evaluate
-from script_utils import ModelArguments, UsageError, check_training, parse_arguments
 from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from hf_bnvae.cli import train
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.cli.evaluate import main as evaluate
+from hf_bnvae.cli.flags import parse_arguments
+from hf_bnvae.cli.model_flags import ModelArguments
+from hf_bnvae.cli.output_folder import check_training
 from hf_bnvae.data import CorpusError
 from hf_bnvae.training import VaeTrainingArguments
 from tests.helpers import flags
@@ -26,7 +29,7 @@ METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl")
 @pytest.fixture(scope="module")
 def finished(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"
-    run_lm.main(flags(corpus, folder))
+    train.main(flags(corpus, folder))
     return folder
 
 
@@ -75,12 +78,12 @@ def test_flags_win_over_yaml_and_yaml_over_recipe_and_size(tmp_path):
 
 def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus):
     with pytest.raises(UsageError, match="already holds a model"):
-        run_lm.main(flags(corpus, finished))
+        train.main(flags(corpus, finished))
     before = (finished / "model.safetensors").read_bytes()
-    run_lm.main(flags(corpus, finished, resume_from_checkpoint="last"))
+    train.main(flags(corpus, finished, resume_from_checkpoint="last"))
     assert (finished / "model.safetensors").read_bytes() == before
     with pytest.raises(UsageError, match=r"the checkpoint has gamma 0\.7 and the flags say 0\.5"):
-        run_lm.main(flags(corpus, finished, resume_from_checkpoint="last", gamma=0.5))
+        train.main(flags(corpus, finished, resume_from_checkpoint="last", gamma=0.5))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_bad_input_gets_one_sentence_and_writes_nothing(corpus, tmp_path, change
         name: value.format(corpus=corpus) if isinstance(value, str) else value for name, value in changes.items()
     }
     with pytest.raises((UsageError, CorpusError), match=message) as error:
-        run_lm.main(flags(corpus, tmp_path / "out", **changes))
+        train.main(flags(corpus, tmp_path / "out", **changes))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
@@ -185,7 +188,7 @@ def test_accelerate_launches_two_processes_that_train_one_model(corpus, tmp_path
 
 def test_a_streamed_run_is_a_run(corpus, finished, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    run_lm.main([*flags(corpus, tmp_path / "out"), "--streaming"])
+    train.main([*flags(corpus, tmp_path / "out"), "--streaming"])
     streamed, results = results_of(tmp_path / "out"), results_of(finished)
     assert streamed.keys() == results.keys()
     for name in ("train_sentences", "train_tokens", "train_steps", "train_epochs", "vocab_size", "test_sentences"):
@@ -203,13 +206,13 @@ def test_more_processes_than_sentences_are_refused():
 
 def test_what_streaming_cannot_do_is_said(corpus, tmp_path):
     with pytest.raises(UsageError, match="leave out --streaming"):
-        run_lm.main([*flags(corpus, tmp_path / "out", method="agg_vae"), "--streaming"])
+        train.main([*flags(corpus, tmp_path / "out", method="agg_vae"), "--streaming"])
 
 
 def test_word_vectors_to_start_from_stand_in_encoder_and_decoder(corpus, tmp_path, caplog):
     (tmp_path / "vectors.txt").write_text("a " + " ".join(["1"] * 8) + "\nzebra " + " ".join(["2"] * 8) + "\n")
     changes = {"initial_word_vectors": tmp_path / "vectors.txt", "learning_rate": 0, "max_steps": 1, "nll_samples": 0}
-    run_lm.main(flags(corpus, tmp_path / "out", **changes))
+    train.main(flags(corpus, tmp_path / "out", **changes))
     assert "1 of 19 words start from vectors.txt" in caplog.text
     model, tokenizer = (kind.from_pretrained(tmp_path / "out") for kind in (AutoModelForSeq2SeqLM, AutoTokenizer))
     for embedding in (model.get_input_embeddings(), model.decoder.embedding):
@@ -217,4 +220,4 @@ def test_word_vectors_to_start_from_stand_in_encoder_and_decoder(corpus, tmp_pat
     with pytest.raises(
         UsageError, match=r"--initial_word_vectors vectors\.txt have 8 dimensions: use --embedding_size 8"
     ):
-        run_lm.main(flags(corpus, tmp_path / "new", **(changes | {"embedding_size": 7})))
+        train.main(flags(corpus, tmp_path / "new", **(changes | {"embedding_size": 7})))

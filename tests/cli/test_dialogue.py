@@ -1,14 +1,14 @@
-"""run_dialogue.py end to end: every method trains, resumes, answers and is judged; bad input gets one sentence."""
+"""hf-bnvae dialogue end to end: every method trains, resumes, answers and is judged; bad input gets one sentence."""
 
 import json
 
-import evaluate_dialogue
 import pytest
-import run_dialogue
 import torch
 from safetensors.torch import load_file
-from script_utils import DIALOGUE_MODELS, UsageError, load_model
 
+from hf_bnvae.cli import dialogue, evaluate_dialogue
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.cli.loading import DIALOGUE_MODELS, load_model
 from hf_bnvae.data import CorpusError, Dialogue, DialogueCorpus, Turn, build_tokenizer, load_tokenizer
 from hf_bnvae.methods import DIALOGUE_METHODS
 
@@ -49,9 +49,9 @@ def vectors(tmp_path_factory):
 def test_a_method_trains_resumes_answers_and_is_judged(name, tmp_path, vectors):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     changes = {"method": name, "word_vectors": vectors, "save_total_limit": 5, "nll_samples": 3}
-    run_dialogue.main(flags(whole, **changes))
+    dialogue.main(flags(whole, **changes))
     first = min(whole.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    run_dialogue.main(flags(resumed, **changes, resume_from_checkpoint=first, compare_with=whole))
+    dialogue.main(flags(resumed, **changes, resume_from_checkpoint=first, compare_with=whole))
     weights, again = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
     for key in weights:
         assert torch.equal(weights[key], again[key]), key
@@ -72,9 +72,7 @@ def test_a_method_trains_resumes_answers_and_is_judged(name, tmp_path, vectors):
 def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors):
     judge = {"word_vectors": vectors, "nll_samples": 3, "num_cases": 2}
     for name in ("one", "other"):
-        run_dialogue.main(
-            flags(tmp_path / name, **judge, max_steps=2, method="cvae_bow" if name == "one" else "bn_cvae")
-        )
+        dialogue.main(flags(tmp_path / name, **judge, max_steps=2, method="cvae_bow" if name == "one" else "bn_cvae"))
     files = {"output_file": tmp_path / "judged.json", "samples_file": tmp_path / "new" / "side.md"}
     settings = {
         name: SMALL[name] for name in ("dataset_name", "max_eval_samples", "max_train_samples", "num_responses")
@@ -95,7 +93,7 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
 
 def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, vectors, caplog):
     changes = {"initial_word_vectors": vectors, "topic_embedding": True, "num_responses": 0, "learning_rate": 0}
-    run_dialogue.main(flags(tmp_path / "run", **changes, num_cases=0, max_steps=1, report_to="none"))
+    dialogue.main(flags(tmp_path / "run", **changes, num_cases=0, max_steps=1, report_to="none"))
     assert "5 of 164 words start from vectors.txt" in caplog.text
     model, tokenizer = load_model(str(tmp_path / "run"), models=DIALOGUE_MODELS), load_tokenizer(str(tmp_path / "run"))
     vector = model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("you")]
@@ -127,31 +125,31 @@ def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, v
 )
 def test_bad_input_gets_one_sentence_and_writes_nothing(changes, message, tmp_path):
     with pytest.raises((UsageError, CorpusError)) as error:
-        run_dialogue.main(flags(tmp_path / "run", **changes))
+        dialogue.main(flags(tmp_path / "run", **changes))
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
 def test_another_model_that_cannot_stand_beside_this_one_is_refused_before_training(tmp_path):
     for folder in ("one", "two/one"):
-        run_dialogue.main(flags(tmp_path / folder, max_steps=1, num_responses=0, num_cases=0))
+        dialogue.main(flags(tmp_path / folder, max_steps=1, num_responses=0, num_cases=0))
     for beside, message in (
         ({"output_dir": tmp_path / "new" / "one", "compare_with": tmp_path / "one"}, "folder is named one too"),
         ({"compare_with": f"{tmp_path / 'one'} {tmp_path / 'two' / 'one'}"}, "folder is named one too"),
     ):
         with pytest.raises(UsageError, match=message):
-            run_dialogue.main(flags(**{"output_dir": tmp_path / "run"} | beside))
+            dialogue.main(flags(**{"output_dir": tmp_path / "run"} | beside))
     (tmp_path / "one" / "tokenizer.json").unlink()
     with pytest.raises(CorpusError, match=r"--compare_with .*one': its tokenizer"):
-        run_dialogue.main(flags(tmp_path / "run", compare_with=tmp_path / "one"))
+        dialogue.main(flags(tmp_path / "run", compare_with=tmp_path / "one"))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_goes_on_with_the_topics_that_it_had_only(tmp_path):
     changes = {"num_responses": 0, "num_cases": 0, "max_steps": 9}
-    run_dialogue.main(flags(tmp_path / "run", **changes, topic_embedding=True))
+    dialogue.main(flags(tmp_path / "run", **changes, topic_embedding=True))
     with pytest.raises(UsageError, match="the checkpoint has topics"):
-        run_dialogue.main(flags(tmp_path / "run", **changes, resume_from_checkpoint="last"))
+        dialogue.main(flags(tmp_path / "run", **changes, resume_from_checkpoint="last"))
 
 
 def test_references_are_cut_into_words_as_responses_are_and_keep_the_words_that_the_model_does_not_know():
@@ -159,15 +157,15 @@ def test_references_are_cut_into_words_as_responses_are_and_keep_the_words_that_
     corpus = DialogueCorpus(
         {"test": [Dialogue((Turn("A", "hi"), Turn("B", "i am  swell, thanks.", None, ("fine.",))))]}
     )
-    found = run_dialogue.reference_responses(corpus, "test", tokenizer)
+    found = dialogue.reference_responses(corpus, "test", tokenizer)
     assert found == [["i am swell , thanks .", "fine ."]]
 
 
 def test_epochs_of_annealing_win_over_the_steps_of_a_recipe():
     def annealing(*more):
-        arguments = run_dialogue.parse_arguments(
-            run_dialogue.DialogueModelArguments,
-            run_dialogue.DialogueTrainingArguments,
+        arguments = dialogue.parse_arguments(
+            dialogue.DialogueModelArguments,
+            dialogue.DialogueTrainingArguments,
             description="",
             argv=["--recipe", "paper", "--output_dir", "unused", *more],
         )[1]
@@ -180,10 +178,10 @@ def test_epochs_of_annealing_win_over_the_steps_of_a_recipe():
 
 def test_vectors_of_another_width_are_refused(tmp_path, vectors):
     with pytest.raises(UsageError, match="have 6 dimensions: use --embedding_size 6 with them"):
-        run_dialogue.main(flags(tmp_path / "run", embedding_size=7, initial_word_vectors=vectors))
+        dialogue.main(flags(tmp_path / "run", embedding_size=7, initial_word_vectors=vectors))
 
 
 def test_every_method_of_dialogue_is_listed(capsys):
-    run_dialogue.main(["--list_methods", "true", "--output_dir", "unused"])
+    dialogue.main(["--list_methods", "true", "--output_dir", "unused"])
     printed = capsys.readouterr().out
     assert all(name in printed for name in DIALOGUE_METHODS)

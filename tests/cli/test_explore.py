@@ -3,11 +3,10 @@
 import json
 import re
 
-import explore
 import pytest
-import run_lm
-from script_utils import UsageError
 
+from hf_bnvae.cli import explore, train
+from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import CorpusError
 from tests.helpers import flags
 
@@ -15,14 +14,14 @@ from tests.helpers import flags
 @pytest.fixture(scope="module")
 def folder(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("explore") / "out"
-    run_lm.main(flags(corpus, folder, max_steps=4, nll_samples=0))
+    train.main(flags(corpus, folder, max_steps=4, nll_samples=0))
     return folder
 
 
 @pytest.fixture(scope="module")
 def language_model(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("explore") / "lm"
-    run_lm.main(flags(corpus, folder, method="lstm_lm", max_steps=1, nll_samples=0, latent_size=None))
+    train.main(flags(corpus, folder, method="lstm_lm", max_steps=1, nll_samples=0, latent_size=None))
     return folder
 
 
@@ -46,7 +45,7 @@ def test_a_report_of_labelled_sentences_lies_in_the_folder_of_the_run(folder, ta
     data = page_data(folder / "latent_space.html")
     assert data["name"] == "out" and len(data["texts"]) == 40 and set(data["label_kinds"]) == {"0", "1"}
     assert data["notes"][0] == "40 sentences of some.tsv."
-    assert data["notes"][1].startswith("Made by: python run_scripts/explore.py report ")
+    assert data["notes"][1].startswith("Made by: hf-bnvae explore report ")
 
 
 def test_too_many_sentences_are_thinned_out_and_that_is_said(folder, table, tmp_path, capsys):
@@ -138,7 +137,7 @@ def test_two_models_are_compared_and_the_demo_is_the_default(folder, table, serv
     names = [[one.name for one in explorers] for explorers, _, _ in served]
     assert names == [[str(folder), "runs/demo/vae"], ["runs/demo/vae"], ["runs/demo/bn_vae", "runs/demo/vae"]]
     monkeypatch.chdir(other.parent)
-    with pytest.raises(UsageError, match="or train the demo's by `make demo`"):
+    with pytest.raises(UsageError, match="or train the demo's by `hf-bnvae demo`"):
         explore.main(["serve"])
     with pytest.raises(UsageError, match="--port must be a number from 1 to 65535, got 70000"):
         explore.main(["serve", str(folder), "--port", "70000"])

@@ -4,12 +4,15 @@ import json
 import logging
 
 import pytest
-import run_lm
 import torch
 from safetensors.torch import load_file
-from script_utils import ModelArguments, UsageError, load_model, parse_arguments
 from transformers import AutoConfig
 
+from hf_bnvae.cli import train
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.cli.flags import parse_arguments
+from hf_bnvae.cli.loading import load_model
+from hf_bnvae.cli.model_flags import ModelArguments
 from hf_bnvae.data import LengthBucketSampler, VaeCollator, encode_corpus, load_corpus, load_tokenizer
 from hf_bnvae.evaluation import elbo_metrics, infer, nll
 from hf_bnvae.methods import METHODS, method_table
@@ -28,9 +31,9 @@ def test_a_method_trains_saves_loads_resumes_generates_and_evaluates(name, corpu
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     changes = {"method": name, **CHANGES.get(name, {})}
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    run_lm.main(flags(corpus, whole, **changes, save_total_limit=5, report_to="none"))
+    train.main(flags(corpus, whole, **changes, save_total_limit=5, report_to="none"))
     first = min(whole.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    run_lm.main(flags(corpus, resumed, **changes, save_total_limit=5, resume_from_checkpoint=first, nll_samples=0))
+    train.main(flags(corpus, resumed, **changes, save_total_limit=5, resume_from_checkpoint=first, nll_samples=0))
     weights, again = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
     assert weights.keys() == again.keys()
     assert "missing keys" not in caplog.text
@@ -67,7 +70,7 @@ def test_the_names_in_the_table_and_in_the_configuration_are_those_of_the_code()
 
 
 def test_the_table_is_printed_on_demand(capsys):
-    run_lm.main(["--list_methods"])
+    train.main(["--list_methods"])
     assert capsys.readouterr().out.strip() == method_table()
 
 
@@ -100,13 +103,13 @@ def test_the_table_is_printed_on_demand(capsys):
 )
 def test_combinations_that_mean_nothing_are_refused_in_one_sentence(corpus, tmp_path, changes, message):
     with pytest.raises(UsageError, match=message) as refusal:
-        run_lm.main(flags(corpus, tmp_path / "out", **changes))
+        train.main(flags(corpus, tmp_path / "out", **changes))
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "out" / "config.json").exists()
 
 
 def test_the_rate_is_kept_by_the_model_and_said_by_its_card(corpus, tmp_path):
-    run_lm.main(flags(corpus, tmp_path / "out", method="matched_vae", rate=3, num_train_epochs=1))
+    train.main(flags(corpus, tmp_path / "out", method="matched_vae", rate=3, num_train_epochs=1))
     config = AutoConfig.from_pretrained(tmp_path / "out")
     assert (config.posterior, config.rate) == ("matched", 3)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
@@ -116,7 +119,7 @@ def test_the_rate_is_kept_by_the_model_and_said_by_its_card(corpus, tmp_path):
 
 
 def test_choices_combine_freely(corpus, tmp_path):
-    run_lm.main(
+    train.main(
         flags(corpus, tmp_path / "out", method="skip_vae", posterior="vmf", kl_schedule="cyclic", num_train_epochs=1)
     )
     config = AutoConfig.from_pretrained(tmp_path / "out")
@@ -133,14 +136,14 @@ def test_the_settings_of_a_method_win_over_the_recipe_and_lose_to_flags():
 @pytest.fixture(scope="module")
 def autoencoder(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ae") / "out"
-    run_lm.main(flags(corpus, folder, method="ae"))
+    train.main(flags(corpus, folder, method="ae"))
     return folder
 
 
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_pretrained_encoder_comes_with_its_weights_and_new_statistics(autoencoder, corpus, tmp_path, reset):
     changes = {"pretrained_encoder": autoencoder, "reset_decoder": reset, "learning_rate": 0, "num_train_epochs": 1}
-    run_lm.main(flags(corpus, tmp_path / "out", method="bn_vae", **changes))
+    train.main(flags(corpus, tmp_path / "out", method="bn_vae", **changes))
     theirs, ours = (load_file(folder / "model.safetensors") for folder in (autoencoder, tmp_path / "out"))
     for key in theirs:
         kept = key.startswith("model.") or not reset
@@ -155,4 +158,4 @@ def test_a_pretrained_encoder_comes_with_its_weights_and_new_statistics(autoenco
 def test_a_pretrained_encoder_of_another_size_is_refused(autoencoder, corpus, tmp_path):
     changes = {"pretrained_encoder": autoencoder, "hidden_size": 13}
     with pytest.raises(UsageError, match="has hidden_size 12 and the flags say 13"):
-        run_lm.main(flags(corpus, tmp_path / "out", **changes))
+        train.main(flags(corpus, tmp_path / "out", **changes))

@@ -1,4 +1,4 @@
-"""evaluate_lm.py: scores of each sentence, and what it refuses before any work."""
+"""hf-bnvae evaluate: scores of each sentence, and what it refuses before any work."""
 
 import json
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import run_lm
-from evaluate_lm import main as evaluate
-from script_utils import UsageError
 
+from hf_bnvae.cli import train
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.cli.evaluate import main as evaluate
 from tests.helpers import flags
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def finished(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"
-    run_lm.main(flags(corpus, folder))
+    train.main(flags(corpus, folder))
     return folder
 
 

@@ -5,11 +5,10 @@ import json
 import shutil
 
 import pytest
-import run_classification
-import run_lm
-import run_synthetic
-from script_utils import UsageError, write_json
 
+from hf_bnvae.cli import classify, synthetic, train
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.hub.records import write_json
 from hf_bnvae.training.checkpoints import checkpoint_folders
 from tests.helpers import flags
 
@@ -17,7 +16,7 @@ from tests.helpers import flags
 @pytest.fixture(scope="module")
 def finished(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"
-    run_lm.main(flags(corpus, folder, seed=1))
+    train.main(flags(corpus, folder, seed=1))
     return folder
 
 
@@ -47,7 +46,7 @@ def test_a_run_is_not_resumed_under_other_flags(corpus, run, changes, words):
     before = (run / "model.safetensors").read_bytes()
     settings = {"seed": 1, "resume_from_checkpoint": "last"} | changes
     with pytest.raises(UsageError, match=f"--resume_from_checkpoint .*{words}") as error:
-        run_lm.main(flags(corpus, run, **settings))
+        train.main(flags(corpus, run, **settings))
     assert "\n" not in str(error.value)
     assert (run / "model.safetensors").read_bytes() == before
 
@@ -57,11 +56,11 @@ def test_other_sentences_of_the_same_number_are_other_data(corpus, run, tmp_path
     (tmp_path / "other.txt").write_text("\n".join(lines[1:] + lines[:1]) + "\n")
     settings = {"train_file": tmp_path / "other.txt", "resume_from_checkpoint": "last"}
     with pytest.raises(UsageError, match="not the 80 of this one"):
-        run_lm.main(flags(corpus, run, **settings))
+        train.main(flags(corpus, run, **settings))
 
 
 def test_more_epochs_are_said_and_trained(corpus, run, caplog):
-    run_lm.main(flags(corpus, run, resume_from_checkpoint="last", seed=1, num_train_epochs=3))
+    train.main(flags(corpus, run, resume_from_checkpoint="last", seed=1, num_train_epochs=3))
     assert "The resumed run had num_train_epochs 2.0 and goes on with 3.0." in caplog.text
     assert json.loads((run / "all_results.json").read_text())["train_steps"] == 30
 
@@ -75,18 +74,18 @@ def test_a_run_that_a_kill_ended_in_its_first_save_is_started_again(corpus, run)
     for name in ("config.json", "model.safetensors", "all_results.json"):
         (run / name).unlink()
     with pytest.raises(UsageError, match="there is no checkpoint in"):
-        run_lm.main(flags(corpus, run, resume_from_checkpoint="last"))
-    run_lm.main(flags(corpus, run))
+        train.main(flags(corpus, run, resume_from_checkpoint="last"))
+    train.main(flags(corpus, run))
     assert (run / "all_results.json").is_file()
 
 
 def test_a_run_is_replaced_on_demand_alone(corpus, run):
     with pytest.raises(UsageError, match="or replace it by --overwrite_output_dir true"):
-        run_lm.main(flags(corpus, run))
+        train.main(flags(corpus, run))
     with pytest.raises(UsageError, match="removes what --resume_from_checkpoint goes on from"):
-        run_lm.main(flags(corpus, run, overwrite_output_dir="true", resume_from_checkpoint="last"))
+        train.main(flags(corpus, run, overwrite_output_dir="true", resume_from_checkpoint="last"))
     (run / "notes.txt").write_text("mine")
-    run_lm.main(flags(corpus, run, overwrite_output_dir="true", num_train_epochs=1))
+    train.main(flags(corpus, run, overwrite_output_dir="true", num_train_epochs=1))
     assert json.loads((run / "all_results.json").read_text())["train_steps"] == 10
     assert (run / "notes.txt").read_text() == "mine"
 
@@ -96,18 +95,18 @@ def test_two_runs_do_not_write_into_one_folder(corpus, tmp_path):
     with (tmp_path / "out" / ".lock").open("a+") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match=r"--output_dir .*: another run writes there"):
-            run_lm.main(flags(corpus, tmp_path / "out"))
+            train.main(flags(corpus, tmp_path / "out"))
 
 
 def test_no_other_script_shares_its_folder_either(finished, tmp_path):
-    synthetic = ["--output_dir", str(tmp_path), "--max_steps", "1", "--points", "2", "--train_sequences", "16"]
+    studying = ["--output_dir", str(tmp_path), "--max_steps", "1", "--points", "2", "--train_sequences", "16"]
     labelled = tmp_path / "labelled.tsv"
     labelled.write_text("".join(f"{row % 2}\ta b c\n" for row in range(8)))
     judging = ["--model_name_or_path", f"m={finished}", "--output_dir", str(tmp_path), "--num_labels_list", "4"]
     judging += ["--train_file", str(labelled), "--test_file", str(labelled)]
     with (tmp_path / ".lock").open("a+") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        for script, argv in ((run_synthetic, synthetic), (run_classification, judging)):
+        for script, argv in ((synthetic, studying), (classify, judging)):
             with pytest.raises(UsageError, match=r"--output_dir .*: another run writes there"):
                 script.main(argv)
 

@@ -1,12 +1,10 @@
-"""run_classification.py: one table of several encoders, vectors that are the models', and errors in one sentence."""
+"""hf-bnvae classify: one table of several encoders, vectors that are the models', and errors in one sentence."""
 
 import json
 
 import numpy as np
 import pytest
-import run_classification
 import torch
-from script_utils import UsageError
 from transformers import AutoModel, BertConfig, BertModel
 
 from hf_bnvae import (
@@ -17,6 +15,8 @@ from hf_bnvae import (
     LstmLMForCausalLM,
     TextVaePipeline,
 )
+from hf_bnvae.cli import classify
+from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import CorpusError, build_tokenizer
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
@@ -82,7 +82,7 @@ def results_of(folder):
 
 def test_one_command_gives_one_table_of_several_encoders(models, data, tmp_path, capsys):
     changes = {"num_labels_list": 40, "seeds": "1,2"}
-    run_classification.main(flags(data, tmp_path / "a", models / "bn_vae", f"base={models / 'bert'}", **changes))
+    classify.main(flags(data, tmp_path / "a", models / "bn_vae", f"base={models / 'bert'}", **changes))
     results, page = results_of(tmp_path / "a"), (tmp_path / "a" / "results.md").read_text()
     assert page in capsys.readouterr().out
     table = [line.removeprefix("| ") for line in page.splitlines() if line.startswith("| ")][1:]
@@ -101,7 +101,7 @@ def test_one_command_gives_one_table_of_several_encoders(models, data, tmp_path,
 def test_the_only_model_needs_no_name_and_two_runs_are_equal(models, data, tmp_path):
     runs = []
     for name in ("a", "b"):
-        run_classification.main(flags(data, tmp_path / name, models / "bn_vae", balanced=True, num_labels_list=10))
+        classify.main(flags(data, tmp_path / name, models / "bn_vae", balanced=True, num_labels_list=10))
         runs.append(results_of(tmp_path / name))
     assert runs[0] == runs[1]
     assert {"test_accuracy_10", "test_f1_10", "test_bow_accuracy_10", "test_majority_f1"} <= runs[0].keys()
@@ -111,18 +111,18 @@ def test_the_only_model_needs_no_name_and_two_runs_are_equal(models, data, tmp_p
 def test_a_vector_is_the_posterior_mean_of_its_sentence_whatever_the_others(models):
     for name in ("bn_vae", "sa_vae/seed_1"):
         place = str(models / name)
-        found = run_classification.encode(place, TEXTS, 256, batch_size=2)
+        found = classify.encode(place, TEXTS, 256, batch_size=2)
         expected = TextVaePipeline.from_pretrained(place, device="cpu").encode(TEXTS).numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-        backwards = run_classification.encode(place, TEXTS[::-1], 256, batch_size=5)
+        backwards = classify.encode(place, TEXTS[::-1], 256, batch_size=5)
         np.testing.assert_allclose(found, backwards[::-1], rtol=1e-4, atol=1e-5)
-    whole = run_classification.encode(str(models / "bn_vae"), TEXTS, 256, 4)
+    whole = classify.encode(str(models / "bn_vae"), TEXTS, 256, 4)
     for part in ("encoder", "classifier"):
-        assert np.array_equal(run_classification.encode(str(models / part), TEXTS, 256, 4), whole)
+        assert np.array_equal(classify.encode(str(models / part), TEXTS, 256, 4), whole)
 
 
 def test_other_encoders_give_the_mean_of_their_states(models, tmp_path):
-    found = run_classification.encode(str(models / "bert"), TEXTS, 256, batch_size=3)
+    found = classify.encode(str(models / "bert"), TEXTS, 256, batch_size=3)
     bert = AutoModel.from_pretrained(models / "bert")
     tokenizer = build_tokenizer([" ".join(words) for words in WORDS.values()])
     for text, vector in zip(TEXTS, found, strict=True):
@@ -133,38 +133,38 @@ def test_other_encoders_give_the_mean_of_their_states(models, tmp_path):
     transformer = parts.Transformer(str(models / "bert"))
     pooling = parts.Pooling(16, pooling_mode="mean")
     library.SentenceTransformer(modules=[transformer, pooling]).save(str(tmp_path / "embedder"))
-    again = run_classification.encode(str(tmp_path / "embedder"), TEXTS, 256, batch_size=3)
+    again = classify.encode(str(tmp_path / "embedder"), TEXTS, 256, batch_size=3)
     np.testing.assert_allclose(again, found, rtol=1e-4, atol=1e-5)
 
 
 def test_finetuning_trains_the_encoder_and_repeats(models, data, tmp_path):
     changes = {"finetune": True, "num_labels_list": 80, "seeds": 1, "learning_rate": 0.03}
     for name in ("a", "b"):
-        run_classification.main(flags(data, tmp_path / name, models / "bn_vae", **changes))
+        classify.main(flags(data, tmp_path / name, models / "bn_vae", **changes))
     results, again = results_of(tmp_path / "a"), results_of(tmp_path / "b")
     assert results["test_accuracy_80"] == again["test_accuracy_80"] > 0.9
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"all_results.json", "results.md"}
     with pytest.raises(UsageError, match=r"bert is a bert model, and --finetune trains text VAEs \(bnvae\) only"):
-        run_classification.main(flags(data, tmp_path / "c", models / "bert", finetune=True))
+        classify.main(flags(data, tmp_path / "c", models / "bert", finetune=True))
 
 
 def test_classes_are_words_and_those_without_a_training_sentence_count_as_errors(models, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(run_classification.logger, "propagate", True)
-    monkeypatch.setattr(run_classification.logger.parent, "propagate", True)
+    monkeypatch.setattr(classify.logger, "propagate", True)
+    monkeypatch.setattr(classify.logger.parent, "propagate", True)
     write_sentences(tmp_path / "train.tsv", 60, labels=("bad", "good"))
     write_sentences(tmp_path / "valid.tsv", 20, labels=("bad", "fair"))
     for name in ("train", "valid"):
         path = tmp_path / f"{name}.tsv"
         path.write_text("mood\ttext\n" + path.read_text())
     changes = {"label_column": "mood", "num_labels_list": 40, "seeds": 1}
-    run_classification.main(flags(tmp_path, tmp_path / "out", models / "bn_vae", **changes))
+    classify.main(flags(tmp_path, tmp_path / "out", models / "bn_vae", **changes))
     assert "10 of 20 validation sentences have a label that no training sentence has (fair)" in caplog.text
     results = results_of(tmp_path / "out")
     assert results["eval_unseen_labels"] == 10 and results["eval_bow_accuracy_40"] <= 0.5
 
 
 def test_numbers_are_separated_by_commas_or_spaces_and_sorted(tmp_path):
-    arguments = run_classification.ClassificationArguments(["out"], str(tmp_path / "new"), ["40", "10,20"])
+    arguments = classify.ClassificationArguments(["out"], str(tmp_path / "new"), ["40", "10,20"])
     assert arguments.sizes() == [10, 20, 40] and arguments.sample_seeds() == [1, 2, 3, 4, 5]
 
 
@@ -173,7 +173,7 @@ def test_rows_are_named_by_folders_or_by_the_user(tmp_path):
     folder.mkdir(parents=True)
 
     def models(*names):
-        return run_classification.ClassificationArguments(list(names), str(tmp_path / "out")).models()
+        return classify.ClassificationArguments(list(names), str(tmp_path / "out")).models()
 
     assert models(str(folder), f"a={folder}", "user/model") == {
         "fb_vae:free_bits=4": str(folder),
@@ -217,12 +217,12 @@ def test_bad_input_gets_one_sentence_and_writes_nothing(models, data, tmp_path, 
     }
     model = models / changes.pop("model", "bn_vae")
     with pytest.raises((UsageError, CorpusError)) as error:
-        run_classification.main(flags(data, changes.pop("output_dir", tmp_path / "out"), model, **changes))
+        classify.main(flags(data, changes.pop("output_dir", tmp_path / "out"), model, **changes))
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_library_is_named_with_its_remedy(models, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_classification, "find_spec", lambda name: None)
+    monkeypatch.setattr(classify, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'hf-bnvae\[classification\]'"):
-        run_classification.main(flags(data, tmp_path / "out", models / "bn_vae"))
+        classify.main(flags(data, tmp_path / "out", models / "bn_vae"))

@@ -2,20 +2,19 @@
 
 import json
 
-import human_eval
 import pytest
-import run_dialogue
-from script_utils import UsageError
 
 from hf_bnvae.analysis.human_evaluation import CRITERIA
-from tests.run_scripts.test_run_dialogue import flags
+from hf_bnvae.cli import dialogue, human_eval
+from hf_bnvae.cli.errors import UsageError
+from tests.cli.test_dialogue import flags
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for method in ("cvae", "bn_cvae"):
-        run_dialogue.main(flags(folder / method, method=method, max_steps=2, num_responses=0, num_cases=0))
+        dialogue.main(flags(folder / method, method=method, max_steps=2, num_responses=0, num_cases=0))
     return [str(folder / "cvae"), str(folder / "bn_cvae")]
 
 

@@ -1,10 +1,11 @@
-"""run_synthetic.py: everything is written, a study repeats, and what cannot be is refused."""
+"""hf-bnvae synthetic: everything is written, a study repeats, and what cannot be is refused."""
 
 import json
 
 import pytest
-import run_synthetic
-from script_utils import UsageError
+
+from hf_bnvae.cli import synthetic
+from hf_bnvae.cli.errors import UsageError
 
 pytest.importorskip("matplotlib")
 
@@ -14,7 +15,7 @@ SMALL = ["--train_sequences", "80", "--points", "6", "--batch_sizes", "8", "--pr
 
 def study(folder, *flags):
     """The runs of a small study, the seconds left out."""
-    run_synthetic.main(["--output_dir", str(folder), *SMALL, *flags])
+    synthetic.main(["--output_dir", str(folder), *SMALL, *flags])
     assert all((folder / name).stat().st_size > 0 for name in FILES)
     results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
     for run in results["runs"]:
@@ -46,11 +47,11 @@ def test_a_study_repeats(tmp_path):
 )
 def test_a_study_that_cannot_be_is_refused(tmp_path, flags, message):
     with pytest.raises(UsageError, match=message):
-        run_synthetic.main(["--output_dir", str(tmp_path / "out"), *SMALL, *flags])
+        synthetic.main(["--output_dir", str(tmp_path / "out"), *SMALL, *flags])
     assert not (tmp_path / "out").exists()
 
 
 def test_pictures_need_an_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_synthetic, "find_spec", lambda name: None)
+    monkeypatch.setattr(synthetic, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'hf-bnvae\[figures\]'"):
-        run_synthetic.main(["--output_dir", str(tmp_path / "out"), *SMALL])
+        synthetic.main(["--output_dir", str(tmp_path / "out"), *SMALL])

@@ -1,0 +1,1 @@
+"""The command `hf-bnvae`: one file a subcommand, and what they share. Only here are parameters spoken of as flags."""

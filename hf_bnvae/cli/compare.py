@@ -1,0 +1,176 @@
+"""Train several methods on the same data, and put them side by side: tables, a csv file, pictures.
+
+    hf-bnvae compare --methods vae,bn_vae:gamma=0.6,ae+fb_vae:free_bits=4 --seeds 1,2,3 \
+        --dataset_name pydocs --num_train_epochs 8 --output_dir runs/comparison
+
+A method is NAME, NAME:FLAG=VALUE:FLAG=VALUE (a list as "VALUE VALUE"), or FIRST+THEN, where THEN starts from the
+encoder of FIRST and a new decoder. Every other flag is one of `hf-bnvae train`, and the same for all. What is done is
+not done again: run the command once more after an interruption, or with more methods and seeds.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
+from ..hub.records import command_line, write_json
+from ..methods import METHODS
+from ..training.checkpoints import last_checkpoint
+from ..training.run_lock import ENDS_WITH_PARENT, lock
+from .checks import check_output_folder, whole_numbers
+from .errors import UsageError, flags_named
+from .program import called_as, program_name
+from .run import run
+
+TRAIN = [sys.executable, "-m", "hf_bnvae.cli", "train"]
+OURS = ("method", "seed", "output_dir", "pretrained_encoder", "reset_decoder", "resume_from_checkpoint")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method of the comparison: `text` as the user wrote it, its flags, and what it is pretrained on."""
+
+    text: str
+    flags: tuple[tuple[str, str], ...]
+    first: "Entry | None" = None
+
+    def folder(self, output_dir: Path, seed: int) -> Path:
+        return output_dir / "runs" / self.text.replace("/", "_") / f"seed_{seed}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog=program_name(),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--methods", required=True, help="separated by commas")
+    parser.add_argument("--seeds", default="1", help="separated by commas")
+    parser.add_argument("--output_dir", required=True, help="folder of the comparison; the runs are under runs/ in it")
+    args, shared = parser.parse_known_args(argv)
+    entries = [parse_method(text) for text in args.methods.split(",")]
+    seeds = whole_numbers(args.seeds, "--seeds")
+    for flag, items in (("--methods", [entry.text for entry in entries]), ("--seeds", seeds)):
+        if len(set(items)) < len(items):
+            raise UsageError(f"{flag} names one of them twice")
+    if find_spec("matplotlib") is None:
+        raise UsageError("a comparison draws pictures: pip install matplotlib")
+    output_dir = Path(args.output_dir)
+    check_output_folder(args.output_dir, "--output_dir")
+    check_shared(shared, output_dir)
+
+    runs, failures = [], []
+    wanted = [(entry, seed) for entry in entries for seed in seeds]
+    for number, (entry, seed) in enumerate(wanted, 1):
+        print(f"[{number}/{len(wanted)}] {entry.text}, seed {seed}: ", end="", flush=True)
+        try:
+            runs.append(train(entry, seed, output_dir, shared))
+        except RunFailed as failure:
+            failures.append(f"{entry.text}, seed {seed}, failed: {failure}")
+            print(f"failed: {failure}", flush=True)
+        else:
+            shown = (f"{name} {round(value, 2) + 0.0:.2f}" for name, value in runs[-1].results.items())
+            print(", ".join(shown), flush=True)
+    if not runs:
+        raise UsageError(f"no run of {args.methods} succeeded; their output is in run.log under {output_dir}/runs")
+    command = command_line(called_as("compare", argv), sys.argv[1:] if argv is None else argv)
+    write_comparison(runs, output_dir, command, failures)
+    draw_rate_distortion(runs, output_dir / "rate_distortion.png")
+    print((output_dir / "comparison.md").read_text(encoding="utf-8"))
+    if failures:
+        raise UsageError(f"{len(failures)} of {len(wanted)} runs failed: {failures[0]}")
+
+
+def parse_method(text: str) -> Entry:
+    """`NAME:FLAG=VALUE` with FIRST+ before it, if any."""
+    text = text.strip()
+    pieces = re.split(f"[+](?=(?:{'|'.join(METHODS)})(?:$|[:+]))", text)
+    first, then = "+".join(pieces[:-1]), pieces[-1]
+    name, *settings = then.split(":")
+    if name not in METHODS:
+        raise UsageError(f"--methods: no method {name!r} in {text!r}; `hf-bnvae train --list_methods` shows all")
+    flags = [("method", name)]
+    for setting in settings:
+        flag, equals, value = setting.partition("=")
+        if not (flag and equals and value):
+            raise UsageError(f"--methods: {setting!r} in {text!r} must be FLAG=VALUE")
+        if flag in OURS:
+            raise UsageError(f"--methods: {flag} in {text!r}: a comparison sets this flag for each run itself")
+        refuse_publishing(flag)
+        flags.append((flag, value))
+    return Entry(text, tuple(flags), parse_method(first) if first else None)
+
+
+def refuse_publishing(name: str) -> None:
+    if name == "push_to_hub" or name.startswith("hub_"):
+        raise UsageError(
+            f"--{name}: a comparison publishes no model; `hf-bnvae publish` does, from the folder of a run"
+        )
+
+
+def check_shared(shared: list[str], output_dir: Path) -> None:
+    """Refuse flags that the comparison sets itself, and runs in the same folder that go on or had other flags."""
+    for flag in shared:
+        name = flag[2:].partition("=")[0].replace("-", "_") if flag.startswith("--") else ""
+        if name in OURS:
+            raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
+        refuse_publishing(name)
+    with flags_named():
+        lock(output_dir)
+    record = output_dir / "flags.json"
+    if record.is_file():
+        before = json.loads(record.read_text(encoding="utf-8"))
+        if before != shared:
+            raise UsageError(
+                f"--output_dir {output_dir} holds runs made with other flags ({shlex.join(before)}): repeat those "
+                "flags, or name another folder"
+            )
+    write_json(record, shared)
+
+
+class RunFailed(Exception):
+    """The last line that a run printed."""
+
+
+def train(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
+    """Train an entry, and before it what it is pretrained on, unless that is done."""
+    folder = entry.folder(output_dir, seed)
+    flags = [*entry.flags, ("seed", str(seed)), ("output_dir", str(folder)), ("push_to_hub", "false")]
+    seconds = 0.0
+    if entry.first is not None:
+        seconds = train(entry.first, seed, output_dir, shared).seconds
+        flags += [
+            ("pretrained_encoder", str(entry.first.folder(output_dir, seed))),
+            ("reset_decoder", "true"),
+        ]
+    if not (folder / "all_results.json").is_file():
+        if last_checkpoint(folder, resumable=True) is not None:
+            flags.append(("resume_from_checkpoint", "last"))
+        elif folder.is_dir():  # what a kill left before the first checkpoint, or before the results
+            flags.append(("overwrite_output_dir", "true"))
+        folder.mkdir(parents=True, exist_ok=True)
+        own = [text for name, value in flags for text in (f"--{name}", *value.split())]
+        started = time.perf_counter()
+        with (folder / "run.log").open("w", encoding="utf-8") as log:
+            # What an entry says wins over what all share.
+            command = [*TRAIN, *shared, *own]
+            environment = os.environ | {ENDS_WITH_PARENT: "1"}
+            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        if done.returncode != 0:
+            lines = (folder / "run.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise RunFailed(lines[-1] if lines else f"exit status {done.returncode}")
+        print(f"{time.perf_counter() - started:.0f} s, ", end="", flush=True)
+    return read_run(folder, entry.text, seed, seconds)
+
+
+if __name__ == "__main__":
+    run(main)

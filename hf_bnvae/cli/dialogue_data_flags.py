@@ -1,0 +1,64 @@
+"""Flags that say where dialogues come from."""
+
+from dataclasses import dataclass, field, fields
+
+from ..data import DialogueCorpus, load_dialogues
+from ..data.dialogue_formats import DEFAULT_TURN_SEPARATOR, DialogueLayout
+from .checks import check_least
+from .data_flags import SplitArguments
+
+
+@dataclass
+class DialogueDataArguments(SplitArguments):
+    """Where the dialogues come from."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "'toy_dialogues' (built in), a local folder with train/valid/test files, or a Hub dataset id"
+        },
+    )
+    train_file: str | None = field(
+        default=None, metadata={"help": "jsonl, json or txt of dialogues, or a table of pairs"}
+    )
+    validation_file: str | None = field(default=None, metadata={"help": "the same"})
+    test_file: str | None = field(default=None, metadata={"help": "the same"})
+    context_column: str = field(default="context", metadata={"help": "of a table: the turns before the response"})
+    response_column: str = field(default="response", metadata={"help": "of a table: the response"})
+    turn_separator: str = field(
+        default=DEFAULT_TURN_SEPARATOR, metadata={"help": "of a table: what stands between the turns of a context"}
+    )
+    conversation_column: str | None = field(
+        default=None, metadata={"help": "of a table of one utterance a row: the id of the conversation"}
+    )
+    utterance_column: str | None = field(default=None, metadata={"help": "of such a table: what is said"})
+    speaker_column: str | None = field(default=None, metadata={"help": "of such a table: who says it"})
+    no_header: bool = field(
+        default=False, metadata={"help": "the first line of csv and tsv files is data; columns have numbers from 0"}
+    )
+    skip_empty_turns: bool = field(
+        default=False, metadata={"help": "leave out and count turns that hold nothing, which are errors otherwise"}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "use only the first so many dialogues"})
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "use only the first so many dialogues of each of validation and test"}
+    )
+    max_utterance_length: int = field(
+        default=42, metadata={"help": "cut utterances at so many tokens, both ends counted"}
+    )
+
+    def __post_init__(self):
+        check_least(self, max_utterance_length=3, max_train_samples=1, max_eval_samples=1)
+
+    def load(self) -> DialogueCorpus:
+        """Read the dialogues that the flags name."""
+        files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
+        limits = {"train": self.max_train_samples, "validation": self.max_eval_samples, "test": self.max_eval_samples}
+        names = [item.name for item in fields(DialogueLayout)]
+        return load_dialogues(
+            self.dataset_name,
+            files,
+            max_dialogues=limits,
+            **{name: getattr(self, name) for name in names},
+            **self.split_choice(),
+        )

@@ -1,0 +1,26 @@
+"""Errors of the command line: one sentence that names the flag."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..data import CorpusError
+
+
+class UsageError(ValueError):
+    """A flag or a file that cannot be used: one sentence with the remedy."""
+
+
+@contextmanager
+def flags_named() -> Iterator[None]:
+    """Turn errors of the library, which begin with a parameter, into errors that begin with its flag."""
+    try:
+        yield
+    except (CorpusError, UsageError):
+        raise
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+
+
+def one_sentence(error: Exception) -> str:
+    """The last line of a validation error, which holds the message proper."""
+    return str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")

@@ -1,0 +1,80 @@
+"""Metrics of a trained model as the flags ask for them."""
+
+from collections.abc import Callable, Sized
+from pathlib import Path
+
+import torch
+
+from ..data.batches import evenly_spaced
+from ..evaluation import judge_reconstructions, nll, sample_ppl
+from .evaluation_flags import LikelihoodArguments, TextMetricArguments
+
+
+def evaluate_trained_nll(trainer, dataset, make_batches, wanted: LikelihoodArguments) -> dict:
+    """`evaluate_nll` of the model that a trainer ends with, shared out to its processes."""
+    progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
+    return evaluate_nll(trainer.model, dataset, make_batches, wanted, trainer.args.seed, progress, trainer.shares)
+
+
+def evaluate_nll(
+    model,
+    dataset,
+    make_batches,
+    wanted: LikelihoodArguments,
+    seed: int,
+    progress: bool,
+    shares: Callable[[Sized], bool] = lambda rows: False,
+    each: list[torch.Tensor] | None = None,
+) -> dict:
+    """`nll` and `ppl` with what they were computed on; nothing where --nll_samples is 0.
+
+    Args:
+        dataset: an encoded split.
+        make_batches: from a data set to its batches.
+        wanted: the flags.
+        shares: whether `make_batches` gives this process a part of a data set only.
+        each: a list that gets the losses of the sentences, a tensor a batch.
+    """
+    if wanted.nll_samples <= 0:
+        return {}
+    if wanted.max_nll_samples is not None:
+        dataset = dataset.select(range(min(wanted.max_nll_samples, len(dataset))))
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=wanted.nll_bf16):
+        metrics = nll(
+            model,
+            make_batches(dataset),
+            wanted.nll_samples,
+            seed=seed,
+            progress=progress,
+            shared=shares(dataset),
+            each=each,
+        )
+    samples = wanted.nll_samples if model.config.latent_size else 1
+    return metrics | {"nll_sentences": len(dataset), "nll_samples": samples}
+
+
+def evaluate_texts(
+    model,
+    tokenizer,
+    dataset,
+    make_batches,
+    wanted: TextMetricArguments,
+    seed: int,
+    progress: bool,
+    shares: Callable[[Sized], bool],
+    language_model: tuple | None,
+) -> dict:
+    """`reconstruction_bleu`, `exact_match` and, given a language model, `sample_ppl`; nothing without a latent."""
+    if not model.config.latent_size:
+        return {}
+    metrics: dict = {}
+    if wanted.reconstruction_samples:
+        part = dataset.select(evenly_spaced(wanted.reconstruction_samples, len(dataset)))
+        metrics |= judge_reconstructions(model, make_batches(part), tokenizer, shares(part), progress)
+        metrics["reconstruction_sentences"] = len(part)
+    if language_model is not None:
+        judge, judge_tokenizer = language_model
+        judge.to(model.device)
+        metrics["sample_ppl"] = sample_ppl(model, tokenizer, judge, judge_tokenizer, wanted.prior_samples, seed)
+        metrics["prior_samples"], metrics["language_model"] = wanted.prior_samples, Path(wanted.language_model).name
+    return metrics

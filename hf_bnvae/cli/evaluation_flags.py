@@ -1,0 +1,98 @@
+"""Flags that say how a trained model is evaluated."""
+
+from dataclasses import dataclass, field
+
+from ..data import load_tokenizer
+from ..models import LstmLMConfig, LstmLMForCausalLM
+from ..training.recipes import bf16_pays
+from .checks import check_least
+from .errors import UsageError
+from .loading import check_tokenizer, load_model
+
+
+@dataclass
+class LikelihoodArguments:
+    """How the trained model is judged."""
+
+    nll_samples: int = field(default=500, metadata={"help": "importance samples K of the NLL; 0 leaves it out"})
+    max_nll_samples: int | None = field(
+        default=None, metadata={"help": "judge the NLL on the first so many sentences of the split"}
+    )
+    nll_bf16: bool = field(
+        default=False,
+        metadata={"help": "the products of the NLL in bf16: several times as fast where the hardware has it"},
+    )
+
+    def __post_init__(self):
+        check_least(self, nll_samples=0, max_nll_samples=1)
+        if self.nll_bf16 and not bf16_pays():
+            raise UsageError("--nll_bf16: this machine has no products in bf16, leave it out")
+
+
+@dataclass
+class TextMetricArguments(LikelihoodArguments):
+    """How a trained text VAE is judged: by its bounds, and by the texts that it writes."""
+
+    reconstruction_samples: int = field(
+        default=1_000,
+        metadata={"help": "say so many sentences of the split again from their latents, for BLEU; 0 leaves it out"},
+    )
+    language_model: str | None = field(
+        default=None,
+        metadata={"help": "an LSTM-LM of the same corpus (--method lstm_lm): gives the perplexity of samples"},
+    )
+    prior_samples: int | None = field(
+        default=None, metadata={"help": "samples of the prior whose perplexity is taken, by default 1,000"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_least(self, reconstruction_samples=0, prior_samples=1)
+        if self.prior_samples is not None and self.language_model is None:
+            raise UsageError("--prior_samples is read with --language_model only: leave it out")
+        self.prior_samples = self.prior_samples or 1_000
+
+    def load_language_model(self, latent_size: int) -> tuple | None:
+        """The language model and its tokenizer, for a model with so many latent dimensions; None without one."""
+        if self.language_model is None:
+            return None
+        flag = "--language_model"
+        if latent_size == 0:
+            raise UsageError(f"{flag} judges draws of a prior, and a language model has none: leave it out")
+        model = load_model(self.language_model, flag, {LstmLMConfig: LstmLMForCausalLM})
+        tokenizer = load_tokenizer(self.language_model, flag)
+        check_tokenizer(model, tokenizer, f"{flag} {self.language_model}")
+        return model, tokenizer
+
+
+@dataclass
+class ResponseArguments(LikelihoodArguments):
+    """How the trained model and its responses are judged."""
+
+    nll_samples: int = field(
+        default=0, metadata={"help": "importance samples K of the NLL of the responses; 0 leaves it out"}
+    )
+    num_responses: int = field(default=10, metadata={"help": "responses to each context that are judged; 0 for none"})
+    max_response_contexts: int | None = field(
+        default=None, metadata={"help": "judge the responses to the first so many contexts of the split"}
+    )
+    word_vectors: str | None = field(
+        default=None,
+        metadata={"help": "for A-bow and E-bow: GloVe or word2vec text, or word2vec .bin"},
+    )
+    num_cases: int = field(default=8, metadata={"help": "contexts shown in samples.md"})
+    compare_with: list[str] = field(
+        default_factory=list, metadata={"help": "other trained models whose responses stand in samples.md as well"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_least(self, num_responses=0, max_response_contexts=1, num_cases=0)
+        for name, reader in (
+            ("max_nll_samples", "nll_samples"),
+            ("word_vectors", "num_responses"),
+            ("max_response_contexts", "num_responses"),
+            ("compare_with", "num_cases"),
+        ):
+            if getattr(self, name) and not getattr(self, reader):
+                raise UsageError(f"--{name} is read with --{reader} above 0 only: leave it out")

@@ -1,0 +1,115 @@
+"""Responses of dialogue models: their metrics, and what is shown of them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from accelerate.utils import gather_object
+
+from ..analysis import Case, write_case_study
+from ..analysis.case_study import CONTEXT_SHOWN
+from ..data import (
+    DialogueCollator,
+    DialogueCorpus,
+    DialogueReport,
+    DialogueResponses,
+    DialogueSampler,
+    encode_dialogues,
+    load_tokenizer,
+)
+from ..data.batches import evenly_spaced
+from ..evaluation import WordVectors, judge_responses, sample_responses
+from ..hub.records import response_interpolation
+from .errors import UsageError
+from .evaluation_flags import ResponseArguments
+from .loading import DIALOGUE_MODELS, load_model
+
+RESPONSES_SHOWN = 3
+CONTEXTS_IN_A_BATCH = 128
+
+
+def load_others(names: list[str], ours: str) -> dict[str, tuple]:
+    """The models of --compare_with with their tokenizers, by the names of their folders."""
+    others: dict[str, tuple] = {}
+    for name in names:
+        folder = Path(name).resolve().name
+        if folder == ours or folder in others:
+            raise UsageError(f"--compare_with {name}: another model's folder is named {folder} too; rename one")
+        model = load_model(name, "--compare_with", DIALOGUE_MODELS)
+        others[folder] = model, load_tokenizer(name, "--compare_with")
+    return others
+
+
+def evaluate_sampled(
+    model,
+    tokenizer,
+    dataset: DialogueResponses,
+    make_batches: Callable,
+    references: list[list[str]],
+    judge: ResponseArguments,
+    vectors: WordVectors | None,
+    seed: int,
+    progress: bool,
+) -> dict:
+    """Metrics of `num_responses` responses to each context, which all processes sample together."""
+    if judge.max_response_contexts is not None:
+        dataset = dataset.select(range(min(judge.max_response_contexts, len(dataset))))
+        references = references[: len(dataset)]
+    batches = make_batches(dataset)
+    rows = [row for batch in batches.batch_sampler for row in batch]
+    sampled = sample_responses(model, batches, tokenizer, judge.num_responses, seed=seed, progress=progress)
+    by_row = dict(gather_object(list(zip(rows, sampled, strict=True))))
+    predictions = [by_row[row] for row in range(len(dataset))]
+    metrics = judge_responses(predictions, references, vectors)
+    metrics |= {"response_contexts": len(dataset), "responses": judge.num_responses}
+    return metrics | ({"word_vectors": vectors.name} if vectors is not None else {})
+
+
+def write_samples(path: Path, corpus, split: str, models: dict, data, judge: ResponseArguments, seed: int) -> None:
+    """Contexts of a split that lie far apart in it, their responses, and those of each model."""
+    replies = corpus.responses(split)
+    chosen = evenly_spaced(judge.num_cases, len(replies))
+    responses = {
+        name: responses_to(model, tokenizer, corpus, split, chosen, data, RESPONSES_SHOWN, seed)
+        for name, (model, tokenizer) in models.items()
+    }
+    write_case_study(path, [Case.of(*replies[index]) for index in chosen], responses)
+
+
+def write_examples(model, tokenizer, corpus: DialogueCorpus, split: str, data, quotes: int, seed: int) -> dict:
+    """What the model writes: responses to contexts that lie far apart in a split, and the way between two of them."""
+    replies = corpus.responses(split)
+    chosen = evenly_spaced(quotes, len(replies))
+    responses = responses_to(model, tokenizer, corpus, split, chosen, data, RESPONSES_SHOWN, seed)
+    cases = [Case.of(*replies[index]).last_turns(CONTEXT_SHOWN) for index in chosen]
+    (first,) = batches_of(model, tokenizer, corpus, split, chosen[:1], data)
+    return {
+        "split": split,
+        "responses": [
+            {
+                "context": [[turn.speaker, turn.text] for turn in case.context],
+                "target": [case.response.speaker, case.response.text],
+                "responses": texts,
+            }
+            for case, texts in zip(cases, responses, strict=True)
+        ],
+        "interpolation": response_interpolation(model, tokenizer, first, seed),
+    }
+
+
+def responses_to(
+    model, tokenizer, corpus: DialogueCorpus, split: str, chosen: list[int], data, num_responses: int, seed: int
+) -> list[list[str]]:
+    """Responses of a model to some contexts of a split, in their order."""
+    batches = batches_of(model, tokenizer, corpus, split, chosen, data)
+    return sample_responses(model, batches, tokenizer, num_responses, seed)
+
+
+def batches_of(model, tokenizer, corpus: DialogueCorpus, split: str, chosen: list[int], data) -> Iterator[dict]:
+    """Batches of some responses of a split, in their order, as a model reads them."""
+    config = model.config
+    part = DialogueCorpus({split: corpus.splits[split]}, {split: DialogueReport()})
+    rows = encode_dialogues(part, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[split]
+    rows = rows.select(chosen)
+    sampler = DialogueSampler(rows.dialogues, CONTEXTS_IN_A_BATCH, shuffle=False)
+    collate = DialogueCollator(tokenizer.pad_token_id)
+    return (collate(rows.__getitems__(batch)) for batch in sampler)

@@ -1,0 +1,62 @@
+"""How a command runs and ends: with one sentence for what the user can mend, and a status."""
+
+import errno
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import NoReturn
+
+from safetensors import SafetensorError
+
+from ..data import CorpusError
+from ..data.errors import first_line
+from ..hub import CardError, HubError
+from ..training import NonFiniteLossError
+from ..training.checkpoints import last_checkpoint
+from ..training.run_lock import end_with_parent
+from ..visible import visible
+from .errors import UsageError
+from .program import program_name
+from .yaml_file import all_flags
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`; what the user can mend is printed as one sentence, and the exit status is 1."""
+    end_with_parent()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that has no ± is no reason to stop
+    try:
+        main()
+    except KeyboardInterrupt:
+        say_how_to_go_on()
+        sys.exit(130)
+    except (CorpusError, UsageError, NonFiniteLossError, HubError, CardError) as error:
+        fail(str(error))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if not is_full_disk(error):
+            raise
+        fail(f"the disk is full, what was being saved is not there: free some space and resume ({first_line(error)})")
+
+
+def say_how_to_go_on() -> None:
+    """After an interruption: the checkpoint that the run can be resumed from, if there is one."""
+    argv = all_flags(None)
+    folders = [value for flag, value in pairwise(argv) if flag == "--output_dir"]
+    kept = last_checkpoint(folders[-1], resumable=True) if folders and Path(folders[-1]).is_dir() else None
+    advice = f"; go on from {kept} by --resume_from_checkpoint last" if kept is not None else ""
+    print(f"{program_name()}: interrupted{advice}", file=sys.stderr)
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error of Python, safetensors or torch means that a file could not grow."""
+    numbers = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+    said = [f"os error {number}" for number in numbers]
+    said += ["PytorchStreamWriter failed", "file write failed", "enforce fail at inline_container.cc"]
+    return getattr(error, "errno", None) in numbers or any(words in str(error) for words in said)
+
+
+def fail(message: str) -> NoReturn:
+    """End the process with an error of one sentence."""
+    sys.exit(f"{program_name()}: error: {visible(message)}")

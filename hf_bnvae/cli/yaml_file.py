@@ -1,0 +1,43 @@
+"""The command line with the flags of a YAML file in it."""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from .errors import UsageError
+
+
+def all_flags(argv: list[str] | None) -> list[str]:
+    """The command line (by default this process's), with the flags of a YAML file in the place of its name."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = [*_yaml_flags(Path(argv[0])), *argv[1:]]
+    for text in argv:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            shown = text.encode("utf-8", "replace").decode()
+            raise UsageError(f"{shown} is no UTF-8: rename the file, or write the flag in UTF-8")
+    return argv
+
+
+def given_flags(argv: list[str]) -> set[str]:
+    """The names of the flags in a command line."""
+    return {flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--")}
+
+
+def _yaml_flags(path: Path) -> list[str]:
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must hold flags, one `name: value` a line")
+    flags: list[str] = []
+    for name, value in content.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        flags += [f"--{name}", *map(str, values)]
+    return flags

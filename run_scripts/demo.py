@@ -1,4 +1,4 @@
-"""Train a plain VAE and a BN-VAE of the same size for the same number of steps, and show which one uses its latent.
+"""Train a plain VAE, a BN-VAE and a matched VAE for as many steps each, and show which ones use their latent.
 
 python run_scripts/demo.py --output_dir runs/demo
 """

@@ -37,7 +37,9 @@ class DataArguments(SplitArguments):
 
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "'pydocs' (built in), a local folder with train/valid/test files, or a Hub dataset id"},
+        metadata={
+            "help": "'pydocs' or 'toy_sentences' (built in), a local folder with train/valid/test files, or a Hub id"
+        },
     )
     train_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl, parquet or arrow"})
     validation_file: str | None = field(default=None, metadata={"help": "txt, tsv, csv, jsonl, parquet or arrow"})

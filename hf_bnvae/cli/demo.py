@@ -1,4 +1,4 @@
-"""Train a plain VAE and a BN-VAE of the same size for the same number of steps, and show which one uses its latent.
+"""Train a plain VAE, a BN-VAE and a matched VAE for as many steps each, and show which ones use their latent.
 
 hf-bnvae demo --output_dir runs/demo
 """
@@ -9,86 +9,97 @@ from pathlib import Path
 
 import torch
 
-from ..data import load_tokenizer, pydocs_splits
+from ..data import SentenceFactors, read_factors, toy_sentences
+from ..pipelines import TextVaePipeline
 from . import train
-from .loading import load_model
 from .program import program_name
-from .run import run
 
+RATE = 24
 RECIPE = {
-    "dataset_name": "pydocs",
-    "min_count": 2,
-    "embedding_size": 128,
+    "dataset_name": "toy_sentences",
+    "embedding_size": 64,
     "hidden_size": 128,
-    "latent_size": 16,
+    "latent_size": 32,
+    "embedding_dropout": 0.1,
+    "output_dropout": 0.1,
     "num_train_epochs": 8,
-    "kl_annealing_epochs": 4,
+    "kl_annealing_epochs": 2,
     "nll_samples": 100,
-    "logging_steps": 50,
+    "max_nll_samples": 500,
+    "logging_steps": 100,
 }
-METHODS = {"vae": "VAE", "bn_vae": "BN-VAE (0.7)"}
-COLUMNS = ("NLL", "KL", "MI", "AU", "seconds")
+METHODS = {
+    "vae": ("VAE", {}),
+    "bn_vae": ("BN-VAE", {"rate": RATE}),
+    "matched_vae": ("matched VAE", {"rate": RATE}),
+}
+COLUMNS = {"NLL": "nll", "KL": "kl", "MI": "mi", "use": "use", "BLEU": "reconstruction_bleu"}
+JUDGED = 500
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=program_name(), description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--output_dir", default="runs/demo", help="a folder for each of the two models goes in here")
-    parser.add_argument("--num_train_epochs", type=float, default=RECIPE["num_train_epochs"], help="for both models")
-    parser.add_argument("--seed", type=int, default=1, help="of both models")
+    parser.add_argument("--output_dir", default="runs/demo", help="a folder for each of the models goes in here")
+    parser.add_argument("--num_train_epochs", type=float, default=RECIPE["num_train_epochs"], help="for all models")
+    parser.add_argument("--seed", type=int, default=1, help="of all models")
     args = parser.parse_args(argv)
-    flags = RECIPE | {"num_train_epochs": args.num_train_epochs, "seed": args.seed}
+    shared = RECIPE | {"num_train_epochs": args.num_train_epochs, "seed": args.seed}
     folders = {method: Path(args.output_dir) / method for method in METHODS}
     for method, folder in folders.items():
-        print(f"\n{METHODS[method]}", flush=True)
-        arguments = {"method": method, "output_dir": folder, **flags}
-        train.main([text for name, value in arguments.items() for text in (f"--{name}", str(value))])
-    print_table({method: json.loads((folder / "all_results.json").read_text()) for method, folder in folders.items()})
-    show_bound(folders["bn_vae"])
-    show_sentences(folders["bn_vae"], args.seed)
+        name, own = METHODS[method]
+        print(f"\n{name}", flush=True)
+        flags = {"method": method, "output_dir": folder} | shared | own
+        train.main([text for flag, value in flags.items() for text in (f"--{flag}", str(value))])
+    test = toy_sentences()["test"]
+    models = {method: TextVaePipeline.from_pretrained(folder) for method, folder in folders.items()}
+    print_table(folders, models, test)
+    print_texts(models, test, args.seed)
 
 
-def print_table(results: dict[str, dict]) -> None:
-    print(f"\n{'test split of pydocs':<24}" + "".join(f"{name:>10}" for name in COLUMNS))
-    for method, result in results.items():
-        numbers = [result["test_nll"], result["test_kl"], result["test_mi"]]
-        print(
-            f"{METHODS[method]:<24}"
-            + "".join(f"{number:>10.2f}" for number in numbers)
-            + f"{result['test_au']:>7}/{RECIPE['latent_size']}"
-            + f"{result['train_runtime']:>10.0f}"
-        )
-    print(f"NLL, KL and MI in nats per sentence; NLL with K = {RECIPE['nll_samples']} samples; seconds of training.")
-
-
-def show_bound(folder: Path) -> None:
-    """The KL on the sentences that the normalisation statistics come from, where the bound of Eq. 6 holds exactly."""
-    model, tokenizer = load_model(str(folder)), load_tokenizer(str(folder))
-    sentences = sorted(pydocs_splits()["train"], key=len)
-    total = 0.0
-    with torch.no_grad():
-        for start in range(0, len(sentences), 256):
-            batch = tokenizer(sentences[start : start + 256], padding=True, return_tensors="pt")
-            total += float(model.model.infer(batch["input_ids"], batch["attention_mask"]).kl().sum())
+def print_table(folders: dict[str, Path], models: dict[str, TextVaePipeline], test: list[SentenceFactors]) -> None:
+    """What each model holds in its latent, what its decoder uses of it, and what that gives."""
+    titles = [*COLUMNS, "kept", "grammar", "seconds"]
+    print(f"\n{'test split of toy_sentences':<28}" + "".join(f"{title:>9}" for title in titles))
+    for method, folder in folders.items():
+        results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+        numbers = [results[f"test_{name}"] for name in COLUMNS.values()]
+        numbers += [share_kept(models[method], test[:JUDGED]), share_in_grammar(models[method])]
+        cells = "".join(f"{number:>9.2f}" for number in numbers)
+        print(f"{METHODS[method][0]:<28}{cells}{results['train_runtime']:>9.0f}")
     print(
-        f"The bound n·γ²/2 on BN-VAE's KL is {model.config.kl_lower_bound:.2f}; the training sentences, on whose "
-        f"statistics it holds, have {total / len(sentences):.2f}."
+        "NLL, KL, MI and use in nats per sentence. MI is what z holds about its sentence, use what the decoder takes "
+        "from it.\nkept: share of the choices behind a sentence which its reconstruction makes again. grammar: share "
+        f"of samples of the\nprior which the grammar could have made. Rate of BN-VAE and matched VAE: {RATE} nats."
     )
 
 
-def show_sentences(folder: Path, seed: int) -> None:
-    """Three test sentences with their reconstructions, and three samples from the prior."""
-    model, tokenizer = load_model(str(folder)), load_tokenizer(str(folder))
-    sentences = sorted(pydocs_splits()["test"], key=len)[50:350:100]
-    batch = tokenizer(sentences, padding=True, return_tensors="pt")
-    rebuilt = model.reconstruct(batch["input_ids"], batch["attention_mask"], num_beams=5)
-    print("\nBN-VAE, test sentences and their reconstructions from the posterior mean")
-    for sentence, text in zip(sentences, tokenizer.batch_decode(rebuilt, skip_special_tokens=True), strict=True):
-        print(f"  in   {sentence}\n  out  {text}")
+def share_kept(model: TextVaePipeline, sentences: list[SentenceFactors]) -> float:
+    """Of the choices behind sentences, the share that their reconstructions make as well."""
+    written = map(read_factors, model.reconstruct([item.sentence() for item in sentences]))
+    shares = [item.share_of(other) for item, other in zip(sentences, written, strict=True)]
+    return sum(shares) / len(shares)
+
+
+def share_in_grammar(model: TextVaePipeline) -> float:
+    """Of sentences drawn from the prior, the share that the grammar can make."""
+    return sum(read_factors(text) is not None for text in model.sample(JUDGED, seed=1)) / JUDGED
+
+
+def print_texts(models: dict[str, TextVaePipeline], test: list[SentenceFactors], seed: int) -> None:
+    """Reconstructions of all models side by side; samples and an interpolation of the last."""
+    sentences = [item.sentence() for item in test[:4]]
+    print("\nTest sentences, and what each model says again from the posterior mean")
+    rebuilt = {method: model.reconstruct(sentences) for method, model in models.items()}
+    for number, sentence in enumerate(sentences):
+        print(f"  {'':<12} {sentence}")
+        for method, texts in rebuilt.items():
+            print(f"  {METHODS[method][0]:<12} {texts[number]}")
+        print()
     torch.manual_seed(seed)
-    print("\nBN-VAE, samples from the prior")
-    for text in tokenizer.batch_decode(model.sample(3, num_beams=5), skip_special_tokens=True):
+    *_, (method, model) = models.items()
+    print(f"{METHODS[method][0]}, samples from the prior")
+    for text in model.sample(4, seed=seed):
         print(f"  {text}")
-
-
-if __name__ == "__main__":
-    run(main)
+    print(f"\n{METHODS[method][0]}, from one sentence to another")
+    for text in [sentences[0], *model.interpolate(sentences[0], sentences[1], steps=7), sentences[1]]:
+        print(f"  {text}")

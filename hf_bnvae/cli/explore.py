@@ -9,6 +9,7 @@ machine alone, unless --host says otherwise; without a folder it shows the two m
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from ..analysis import read_latent_space, verdict, write_report
 from ..analysis.page import Explorer, PageError, build_page, check_servable, serve
 from ..data import load_corpus, load_tokenizer
 from ..data.batches import evenly_spaced
-from ..hub.records import command_line
+from ..data.corpora import BUILT_IN
+from ..hub.records import RECORD_NAME, command_line
 from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig
 from ..pipelines import TextVaePipeline
 from .checks import check_least, check_seeds
@@ -28,7 +30,7 @@ from .program import called_as, program_name
 from .run import is_full_disk, run
 
 KINDS = {BnVaeConfig: None, LstmLMConfig: "which has no latent", BnCvaeConfig: "whose latents depend on a dialogue"}
-BUILT_IN = "pydocs"
+DEFAULT_CORPUS = "pydocs"
 DEMO = ("runs/demo/bn_vae", "runs/demo/vae")
 MOST_SENTENCES = 20_000
 LAST_PORT = 65_535
@@ -80,7 +82,8 @@ def add_serve(commands) -> None:
 
 def add_texts(parser: argparse.ArgumentParser, max_samples: int) -> None:
     parser.add_argument(
-        "--text_file", help="txt, tsv, csv, jsonl or parquet; by default the test split of the built-in corpus"
+        "--text_file",
+        help="txt, tsv, csv, jsonl or parquet; by default the test split of the built-in corpus of the training",
     )
     parser.add_argument("--text_column", help="name of the text column, or its number from 0")
     parser.add_argument("--label_column", help="name of the label column, or its number from 0")
@@ -120,18 +123,27 @@ def load_pipeline(name: str, max_length: int) -> TextVaePipeline:
 
 def read_texts(args) -> tuple[list[str], list | None, list[str]]:
     """The sentences that the flags name, their labels, and what became of them in sentences."""
-    named = {} if args.text_file else {"dataset_name": BUILT_IN}
+    built_in = trained_on(args.folder or DEMO[0])
+    named = {} if args.text_file else {"dataset_name": built_in}
     corpus = load_corpus(
         **named, files={"test": args.text_file}, text_column=args.text_column, label_column=args.label_column
     )
     rows = corpus.splits["test"]
     chosen = rows.select(evenly_spaced(args.max_samples, len(rows)))
-    source = Path(args.text_file).name if args.text_file else f"the test split of {BUILT_IN}"
+    source = Path(args.text_file).name if args.text_file else f"the test split of {built_in}"
     notes = [f"{len(chosen):,} sentences of {source}."]
     if len(chosen) < len(rows):
         notes = [f"{len(chosen):,} of the {len(rows):,} sentences of {source}, spread over it (--max_samples)."]
         print(notes[0])
     return chosen["text"][:], chosen["label"][:] if "label" in chosen.column_names else None, notes
+
+
+def trained_on(folder: str) -> str:
+    """The built-in corpus that a model was trained on, as its run.json says; of others `DEFAULT_CORPUS`."""
+    path = Path(folder) / RECORD_NAME
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    name = record.get("data", {}).get("name")
+    return name if name in BUILT_IN else DEFAULT_CORPUS
 
 
 def serve_page(args) -> None:

@@ -13,7 +13,11 @@ from ..visible import visible
 from .program import called_as
 from .yaml_file import all_flags
 
-BUILT_IN_LICENSES = {"pydocs": "PSF-2.0, of Python and its documentation", "toy_dialogues": "Apache-2.0"}
+BUILT_IN_LICENSES = {
+    "pydocs": "PSF-2.0, of Python and its documentation",
+    "toy_dialogues": "Apache-2.0",
+    "toy_sentences": "Apache-2.0",
+}
 
 logger = logging.get_logger(__name__)
 

@@ -9,6 +9,7 @@ from .python_data import encoded_rows
 from .streaming import StreamSampler, TokenStore, first_texts, token_store, training_sources
 from .synthetic import SyntheticCorpus, spoken_words, synthetic_corpus
 from .tokenizers import build_tokenizer, load_tokenizer
+from .toy_sentences import SentenceFactors, read_factors, toy_sentences
 
 __all__ = [
     "Corpus",
@@ -21,6 +22,7 @@ __all__ = [
     "DialogueResponses",
     "DialogueSampler",
     "LengthBucketSampler",
+    "SentenceFactors",
     "StreamSampler",
     "SyntheticCorpus",
     "TokenStore",
@@ -37,8 +39,10 @@ __all__ = [
     "pydocs_labels",
     "pydocs_sentences",
     "pydocs_splits",
+    "read_factors",
     "spoken_words",
     "synthetic_corpus",
     "token_store",
+    "toy_sentences",
     "training_sources",
 ]

@@ -33,8 +33,9 @@ from .readers import (
 )
 from .rows import as_labels, as_texts
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
+from .toy_sentences import toy_sentences
 
-BUILT_IN = ("pydocs",)
+BUILT_IN = ("pydocs", "toy_sentences")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_LABEL_COLUMNS = ("label", "labels")
@@ -107,9 +108,10 @@ def load_corpus(
     """Read a corpus.
 
     Args:
-        dataset_name: `"pydocs"` (built in), a local folder that holds `train`, `valid` or `validation`, and `test`
-            files (or shards of them, such as `train-00000-of-00004.parquet`), or the id of a dataset on the Hub; or the
-            data itself: a `DatasetDict` (also of streams, which are read whole), or one data set, the training split.
+        dataset_name: `"pydocs"` or `"toy_sentences"` (built in), a local folder that holds `train`, `valid` or
+            `validation`, and `test` files (or shards of them, such as `train-00000-of-00004.parquet`), or the id of a
+            dataset on the Hub; or the data itself: a `DatasetDict` (also of streams, which are read whole), or one data
+            set, the training split.
         files: a path, or a pattern of paths such as `shards/*.txt`, for each of `train`, `validation`, `test` (txt,
             tsv, csv, jsonl, parquet); they win over the splits of `dataset_name`.
         text_column, label_column: a column's name, or its number from 0. By default `text` or `sentence` (or the only
@@ -197,6 +199,13 @@ def _load_named(
 def load_built_in(name: str) -> dict[str, Dataset]:
     """The splits of a corpus that needs no download."""
     assert name in BUILT_IN
+    if name == "toy_sentences":
+        return {
+            split: Dataset.from_dict(
+                {"text": [item.sentence() for item in drawn], "label": [item.activity for item in drawn]}
+            )
+            for split, drawn in toy_sentences().items()
+        }
     return {
         split: Dataset.from_dict({"text": sentences, "label": pydocs_labels(sentences)})
         for split, sentences in pydocs_splits().items()

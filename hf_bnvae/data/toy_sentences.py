@@ -118,6 +118,7 @@ class SentenceFactors:
         subject = (self.determiner, self.trait, self.person)
         rest = (self.thing, self.place, self.time)
         auxiliary = AUXILIARIES[self.tense]
+        words: tuple[str, ...]
         if self.mood == "question":
             words = (auxiliary, *subject, base, *rest, "?")
         elif self.mood == "negation":

@@ -1,5 +1,6 @@
 """Errors of the command line: one sentence that names the flag."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,12 @@ def flags_named() -> Iterator[None]:
     except (CorpusError, UsageError):
         raise
     except ValueError as error:
-        raise UsageError(f"--{error}") from error
+        raise UsageError(with_flags(str(error))) from error
+
+
+def with_flags(message: str) -> str:
+    """A message of the library with flags in it: a name between backticks, or else the word that it begins with."""
+    return re.sub(r"`(\w+)`", r"--\1", message) if message.startswith("`") else f"--{message}"
 
 
 def one_sentence(error: Exception) -> str:

@@ -8,7 +8,7 @@ from ..training import VaeTrainingArguments
 from ..training.arguments import refuse_unread
 from ..training.ranges import check_ranges
 from .checks import check_output_file, check_output_folder
-from .errors import UsageError
+from .errors import UsageError, with_flags
 from .model_flags import MethodArguments
 from .program import program_name
 from .yaml_file import all_flags, given_flags
@@ -36,7 +36,8 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     try:
         *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     except (ValueError, ImportError) as error:
-        raise UsageError(" ".join(str(error).split())) from error
+        message = " ".join(str(error).split())
+        raise UsageError(with_flags(message) if message.startswith("`") else message) from error
     if unknown:
         # Their names only: a value may be a token.
         names = [text.partition("=")[0] for text in unknown if text.startswith("-")] or unknown

@@ -20,10 +20,11 @@ from ..hub.records import sentence_examples, write_json
 from ..methods import METHODS, method_table
 from ..models import BnVaeForConditionalGeneration, LstmLMForCausalLM
 from ..training import VaeTrainer, VaeTrainingArguments
+from ..training.strategies import STRATEGIES
 from ..training.training_results import training_results
 from .card_flags import CardArguments
 from .data_flags import TrainingDataArguments
-from .errors import UsageError
+from .errors import flags_named
 from .evaluation import evaluate_texts, evaluate_trained_nll
 from .evaluation_flags import TextMetricArguments
 from .flags import parse_arguments
@@ -59,10 +60,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, checkpoint, args.overwrite_output_dir)
-    if args.strategy == "aggressive" and data.streaming:
-        raise UsageError("--strategy aggressive draws sentences from all of the corpus: leave out --streaming")
-    if args.strategy == "aggressive" and not METHODS[model_args.method].has_latent:
-        raise UsageError(f"--strategy aggressive trains an encoder, and --method {model_args.method} has none")
+    with flags_named():
+        STRATEGIES[args.strategy]().check(args, model_args.method, data.streaming)
     if model_args.pretrained_encoder is not None:
         load_config(model_args.pretrained_encoder, f"--pretrained_encoder {model_args.pretrained_encoder}")
     language_model = judge.load_language_model(model_args.latent_size if METHODS[model_args.method].has_latent else 0)

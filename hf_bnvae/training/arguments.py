@@ -155,10 +155,10 @@ class VaeTrainingArguments(TrainingArguments):
         self._n_gpu = min(1, self.n_gpu)
         if self.overwrite_output_dir and self.resume_from_checkpoint not in (None, "false"):
             raise ValueError("--overwrite_output_dir removes what --resume_from_checkpoint goes on from: leave one out")
-        if self.strategy == "aggressive" and self.gradient_accumulation_steps > 1:
-            raise ValueError("--strategy aggressive updates at every batch: use --gradient_accumulation_steps 1")
-        if self.strategy == "aggressive" and self.eval_strategy == "no":
-            raise ValueError("--strategy aggressive ends by the MI of evaluations: use an --eval_strategy")
+        for name, known in (("kl_schedule", KL_SCHEDULES), ("strategy", STRATEGIES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)}")
+        STRATEGIES[self.strategy]().check(self)
 
     def _check_what_is_installed(self) -> None:
         """Refuse what takes a package that is not there, or that a recurrent model does not have."""

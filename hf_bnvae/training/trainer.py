@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,12 +23,11 @@ from transformers.utils import logging
 
 from ..data import LengthBucketSampler, StreamSampler, TokenStore, encoded_rows
 from ..evaluation import Inference, elbo_metrics, infer_with_use
-from ..models.objectives import IGNORED
 from .arguments import VaeTrainingArguments
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .checkpoints import ARGUMENTS_NAME, checkpoint_folders, last_checkpoint, write_mark
 from .schedules import KL_SCHEDULES
-from .strategies import INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS, AggressiveCallback
+from .strategies import STRATEGIES
 
 STATISTICS_BATCH_SIZE = 256
 STATISTICS_ROWS = 64 * STATISTICS_BATCH_SIZE
@@ -52,7 +52,7 @@ class VaeTrainer(Trainer):
     - the best model is the one with the best ELBO among those evaluated at the full KL weight;
     - before every evaluation and save, the batch-norm statistics of the posterior are re-estimated by an
       encoder-only pass over a fixed sample of the training set, and after training over all of it;
-    - under the aggressive strategy the encoder is trained ahead of the decoder, see `strategies.AggressiveCallback`;
+    - a step updates what `args.strategy` says, see `training.strategies`;
     - a loss that is not finite stops the run: `NonFiniteLossError`.
 
     The data sets hold `input_ids`, and whatever `data.encoded_rows` takes will do; a stream is read into memory, as far
@@ -76,7 +76,6 @@ class VaeTrainer(Trainer):
         self._statistics_step: int | None = None
         self._statistics_sample: list[dict[str, torch.Tensor]] | None = None
         self.seconds = {"evaluation": 0.0, "statistics": 0.0}
-        self._encoder_batches: list[list[int]] | None = None
         self.run_arguments: dict | None = None
         """Saved with every checkpoint, see `resuming.run_arguments`."""
         self.add_callback(Stopwatch())
@@ -85,8 +84,9 @@ class VaeTrainer(Trainer):
         self.add_callback(self._best_checkpoint)
         if self.model.config.latent_size > 0:
             self.add_callback(CollapseCallback())
-        if self.args.strategy == "aggressive":
-            self.add_callback(AggressiveCallback())
+        self.strategy = STRATEGIES[self.args.strategy]()
+        for callback in self.strategy.callbacks():
+            self.add_callback(callback)
         if self.args.plateau_patience is not None:
             self.add_callback(
                 PlateauCallback(
@@ -108,7 +108,8 @@ class VaeTrainer(Trainer):
         drawn = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         return encoded_rows(data, name, drawn if name == "train_dataset" and drawn > 0 else None)
 
-    def _train_sampler(self) -> Sampler:
+    def train_sampler(self) -> Sampler:
+        """The sampler of the batches of this process, a new order every epoch."""
         return self._sampler(
             self.train_dataset,
             self._train_batch_size,
@@ -125,7 +126,7 @@ class VaeTrainer(Trainer):
         return LengthBucketSampler(dataset["length"][:], batch_size, equal=equal, shuffle=shuffle, **options)
 
     def get_train_dataloader(self) -> DataLoader:
-        sampler = self._train_sampler()
+        sampler = self.train_sampler()
         self._steps_per_epoch = math.ceil(len(sampler) / self.args.gradient_accumulation_steps)
         # Not `accelerator.prepare`, which would share out the sampler's batches once more.
         return prepare_data_loader(
@@ -222,71 +223,35 @@ class VaeTrainer(Trainer):
         counts = self.accelerator.gather(self._filled(own, 1))
         return own / counts.float().mean()
 
-    # The aggressive strategy
-
     def training_step(self, model, inputs, num_items_in_batch=None):
-        callbacks = self.callback_handler.callbacks
-        aggressive = any(isinstance(callback, AggressiveCallback) and callback.active for callback in callbacks)
-        if not aggressive or self._get_learning_rate() == 0:  # a warm-up starts at 0, where no loss would fall
-            return super().training_step(model, inputs, num_items_in_batch)
-        model.train()
-        with self._decoder_left_alone():
-            self._train_encoder_ahead(model)
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self.model.model.zero_grad()
-        return loss
+        update = partial(super().training_step, model, inputs, num_items_in_batch)
+        return self.strategy.step(self, model, update)
 
-    @contextmanager
-    def _decoder_left_alone(self) -> Iterator[None]:
-        """Spares one process the decoder's gradients; DistributedDataParallel waits for those of every parameter."""
-        learning = [parameter for parameter in self.model.decoder.parameters() if parameter.requires_grad]
-        for parameter in learning:
-            parameter.requires_grad_(self.args.world_size > 1)
-        try:
-            yield
-        finally:
-            for parameter in learning:
-                parameter.requires_grad_(True)
+    def train_batch(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """A batch of rows of the training set, on the device."""
+        return self._prepare_inputs(self.data_collator(self.train_dataset.__getitems__(rows)))
 
-    def _train_encoder_ahead(self, model) -> None:
-        """Update the encoder alone until its loss a word stops falling (He et al. 2019).
+    def backward(self, model, batch: dict[str, torch.Tensor], draw: int) -> torch.Tensor:
+        """Compute the gradients of one more batch at the current step. Returns its loss, detached.
 
-        The batches are drawn by the seed and the step, so that a resumed run draws the same.
+        Args:
+            model: the model as the accelerator wraps it.
+            draw: the number of the batch within the step, by which its latents are keyed; the batch that the step is
+                made for has the number 0.
         """
-        if self._encoder_batches is None:
-            self._encoder_batches = list(self._train_sampler())
-        draw = random.Random(f"{self.args.seed}-{self.state.global_step}")
         weight = self._filled(self.model.config.kl_weight * self.kl_share())
-        before, draws = math.inf, 0
-        for _ in range(0, INNER_STEPS_AT_MOST, INNER_STEPS_BETWEEN_CHECKS):
-            total = torch.zeros(2, device=self.args.device)
-            for _ in range(INNER_STEPS_BETWEEN_CHECKS):
-                batch = self.data_collator(self.train_dataset.__getitems__(draw.choice(self._encoder_batches)))
-                batch = self._prepare_inputs(batch)
-                draws += 1
-                with self.compute_loss_context_manager():
-                    loss = model(**batch, kl_weight=weight, noise_seed=self._filled(self._noise_seed(draws))).loss
-                self.accelerator.backward(loss * self._share_of_batch(len(batch["labels"])))
-                self.model.decoder.zero_grad()
-                if self.args.max_grad_norm:
-                    self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
-                self.optimizer.step()
-                model.zero_grad()
-                words = (batch["labels"] != IGNORED).sum()
-                total += torch.stack([loss.detach() * len(batch["labels"]), words])
-            summed = self.accelerator.reduce(total)
-            now = float(summed[0] / summed[1])
-            if not now < before:
-                break
-            before = now
+        with self.compute_loss_context_manager():
+            loss = model(**batch, kl_weight=weight, noise_seed=self._filled(self._noise_seed(draw))).loss
+        self.accelerator.backward(loss * self._share_of_batch(len(batch["labels"])))
+        return loss.detach()
 
-    def _callback(self, kind):
-        """Looked up, because resuming puts a new one into its place."""
+    def callback(self, kind):
+        """The callback of a class. It is looked up, because resuming replaces callbacks by new ones."""
         return next(item for item in self.callback_handler.callbacks if isinstance(item, kind))
 
     @property
     def stopwatch(self) -> Stopwatch:
-        return self._callback(Stopwatch)
+        return self.callback(Stopwatch)
 
     @contextmanager
     def _apart_from_training(self, what: str) -> Iterator[None]:
@@ -334,7 +299,7 @@ class VaeTrainer(Trainer):
         return NonFiniteLossError(f"{what}; {advice}")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        earlier = self._callback(LossSum).earlier
+        earlier = self.callback(LossSum).earlier
         if "train_loss" in logs and earlier:
             logs["train_loss"] = (earlier + self._total_loss_scalar) / max(1, self.state.global_step)
         if "loss" in logs and self._parts[-1] > 0:
@@ -461,7 +426,7 @@ class VaeTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial) -> None:
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        losses = self._callback(LossSum)
+        losses = self.callback(LossSum)
         unlogged = self.accelerator.reduce(self._tr_loss.detach().clone(), "mean")
         losses.saved = losses.earlier + self._total_loss_scalar + float(unlogged)
         try:

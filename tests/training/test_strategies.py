@@ -6,8 +6,10 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from hf_bnvae.training import KL_SCHEDULES
-from hf_bnvae.training.strategies import INNER_STEPS_AT_MOST, AggressiveCallback
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.cli.train import main as train
+from hf_bnvae.training import KL_SCHEDULES, VaeTrainingArguments
+from hf_bnvae.training.strategies import INNER_STEPS_AT_MOST, STRATEGIES, AggressiveCallback
 
 
 @pytest.mark.parametrize("steps", [1, 7, 100])
@@ -113,3 +115,29 @@ def test_its_state_survives_a_checkpoint():
     callback = AggressiveCallback()
     callback.active, callback.last_mi = False, 1.25
     assert AggressiveCallback.from_state(callback.state()).state() == callback.state()
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "sentence"),
+    [
+        ({"gradient_accumulation_steps": 2}, {}, "`strategy` aggressive updates at every batch"),
+        ({"eval_strategy": "no"}, {}, "`strategy` aggressive ends by the MI of evaluations"),
+        ({}, {"streaming": True}, "draws sentences from all of the corpus: leave out `streaming`"),
+        ({}, {"method": "lstm_lm"}, "trains an encoder, and `method` lstm_lm has none"),
+    ],
+)
+def test_a_strategy_says_in_one_sentence_what_it_cannot_train(tmp_path, changes, options, sentence):
+    quiet = {"save_strategy": "no", "load_best_model_at_end": False} | changes
+    args = VaeTrainingArguments(output_dir=str(tmp_path), **quiet)
+    STRATEGIES["standard"]().check(args, **options)
+    with pytest.raises(ValueError, match=sentence):
+        STRATEGIES["aggressive"]().check(args, **options)
+    STRATEGIES["aggressive"]().check(VaeTrainingArguments(output_dir=str(tmp_path)), method="agg_vae")
+
+
+def test_a_command_names_the_flags_where_the_library_names_parameters(tmp_path):
+    command = ["--output_dir", str(tmp_path / "run"), "--method", "agg_vae"]
+    with pytest.raises(UsageError, match="^--strategy aggressive draws .*: leave out --streaming$"):
+        train([*command, "--streaming", "true"])
+    with pytest.raises(UsageError, match="^--strategy aggressive updates .*: use --gradient_accumulation_steps 1$"):
+        train([*command, "--gradient_accumulation_steps", "2"])

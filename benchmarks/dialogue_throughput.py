@@ -18,6 +18,7 @@ from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration
 from hf_bnvae.data import DialogueCollator, DialogueResponses, DialogueSampler
 from hf_bnvae.methods import DIALOGUE_METHODS
 from hf_bnvae.models.objectives import IGNORED
+from hf_bnvae.plans import build_model
 
 SIZES = {
     "embedding_size": 200,
@@ -95,10 +96,7 @@ def main() -> None:
     sizes = {name: round(size * args.share) for name, size in SIZES.items()}
     rows, collate = dialogues(60), DialogueCollator(0)
 
-    models = {}
-    for name, method in DIALOGUE_METHODS.items():
-        config = BnCvaeConfig(**sizes, vocab_size=VOCABULARY, posterior=method.posterior, **method.settings)
-        models[name] = BnCvaeForConditionalGeneration(config)
+    models = {name: build_model(name, **sizes, vocab_size=VOCABULARY) for name in DIALOGUE_METHODS}
     config = models["bn_cvae"].config
     steps = {name: step_of(model) for name, model in models.items()}
     sampler = iter(DialogueSampler(rows.dialogues, args.batch_size, args.run_length))

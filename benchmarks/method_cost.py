@@ -15,17 +15,8 @@ import torch
 from measure import lengths_of, machine, median_ratio, random_batch, seconds
 from train_throughput import SIZES, step_of
 
-from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.methods import METHODS
-
-
-def model_of(name: str, sizes: dict):
-    method = METHODS[name]
-    if not method.has_latent:
-        return LstmLMForCausalLM(LstmLMConfig(**sizes))
-    settings = {key: value for key, value in method.settings.items() if hasattr(BnVaeConfig, key)}
-    config = BnVaeConfig(posterior=method.posterior, decoder=method.decoder, latent_size=32, **sizes, **settings)
-    return BnVaeForConditionalGeneration(config)
+from hf_bnvae.plans import build_model
 
 
 def main() -> None:
@@ -38,7 +29,7 @@ def main() -> None:
     random.seed(0)
     torch.manual_seed(0)
     corpus, fallback, sizes = SIZES[args.size]
-    steps = {name: step_of(model_of(name, sizes)) for name in METHODS if name not in args.skip}
+    steps = {name: step_of(build_model(name, **sizes)) for name in METHODS if name not in args.skip}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number, length in enumerate(random.choices(lengths_of(corpus, fallback), k=args.steps + 1)):
         batch = random_batch(args.batch_size, length, sizes["vocab_size"])

@@ -14,6 +14,7 @@ FLOORS = {
     "data": 1,
     "evaluation": 1,
     "training": 2,
+    "plans": 3,
     "hub": 3,
     "pipelines": 3,
     "analysis": 3,

@@ -7,6 +7,7 @@ from ..methods import DIALOGUE_METHODS
 from ..models import BnCvaeConfig
 from ..models.configuration_bncvae import CONDITIONAL_POSTERIORS
 from ..models.configuration_bnvae import RATE_FIELDS
+from ..plans import DIALOGUES
 from ..training import DIALOGUE_RECIPES, DIALOGUE_SIZES
 from .checks import check_least
 from .errors import UsageError
@@ -17,9 +18,7 @@ from .model_flags import MethodArguments
 class DialogueModelArguments(MethodArguments):
     """What the model is. The names are those of `BnCvaeConfig`."""
 
-    METHODS = DIALOGUE_METHODS
-    RECIPES = DIALOGUE_RECIPES
-    SIZES = DIALOGUE_SIZES
+    FAMILY = DIALOGUES
     READ_BY = {
         "gamma": ("posterior", ("batch_norm", "du", "any with --prior_batch_norm")),
         "rate": ("posterior", tuple(name for name in CONDITIONAL_POSTERIORS if name in RATE_FIELDS)),

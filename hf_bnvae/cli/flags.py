@@ -4,6 +4,7 @@ from dataclasses import fields
 
 from transformers import HfArgumentParser
 
+from ..plans import resolve
 from ..training import VaeTrainingArguments
 from ..training.arguments import refuse_unread
 from ..training.ranges import check_ranges
@@ -23,16 +24,9 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     parser = HfArgumentParser(dataclass_types, prog=program_name(), description=description, allow_abbrev=False)
     models = next((kind for kind in dataclass_types if issubclass(kind, MethodArguments)), None)
     if models is not None:
-        chosen, _ = HfArgumentParser(models, allow_abbrev=False, add_help=False).parse_known_args(argv)
-        method = models.METHODS[chosen.method]
-        defaults = models.SIZES.get(chosen.size, {}) | models.RECIPES[chosen.recipe]
-        defaults |= {"kl_schedule": method.kl_schedule, "strategy": method.strategy, **method.settings}
-        if given_flags(argv) & {"kl_annealing_epochs", "kl_annealing_steps"} == {"kl_annealing_epochs"}:
-            defaults.pop("kl_annealing_steps", None)
         known = {item.name for kind in dataclass_types for item in fields(kind)}
-        parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
-        if any(flag.replace("-", "_").startswith("__fp16") for flag in argv) and "bf16" in known:
-            parser.set_defaults(bf16=False)
+        planned = planned_defaults(models, argv)
+        parser.set_defaults(**{name: value for name, value in planned.items() if name in known})
     try:
         *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     except (ValueError, ImportError) as error:
@@ -52,6 +46,18 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
             except ValueError as error:
                 raise UsageError(str(error)) from error
     return tuple(parsed)
+
+
+def planned_defaults(models: type[MethodArguments], argv: list[str]) -> dict[str, object]:
+    """What the method, the recipe, the size and the flags that were given decide, by the names of the flags."""
+    family = models.FAMILY
+    kinds = (models, family.arguments_class)
+    parser = HfArgumentParser(kinds, prog=program_name(), allow_abbrev=False, add_help=False)
+    values, _ = parser.parse_known_args(argv)
+    fields_of_a_plan = {item.name for kind in (family.config_class, family.arguments_class) for item in fields(kind)}
+    given = {name: value for name, value in vars(values).items() if name in given_flags(argv) & fields_of_a_plan}
+    plan = resolve(values.method, values.recipe, values.size, **given)
+    return {**plan.config, **plan.training}
 
 
 def check_arguments(arguments) -> None:

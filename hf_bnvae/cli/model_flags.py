@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..data import build_tokenizer, load_tokenizer
 from ..data.tokenizers import KINDS
-from ..methods import METHODS, Method
+from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
 from ..models.configuration_bnvae import (
     DECODER_NAMES,
@@ -17,6 +17,7 @@ from ..models.configuration_bnvae import (
     POSTERIOR_NAMES,
     RATE_FIELDS,
 )
+from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
 from .checks import check_least
 from .errors import UsageError, one_sentence
@@ -25,9 +26,7 @@ from .errors import UsageError, one_sentence
 class MethodArguments:
     """What the arguments of a model are chosen from."""
 
-    METHODS: ClassVar[Mapping[str, Method]]
-    RECIPES: ClassVar[Mapping[str, dict]]
-    SIZES: ClassVar[Mapping[str, dict]]
+    FAMILY: ClassVar[Family]
     READ_BY: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]]
     """Flags that only some choices read: the choice, and its values that do."""
 
@@ -79,9 +78,7 @@ class MethodArguments:
 class ModelArguments(MethodArguments):
     """What the model is. The names are those of `BnVaeConfig`."""
 
-    METHODS = METHODS
-    RECIPES = RECIPES
-    SIZES = SIZES
+    FAMILY = SENTENCES
     READ_BY = {
         "gamma": ("posterior", ("batch_norm", "du")),
         "rate": ("posterior", tuple(RATE_FIELDS)),

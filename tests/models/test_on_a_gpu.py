@@ -5,17 +5,10 @@ import copy
 import pytest
 import torch
 
-from hf_bnvae import (
-    BnCvaeConfig,
-    BnCvaeForConditionalGeneration,
-    BnVaeConfig,
-    BnVaeForConditionalGeneration,
-    LstmLMConfig,
-    LstmLMForCausalLM,
-)
 from hf_bnvae.data import DialogueCollator, DialogueResponses
 from hf_bnvae.evaluation import nll
 from hf_bnvae.methods import METHODS
+from hf_bnvae.plans import build_model
 from tests.helpers import make_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -29,15 +22,9 @@ UTTERANCES = [[1, *(4 + (turn * 7 + place) % 30 for place in range(1 + turn % 5)
 def model_of(name: str):
     """A model of a method, with nothing random in it but the noise of the latents."""
     torch.manual_seed(0)
-    if name == WITHOUT_LATENT:
-        return LstmLMForCausalLM(LstmLMConfig(**SIZES, **NO_DROPOUT, latent_size=0))
     if name == "bn_cvae":
-        return BnCvaeForConditionalGeneration(BnCvaeConfig(vocab_size=40, embedding_size=16, hidden_size=32))
-    method = METHODS[name]
-    choices = {key: value for key, value in method.settings.items() if hasattr(BnVaeConfig(), key)}
-    choices |= {"posterior": method.posterior, "decoder": method.decoder, "variance_dropout": 0.0}
-    config = BnVaeConfig(**SIZES, **NO_DROPOUT, latent_size=8, **choices)
-    return BnVaeForConditionalGeneration(config)
+        return build_model(name, vocab_size=40, embedding_size=16, hidden_size=32)
+    return build_model(name, **SIZES, **NO_DROPOUT, latent_size=8, variance_dropout=0.0)
 
 
 def batch_of(name: str) -> dict:

@@ -5,8 +5,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.methods import METHODS
+from hf_bnvae.plans import build_model
 
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_consecutive")
 SIZES = {"vocab_size": 40, "embedding_size": 8, "hidden_size": 16, "latent_size": 4}
@@ -32,13 +32,7 @@ WITHOUT = ("sa_vae", "agg_vae")
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in WITHOUT])
 def test_no_step_waits(name, make_trainer):
-    method = METHODS[name]
-    if method.has_latent:
-        choices = {key: value for key, value in method.settings.items() if hasattr(BnVaeConfig(), key)}
-        config = BnVaeConfig(**SIZES, posterior=method.posterior, decoder=method.decoder, **choices)
-        model = BnVaeForConditionalGeneration(config)
-    else:
-        model = LstmLMForCausalLM(LstmLMConfig(**{**SIZES, "latent_size": 0}))
+    model = build_model(name, **SIZES)
     trainer = make_trainer(model, max_grad_norm=1.0, optim="adamw_torch")
     trainer.is_in_train = True
     batch = next(iter(trainer.get_train_dataloader()))

@@ -1,0 +1,96 @@
+"""From the name of a method to its values: one rule of precedence, the same in Python and on the command line."""
+
+from dataclasses import fields
+from itertools import product
+
+import pytest
+
+from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
+from hf_bnvae.cli.dialogue_model_flags import DialogueModelArguments
+from hf_bnvae.cli.flags import parse_arguments
+from hf_bnvae.cli.model_flags import ModelArguments
+from hf_bnvae.methods import DIALOGUE_METHODS, METHODS
+from hf_bnvae.plans import DIALOGUES, SENTENCES, build_model, resolve
+
+FAMILIES = {"sentences": (SENTENCES, ModelArguments), "dialogues": (DIALOGUES, DialogueModelArguments)}
+PLANS = [
+    (name, method, recipe, size)
+    for name, (family, _) in FAMILIES.items()
+    for method, recipe, size in product(family.methods, family.recipes, (None, *family.sizes))
+]
+SMALL = {"vocab_size": 20, "embedding_size": 4, "hidden_size": 6}
+
+
+def written_out(family, method, recipe, size) -> dict:
+    """The rule in three lines: a later one wins."""
+    row = family.methods[method]
+    values = dict(family.sizes.get(size, family.sizes_without_name)) | family.recipes[recipe]
+    values |= {"kl_schedule": row.kl_schedule, "strategy": row.strategy} | dict(row.settings)
+    return values | {"posterior": row.posterior, "decoder": row.decoder}
+
+
+@pytest.mark.parametrize(("kind", "method", "recipe", "size"), PLANS)
+def test_the_method_wins_over_the_recipe_and_the_recipe_over_the_size(kind, method, recipe, size):
+    family = FAMILIES[kind][0]
+    plan = resolve(method, recipe, size)
+    expected = written_out(family, method, recipe, size)
+    config_fields = {item.name for item in fields(plan.config_class)}
+    assert plan.config == {name: value for name, value in expected.items() if name in config_fields}
+    training_fields = {item.name for item in fields(plan.arguments_class)}
+    assert plan.training == {name: value for name, value in expected.items() if name in training_fields}
+    assert expected.keys() - config_fields - training_fields <= {item.name for item in fields(BnVaeConfig)}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_command_trains_what_the_plan_says(kind, tmp_path):
+    family, arguments_class = FAMILIES[kind]
+    for method, recipe, size in product(family.methods, family.recipes, (None, list(family.sizes)[-1])):
+        argv = ["--method", method, "--recipe", recipe, "--output_dir", str(tmp_path)]
+        argv += ["--size", size] if size else []
+        plan = resolve(method, recipe, size)
+        model, training = parse_arguments(arguments_class, family.arguments_class, description="", argv=argv)
+        chosen = {name: getattr(model, name) for name in plan.config if hasattr(model, name)}
+        assert chosen == {name: value for name, value in plan.config.items() if name in chosen}
+        assert {name: getattr(training, name) for name in plan.training} == plan.training
+
+
+def test_overrides_win_over_the_method_and_what_they_contradict_goes():
+    assert resolve("beta_vae").config["kl_weight"] == 0.4
+    assert resolve("beta_vae", kl_weight=0.7).config["kl_weight"] == 0.7
+    assert resolve("cvae", "paper").training["kl_annealing_steps"] == 10_000
+    assert "kl_annealing_steps" not in resolve("cvae", "paper", kl_annealing_epochs=2.0).training
+    assert resolve("cvae", "paper", kl_annealing_epochs=2.0, kl_annealing_steps=5).training["kl_annealing_steps"] == 5
+    assert "bf16" in resolve("vae").training and "bf16" not in resolve("vae", fp16=True).training
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"method": "magic"}, "method must be one of lstm_lm, vae, .*, got 'magic'"),
+        ({"method": "vae", "recipe": "slow"}, "recipe must be one of paper, fast, got 'slow'"),
+        ({"method": "vae", "size": "switchboard"}, "size must be one of .*, got 'switchboard'"),
+        ({"method": "vae", "bow_weight": 1.0}, "bow_weight is a field of neither BnVaeConfig nor VaeTrainingArguments"),
+    ],
+)
+def test_a_name_that_is_not_there_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        resolve(**arguments)
+
+
+@pytest.mark.parametrize("method", [*METHODS, *DIALOGUE_METHODS])
+def test_a_model_of_every_method_has_the_choices_of_its_row(method):
+    config = build_model(method, **SMALL, latent_size=4).config
+    row = (METHODS | DIALOGUE_METHODS)[method]
+    kind = LstmLMConfig if not row.has_latent else BnVaeConfig if method in METHODS else BnCvaeConfig
+    assert type(config) is kind and config.hidden_size == 6
+    if row.has_latent:
+        assert config.posterior == row.posterior and config.latent_size == 4
+    for name, value in row.settings.items():
+        assert getattr(config, name, value) == value
+
+
+def test_a_plan_builds_its_model():
+    model = resolve("bn_vae", size="synthetic", gamma=0.5).build_model(vocab_size=30)
+    assert (model.config.gamma, model.config.hidden_size, model.config.vocab_size) == (0.5, 50, 30)
+    with pytest.raises(ValueError, match="hiden_size is no field of BnVaeConfig"):
+        build_model("vae", hiden_size=6)

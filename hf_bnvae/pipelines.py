@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -17,15 +17,15 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .data.batches import LengthBucketSampler, VaeCollator, encode_counted
+from .data.batches import encode_counted
 from .data.unknown_words import warn_of_unknown_words
+from .evaluation.text_order import encode_in_order, progress_bar
 from .models import BnVaeConfig, BnVaeForConditionalGeneration
 from .models.modeling_bnvae import interpolate_latents, is_kind
 
 logger = logging.get_logger(__name__)
 
 _DRAWING = threading.RLock()
-BAR_AFTER_SECONDS = 1.0
 WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
 
 
@@ -85,7 +85,6 @@ class TextVaePipeline:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_length = max_length
-        self._collate = VaeCollator(model.config.pad_token_id or 0)
 
     @classmethod
     def from_pretrained(
@@ -140,14 +139,8 @@ class TextVaePipeline:
             logger.warning(f"{cut:,} of {len(texts):,} texts have more than {self.max_length} tokens and were cut.")
         words = sum(map(len, rows)) - 2 * len(rows)
         warn_of_unknown_words("the texts", sum(found.unknown) / words if words else 0.0)
-        lengths = [len(ids) for ids in rows]
-        latents = torch.empty(len(rows), self.latent_size)
-        batches = list(LengthBucketSampler(lengths, self.batch_size, shuffle=False))
-        for batch in self._bar(batches, "Encoding"):
-            inputs = self._collate([{"input_ids": rows[place]} for place in batch])
-            inputs = {key: inputs[key].to(self.model.device) for key in ("input_ids", "attention_mask")}
-            latents[torch.tensor(batch)] = self.model.encode(**inputs, sample=sample).float().cpu()
-        return latents
+        encode = partial(self.model.encode, sample=sample)
+        return encode_in_order(rows, encode, self.batch_size, self.model.config.pad_token_id, self.model.device)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor, **generation_options) -> list[str]:
@@ -165,7 +158,7 @@ class TextVaePipeline:
         if latents.dim() != 2 or latents.size(1) != self.latent_size:
             raise ValueError(f"latents must be (n, {self.latent_size}), got {tuple(latents.shape)}")
         texts: list[str] = []
-        for batch in self._bar(latents.split(self.batch_size) if len(latents) else [], "Decoding"):
+        for batch in progress_bar(latents.split(self.batch_size) if len(latents) else [], "Decoding"):
             with _DRAWING if generation_options.get("do_sample") else nullcontext():
                 ids = self.model.decode(batch, **generation_options)
             texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
@@ -290,7 +283,3 @@ class TextVaePipeline:
             if not isinstance(text, str):
                 raise TypeError(f"texts[{place}] must be a string, got {type(text).__name__}")
         return texts
-
-    @staticmethod
-    def _bar(batches, description: str):
-        return tqdm(batches, desc=description, delay=BAR_AFTER_SECONDS, disable=not logging.is_progress_bar_enabled())

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..data.batches import LengthBucketSampler, VaeCollator, encode_texts
+from ..data.batches import encode_texts
 from ..evaluation.collapse import collapse_verdict
 from ..evaluation.inference import (
     ACTIVE_UNIT_THRESHOLD,
@@ -27,6 +27,7 @@ from ..evaluation.inference import (
     elbo_metrics,
 )
 from ..evaluation.scores import infer_with_use
+from ..evaluation.text_order import TextBatches
 from ..models.distributions import DiagonalGaussian
 from ..models.normalisation import FixedScaleBatchNorm
 from ..pipelines import TextVaePipeline
@@ -122,14 +123,11 @@ def read_latent_space(
     if labels is not None and len(labels) != len(texts):
         raise ValueError(f"{len(labels)} labels for {len(texts)} texts")
     rows, cut = encode_texts(texts, pipeline.tokenizer, pipeline.max_length)
-    lengths = [len(ids) for ids in rows]
-    batches = list(LengthBucketSampler(lengths, pipeline.batch_size, shuffle=False))
-    collate = VaeCollator(pipeline.tokenizer.pad_token_id)
-    padded = [collate([{"input_ids": rows[place]} for place in batch]) for batch in batches]
-    inference, _ = infer_with_use(pipeline.model, padded, seed)
-    inference = inference.rows(torch.tensor([place for batch in batches for place in batch]).argsort())
+    batches = TextBatches(rows, pipeline.batch_size, pipeline.tokenizer.pad_token_id)
+    inference, _ = infer_with_use(pipeline.model, batches, seed)
+    inference = inference.rows(batches.original_order)
     ends = pipeline.tokenizer.num_special_tokens_to_add()
-    words = max(1, sum(lengths) - ends * len(lengths))
+    words = max(1, sum(map(len, rows)) - ends * len(rows))
     unknown = sum(ids.count(pipeline.tokenizer.unk_token_id) for ids in rows) / words
     return LatentSpace(pipeline, texts, _common_labels(labels), inference.tokens, sum(cut), unknown, inference)
 

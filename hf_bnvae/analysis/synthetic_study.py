@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from statistics import fmean
 
-COLLAPSED_KL = 0.01
+from ..evaluation.collapse import ZERO_KL
+
 COLUMNS = {
     "test_elbo": ("ELBO", ".2f"),
     "test_rec": ("rec", ".2f"),
@@ -111,9 +112,9 @@ def study_sentences(runs: Sequence[StudyRun]) -> list[str]:
 
 
 def _end(group: Sequence[StudyRun]) -> str:
-    collapsed = sum(run.results["test_kl"] < COLLAPSED_KL for run in group)
+    collapsed = sum(run.results["test_kl"] < ZERO_KL for run in group)
     return (
-        f"{group[0].setting.title}: {collapsed} of {len(group)} runs end with a KL below {COLLAPSED_KL} nats "
+        f"{group[0].setting.title}: {collapsed} of {len(group)} runs end with a KL below {ZERO_KL} nats "
         f"({_range(group, 'test_kl')}); the inference means deviate by {_range(group, 'inference_mean_deviation')}, "
         f"the model posterior's by {_range(group, 'model_mean_deviation')}."
     )

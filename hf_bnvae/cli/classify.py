@@ -37,10 +37,10 @@ from transformers import (
 )
 from transformers.utils import has_file, logging
 
-from ..data import Corpus, CorpusError, LengthBucketSampler, load_tokenizer
-from ..data.batches import encode_texts, padded
+from ..data import Corpus, CorpusError, load_tokenizer
+from ..data.batches import encode_texts
 from ..data.errors import first_line
-from ..evaluation import bag_of_words, nested_samples, probe
+from ..evaluation import bag_of_words, encode_in_order, nested_samples, probe
 from ..evaluation.judges import judge_path
 from ..hub.records import command_line, write_json
 from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForSequenceClassification, BnVaeModel, LstmLMConfig
@@ -375,14 +375,7 @@ def encode(place: str, texts: list[str], max_length: int, batch_size: int) -> np
         vectors_of = partial(mean_state, model)
     model.eval().to(device)
     rows = token_ids(texts, tokenizer, max_length)
-    batches = list(LengthBucketSampler([len(row) for row in rows], batch_size, shuffle=False))
-    parts = []
-    for batch in tqdm(batches, desc="Encoding"):
-        inputs = padded([rows[place] for place in batch], tokenizer.pad_token_id or 0)
-        parts.append(vectors_of(*(tensor.to(device) for tensor in inputs)).float().cpu())
-    vectors = torch.empty(len(rows), parts[0].size(1))
-    vectors[[place for batch in batches for place in batch]] = torch.cat(parts)
-    return vectors.numpy()
+    return encode_in_order(rows, vectors_of, batch_size, tokenizer.pad_token_id, device).numpy()
 
 
 @torch.no_grad()

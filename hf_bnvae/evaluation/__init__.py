@@ -4,15 +4,22 @@ from .collapse import collapse_verdict
 from .grid import GridPosterior, discretised_posterior, grid_posterior
 from .inference import Inference, agg_kl, au, dialogue_metrics, elbo, elbo_metrics, infer, kl, mi, rec, use
 from .likelihood import nll
+from .model_protocols import EvaluatedModel, GeneratingModel, RespondingModel, SampledModel
 from .probes import bag_of_words, classification_scores, nested_samples, probe
 from .responses import WordVectors, judge_responses
 from .sampling import sample_responses
 from .scores import infer_with_use, with_another_s_latents
+from .text_order import TextBatches, encode_in_order
 from .texts import judge_reconstructions, sample_ppl
 
 __all__ = [
+    "EvaluatedModel",
+    "GeneratingModel",
     "GridPosterior",
     "Inference",
+    "RespondingModel",
+    "SampledModel",
+    "TextBatches",
     "WordVectors",
     "agg_kl",
     "au",
@@ -23,6 +30,7 @@ __all__ = [
     "discretised_posterior",
     "elbo",
     "elbo_metrics",
+    "encode_in_order",
     "grid_posterior",
     "infer",
     "infer_with_use",

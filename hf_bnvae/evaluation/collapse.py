@@ -6,6 +6,8 @@ MAX_ACTIVE_SHARE = 0.1
 MAX_MI = 0.5
 MAX_KL = 0.5
 MAX_USE = 0.1
+ZERO_KL = 0.01
+"""Nats below which a KL is nothing. A scalar latent is held to it alone: all that it says may be below `MAX_KL`."""
 
 
 def collapse_verdict(

@@ -7,6 +7,7 @@ import torch
 
 from ..models.distributions import log_standard_normal
 from .likelihood import sampled_losses
+from .model_protocols import SampledModel
 
 GRID_REACH = 5.0
 GRID_POINTS = 51
@@ -33,7 +34,10 @@ class GridPosterior:
 
 @torch.no_grad()
 def grid_posterior(
-    model, batches: Iterable[Mapping[str, torch.Tensor]], points: int = GRID_POINTS, reach: float = GRID_REACH
+    model: SampledModel,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+    points: int = GRID_POINTS,
+    reach: float = GRID_REACH,
 ) -> GridPosterior:
     """p(z|x) ∝ p(x|z) p(z) of a model's decoder, with z on a grid and a standard normal p(z).
 

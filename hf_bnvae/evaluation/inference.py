@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 from ..models.distributions import ConditionalGaussian, LatentDistribution
 from ..models.noise import keyed_noise
 from ..models.objectives import IGNORED
+from .model_protocols import EvaluatedModel
 
 ACTIVE_UNIT_THRESHOLD = 0.01
 SMALLEST_INFORMATION = 1e-5  # nats; below is what fp32 leaves of nothing
@@ -66,7 +67,7 @@ class Inference:
 
 
 @torch.no_grad()
-def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -> Inference:
+def infer(model: EvaluatedModel, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -> Inference:
     """Run encoder and decoder once over `batches` of a collator, in evaluation mode.
 
     The noise of each sample is keyed by its sentence, so that the result does not depend on the order or size of the
@@ -89,8 +90,8 @@ def infer(model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0) -
         row = (latents.squeeze(1), posterior.kl().sum(-1), posterior.log_prob(latents).squeeze(1), losses, tokens, keys)
         posteriors.append(posterior.map(torch.Tensor.cpu))
         columns.append(tuple(column.cpu() for column in row))
-        for name, values in model.side_losses(batch["labels"], conditions).items():
-            side.setdefault(name, []).append(values.cpu())
+        for name, each in model.side_losses(batch["labels"], conditions).items():
+            side.setdefault(name, []).append(each.cpu())
     model.train(was_training)
     if not posteriors:
         raise ValueError("no batches to evaluate")

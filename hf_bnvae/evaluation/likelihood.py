@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 
 import torch
 from accelerate.utils import gather_object
@@ -11,6 +12,7 @@ from tqdm.auto import tqdm
 from ..models.noise import keyed_noise
 from ..models.objectives import IGNORED, logit_bytes, product_dtype
 from .inference import perplexity
+from .model_protocols import SampledModel
 
 DEFAULT_NUM_SAMPLES = 500
 MEMORY_SHARE = 8
@@ -19,7 +21,7 @@ MOST_MEMORY_ON_A_CPU = 320 << 20
 
 @torch.no_grad()
 def nll(
-    model,
+    model: SampledModel,
     batches: Iterable[Mapping[str, torch.Tensor]],
     num_samples: int = DEFAULT_NUM_SAMPLES,
     seed: int = 0,
@@ -71,7 +73,7 @@ def nll(
 
 
 def sentence_nll(
-    model, batch: Mapping[str, torch.Tensor], num_samples: int, seed: int, memory_bytes: int
+    model: SampledModel, batch: Mapping[str, torch.Tensor], num_samples: int, seed: int, memory_bytes: int
 ) -> torch.Tensor:
     """The bound of each sentence of one batch, `(batch,)` nats. A batch on the CPU lets a GPU run without a stop."""
     labels = batch["labels"]
@@ -84,7 +86,7 @@ def sentence_nll(
     bounds = []
     for first in range(0, len(labels), sentences_at_once):
         part = slice(first, first + sentences_at_once)
-        chosen = posterior.map(lambda tensor, part=part: tensor[part])
+        chosen = posterior.map(itemgetter(part))
         log_weights = []
         for start in range(0, num_samples, samples_at_once):
             samples = range(start, min(num_samples, start + samples_at_once))
@@ -95,7 +97,7 @@ def sentence_nll(
     return torch.cat(bounds)
 
 
-def sampled_losses(model, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
+def sampled_losses(model: SampledModel, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
     """−log p(x|z) of `(batch, length)` labels at `(batch, samples, any)` conditions: `(batch, samples)` nats.
 
     Labels that are on the CPU spare a wait for the device that the model is on.
@@ -125,7 +127,7 @@ def _memory_budget(device: torch.device) -> int:
     return min(MOST_MEMORY_ON_A_CPU, free // MEMORY_SHARE)
 
 
-def _rows_within(memory_bytes: int, model, length: int) -> int:
+def _rows_within(memory_bytes: int, model: SampledModel, length: int) -> int:
     config = model.config
     floats_per_token = config.embedding_size + config.latent_size + 6 * config.hidden_size
     return max(1, (memory_bytes - logit_bytes(model.device)) // (4 * floats_per_token * length))

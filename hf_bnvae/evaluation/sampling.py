@@ -6,13 +6,14 @@ import torch
 from tqdm.auto import tqdm
 
 from ..models.noise import keyed_noise
+from .model_protocols import RespondingModel
 
 RESPONSE_NOISE_SEED = 1
 
 
 @torch.no_grad()
 def sample_responses(
-    model,
+    model: RespondingModel,
     batches: Iterable[Mapping[str, torch.Tensor]],
     tokenizer,
     num_samples: int = 10,

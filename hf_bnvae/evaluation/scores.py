@@ -8,10 +8,11 @@ from accelerate.utils import gather_object
 from ..models.distributions import ConditionalGaussian, LatentDistribution
 from ..models.noise import keyed_noise, scrambled
 from .inference import Inference, infer
+from .model_protocols import EvaluatedModel
 
 
 def infer_with_use(
-    model, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0, shared: bool = False
+    model: EvaluatedModel, batches: Iterable[Mapping[str, torch.Tensor]], seed: int = 0, shared: bool = False
 ) -> tuple[Inference, Inference]:
     """`infer`, and by a second pass of the decoder the loss of each sentence at another latent than its own.
 
@@ -35,7 +36,7 @@ def infer_with_use(
 
 @torch.no_grad()
 def with_another_s_latents(
-    model,
+    model: EvaluatedModel,
     batches: Iterable[Mapping[str, torch.Tensor]],
     own: Inference,
     whole: Inference | None = None,

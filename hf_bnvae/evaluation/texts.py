@@ -9,13 +9,14 @@ from tqdm.auto import tqdm
 from ..data.batches import VaeCollator, encode_texts
 from ..models.objectives import IGNORED
 from .likelihood import nll
+from .model_protocols import GeneratingModel, SampledModel
 
 SAMPLES_AT_ONCE = 100
 
 
 @torch.no_grad()
 def judge_reconstructions(
-    model,
+    model: GeneratingModel,
     batches: Iterable[Mapping[str, torch.Tensor]],
     tokenizer,
     shared: bool = False,
@@ -64,7 +65,14 @@ def _up_to_the_end(ids: list[int], config) -> list[int]:
 
 
 @torch.no_grad()
-def sample_ppl(model, tokenizer, language_model, its_tokenizer, num_samples: int = 1_000, seed: int = 0) -> float:
+def sample_ppl(
+    model: GeneratingModel,
+    tokenizer,
+    language_model: SampledModel,
+    its_tokenizer,
+    num_samples: int = 1_000,
+    seed: int = 0,
+) -> float:
     """Perplexity per word, under a language model of the same corpus, of texts drawn from the prior and the decoder.
 
     A model that has learnt the corpus writes what the language model expects: the perplexity is then about that of real

@@ -164,7 +164,7 @@ def test_a_bar_shows_only_in_long_calls(vae, capsys, monkeypatch):
     try:
         vae.encode(TEXTS)
         assert "Encoding" not in capsys.readouterr().err
-        monkeypatch.setattr(sys.modules["hf_bnvae.pipelines"], "BAR_AFTER_SECONDS", 0)
+        monkeypatch.setattr(sys.modules["hf_bnvae.evaluation.text_order"], "BAR_AFTER_SECONDS", 0)
         vae.encode(TEXTS)
         assert "Encoding" in capsys.readouterr().err
     finally:

@@ -137,7 +137,7 @@ def test_a_strategy_says_in_one_sentence_what_it_cannot_train(tmp_path, changes,
 
 def test_a_command_names_the_flags_where_the_library_names_parameters(tmp_path):
     command = ["--output_dir", str(tmp_path / "run"), "--method", "agg_vae"]
-    with pytest.raises(UsageError, match="^--strategy aggressive draws .*: leave out --streaming$"):
+    with pytest.raises(UsageError, match=r"^--strategy aggressive draws .*: leave out --streaming$"):
         train([*command, "--streaming", "true"])
-    with pytest.raises(UsageError, match="^--strategy aggressive updates .*: use --gradient_accumulation_steps 1$"):
+    with pytest.raises(UsageError, match=r"^--strategy aggressive updates .*: use --gradient_accumulation_steps 1$"):
         train([*command, "--gradient_accumulation_steps", "2"])

@@ -10,13 +10,16 @@ from ..models.configuration_bnvae import RATE_FIELDS
 from ..plans import DIALOGUES
 from ..training import DIALOGUE_RECIPES, DIALOGUE_SIZES
 from .checks import check_least
+from .config_flags import with_flags_of
 from .errors import UsageError
 from .model_flags import MethodArguments
+from .tokenizer_flags import VOCABULARY_HELP, TokenizerArguments
 
 
 @dataclass
-class DialogueModelArguments(MethodArguments):
-    """What the model is. The names are those of `BnCvaeConfig`."""
+@with_flags_of(BnCvaeConfig, defaults={"posterior": None}, help_texts={"vocab_size": VOCABULARY_HELP})
+class DialogueModelArguments(MethodArguments, TokenizerArguments):
+    """What the model is: the fields of `BnCvaeConfig`, and where its tokenizer comes from."""
 
     FAMILY = DIALOGUES
     READ_BY = {
@@ -36,59 +39,7 @@ class DialogueModelArguments(MethodArguments):
         default=None, metadata={"help": "defaults of the sizes", "choices": sorted(DIALOGUE_SIZES)}
     )
     list_methods: bool = field(default=False, metadata={"help": "print the table of methods and exit"})
-    posterior: str | None = field(
-        default=None, metadata={"help": "by default the method's", "choices": list(CONDITIONAL_POSTERIORS)}
-    )
-    rate: float | None = field(
-        default=None, metadata={"help": "nats a response: sets gamma or tau; matched: the least KL, by default 8"}
-    )
-    gamma: float | None = field(
-        default=None, metadata={"help": "the frozen scale of the batch-normalised posterior mean, by default 0.6"}
-    )
-    tau: float | None = field(
-        default=None,
-        metadata={"help": "tied_scales: least share of the variance that the means take, by default at a rate of 8"},
-    )
-    variance_dropout: float = field(default=0.5, metadata={"help": "du: dropout on the posterior variance"})
-    prior_batch_norm: bool = field(
-        default=False, metadata={"help": "normalise the prior's mean as well, which the paper reports to fail"}
-    )
-    prior_kl_weight: float = field(
-        default=1.0, metadata={"help": "weight of KL(p || N(0, I)) in the loss; 0 in a plain CVAE"}
-    )
-    bow_weight: float = field(default=0.0, metadata={"help": "weight of the loss of the response's bag of words"})
-    bow_hidden_size: int = field(default=400, metadata={"help": "width of the layer that predicts the bag of words"})
-    kl_weight: float = field(default=1.0, metadata={"help": "the full weight of both KLs in the loss"})
-    latent_size: int = field(default=200, metadata={"help": "latent dimensions"})
-    embedding_size: int = field(default=200, metadata={"help": "width of the word vectors"})
-    utterance_hidden_size: int = field(default=300, metadata={"help": "width of each direction over an utterance"})
-    context_hidden_size: int = field(default=600, metadata={"help": "width of the GRU over the context"})
-    hidden_size: int = field(default=400, metadata={"help": "width of the decoder"})
-    prior_hidden_size: int = field(default=100, metadata={"help": "width of the prior network's tanh layer"})
-    context_turns: int = field(default=10, metadata={"help": "turns before a response that it sees, at most"})
     topic_embedding: bool = field(default=False, metadata={"help": "give each topic of the training data a vector"})
-    topic_size: int = field(default=30, metadata={"help": "width of a topic's vector"})
-    initial_word_vectors: str | None = field(
-        default=None, metadata={"help": "start from these: GloVe or word2vec text, or word2vec .bin"}
-    )
-    embedding_dropout: float = field(default=0.0, metadata={"help": "dropout on the decoder's inputs"})
-    output_dropout: float = field(default=0.0, metadata={"help": "dropout on the decoder's outputs"})
-    word_dropout: float = field(
-        default=0.0, metadata={"help": "share of the words that are hidden from the decoder in training"}
-    )
-    initializer_range: float = field(default=0.08, metadata={"help": "weights start uniform in +- this"})
-    embedding_initializer_range: float = field(default=0.08, metadata={"help": "word vectors start uniform in +- this"})
-    tie_word_embeddings: bool = field(default=False, metadata={"help": "the output layer shares the word vectors"})
-    tokenizer: str = field(
-        default="word",
-        metadata={"help": "'word', 'bpe', 'unigram', 'char' (built from the training data), or a tokenizer's name"},
-    )
-    vocab_size: int = field(default=10_000, metadata={"help": "size of a built vocabulary at most, specials included"})
-    min_count: int = field(default=1, metadata={"help": "leave out words seen fewer times than this"})
-    keep_linebreaks: bool = field(default=False, metadata={"help": "for 'word': make line breaks in a text words"})
-    split_punctuation: bool = field(
-        default=False, metadata={"help": "for 'word': make punctuation marks words of their own"}
-    )
 
     def __post_init__(self):
         check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0)

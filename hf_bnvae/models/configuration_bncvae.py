@@ -71,6 +71,7 @@ class BnCvaeConfig(CheckpointConfig):
         "AutoModel": "modeling_bncvae.BnCvaeModel",
         "AutoModelForSeq2SeqLM": "modeling_bncvae.BnCvaeForConditionalGeneration",
     }
+    CHOICES = {"posterior": CONDITIONAL_POSTERIORS}
 
     vocab_size: int = 10_000
     embedding_size: int = 200
@@ -126,7 +127,7 @@ class BnCvaeConfig(CheckpointConfig):
         check_range(self, 1, None, "bow_hidden_size", "topic_size")
 
     def validate_choices(self):
-        check_names(self, posterior=CONDITIONAL_POSTERIORS)
+        check_names(self, **self.CHOICES)
 
     def validate_numbers(self):
         check_finite(self, "gamma", positive=True)

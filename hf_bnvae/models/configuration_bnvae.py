@@ -183,6 +183,7 @@ class BnVaeConfig(CheckpointConfig):
         "AutoModelForSeq2SeqLM": "modeling_bnvae.BnVaeForConditionalGeneration",
         "AutoModelForSequenceClassification": "modeling_bnvae.BnVaeForSequenceClassification",
     }
+    CHOICES = {"posterior": POSTERIOR_NAMES, "decoder": DECODER_NAMES, "free_bits_mode": FREE_BITS_MODES}
 
     vocab_size: int = 20_000
     embedding_size: int = 512
@@ -242,7 +243,7 @@ class BnVaeConfig(CheckpointConfig):
             raise ValueError(f"cnn_dilations must be numbers of at least 1, got {self.cnn_dilations}")
 
     def validate_choices(self):
-        check_names(self, posterior=POSTERIOR_NAMES, decoder=DECODER_NAMES, free_bits_mode=FREE_BITS_MODES)
+        check_names(self, **self.CHOICES)
 
     def validate_numbers(self):
         check_finite(self, "gamma", "delta", "kappa", "refinement_step_size", "refinement_clip", positive=True)

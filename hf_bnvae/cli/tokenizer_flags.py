@@ -1,0 +1,35 @@
+"""Flags of the tokenizer and of the word vectors."""
+
+from dataclasses import dataclass, field
+
+from ..data import build_tokenizer, load_tokenizer
+from ..data.tokenizers import KINDS
+
+VOCABULARY_HELP = "size of a built vocabulary at most, specials included"
+
+
+@dataclass
+class TokenizerArguments:
+    """How texts become token ids. The size of the vocabulary is a field of the configuration."""
+
+    tokenizer: str = field(
+        default="word",
+        metadata={"help": "'word', 'bpe', 'unigram', 'char' (built from the training data), or a tokenizer's name"},
+    )
+    min_count: int = field(default=1, metadata={"help": "leave out words seen fewer times than this"})
+    keep_linebreaks: bool = field(default=False, metadata={"help": "for 'word': make line breaks in a text words"})
+    split_punctuation: bool = field(
+        default=False, metadata={"help": "for 'word': make punctuation marks words of their own"}
+    )
+    initial_word_vectors: str | None = field(
+        default=None, metadata={"help": "start from these: GloVe or word2vec text, or word2vec .bin"}
+    )
+
+    def make_tokenizer(self, texts, started_from: str | None):
+        """The tokenizer of the model that the run starts from, one by name, or one built from the training texts."""
+        if started_from is not None:
+            return load_tokenizer(started_from)
+        if self.tokenizer not in KINDS:
+            return load_tokenizer(self.tokenizer)
+        options = (self.split_punctuation, self.keep_linebreaks)
+        return build_tokenizer(texts, self.tokenizer, self.vocab_size, self.min_count, *options)

@@ -16,8 +16,10 @@ def flags_named() -> Iterator[None]:
     """Turn errors of the library, which begin with a parameter, into errors that begin with its flag."""
     try:
         yield
-    except (CorpusError, UsageError):
+    except UsageError:
         raise
+    except CorpusError as error:
+        raise CorpusError(re.sub(r"`(\w+_\w+)`", r"--\1", str(error))) from error
     except ValueError as error:
         raise UsageError(with_flags(str(error))) from error
 

@@ -18,6 +18,7 @@ from hf_bnvae import (
 from hf_bnvae.cli import classify
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import CorpusError, build_tokenizer
+from hf_bnvae.evaluation import classification
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
@@ -149,8 +150,8 @@ def test_finetuning_trains_the_encoder_and_repeats(models, data, tmp_path):
 
 
 def test_classes_are_words_and_those_without_a_training_sentence_count_as_errors(models, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(classify.logger, "propagate", True)
-    monkeypatch.setattr(classify.logger.parent, "propagate", True)
+    monkeypatch.setattr(classification.logger, "propagate", True)
+    monkeypatch.setattr(classification.logger.parent, "propagate", True)
     write_sentences(tmp_path / "train.tsv", 60, labels=("bad", "good"))
     write_sentences(tmp_path / "valid.tsv", 20, labels=("bad", "fair"))
     for name in ("train", "valid"):

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import evaluate
 import numpy as np
@@ -195,7 +196,7 @@ def finetuning(
         training: of `TrainingArguments`; the folder in `output_dir` stays as it is.
     """
     train = [{"input_ids": row, "labels": int(label)} for row, label in zip(ids, task.labels, strict=True)]
-    test = [{"input_ids": row} for row in test_ids]
+    test: Any = [{"input_ids": row} for row in test_ids]
 
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
         trainer = Trainer(
@@ -214,6 +215,6 @@ def finetuning(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-        return trainer.predict(test).predictions.argmax(-1)
+        return np.asarray(trainer.predict(test).predictions).argmax(-1)
 
     return predict

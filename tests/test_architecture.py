@@ -21,6 +21,7 @@ FLOORS = {
     "cli": 4,
 }
 FLOORS |= dict.fromkeys(("export", "sentence_embeddings"), 3)
+FLOORS |= dict.fromkeys(("training_run", "train_text_vae"), 4)
 MODELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "transformers", "huggingface_hub"}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from ..data import Corpus, TokenStore, first_texts, load_corpus, token_store, training_sources
 from ..data.streaming import Source
@@ -58,10 +59,10 @@ class DataArguments(SplitArguments):
     def __post_init__(self):
         check_least(self, max_length=3, max_train_samples=1, max_eval_samples=1)
 
-    def load(self) -> Corpus:
-        """Read the corpus that the flags name."""
+    def load(self, sentences: Any = None) -> Corpus:
+        """Read the corpus that the flags name, or `sentences` in a shape that `load_corpus` takes."""
         return load_corpus(
-            self.dataset_name,
+            self.dataset_name if sentences is None else sentences,
             {"train": self.train_file, "validation": self.validation_file, "test": self.test_file},
             self.text_column,
             self.label_column,

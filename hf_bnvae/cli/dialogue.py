@@ -43,7 +43,7 @@ from .output_folder import (
 )
 from .publishing import push_to_hub, take_push_to_hub
 from .responses import evaluate_sampled, load_others, write_examples, write_samples
-from .results import log_reports, print_results, unknown_shares, write_run
+from .results import command_of, log_reports, print_results, unknown_shares, write_run
 from .run import run
 
 logger = logging.get_logger(__name__)
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
         examples = {}
         if last is not None and card.card_quotes:
             examples = write_examples(model, tokenizer, corpus, last, data, card.card_quotes, args.seed)
-        write_run("dialogue", argv, corpus, (data, model_args, card, args), examples, pushed)
+        write_run(command_of("dialogue", argv, args), corpus, (data, model_args, card, args), examples, pushed)
         if last is None:
             logger.warning("There is neither a test nor a validation split: no response was judged or shown.")
         elif judge.num_cases:

@@ -1,6 +1,8 @@
 """From a command line to dataclasses of arguments."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from typing import Any
 
 from transformers import HfArgumentParser
 
@@ -36,16 +38,51 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
         # Their names only: a value may be a token.
         names = [text.partition("=")[0] for text in unknown if text.startswith("-")] or unknown
         raise UsageError(f"unknown flags: {' '.join(names)}; --help lists all")
+    check_all(parsed, given_flags(argv))
+    return tuple(parsed)
+
+
+def check_all(parsed: Iterable, given: set[str]) -> None:
+    """Refuse values out of their ranges, and those that were given and that nothing reads."""
     for arguments in parsed:
         check_arguments(arguments)
         if isinstance(arguments, MethodArguments):
-            arguments.refuse_unread(given_flags(argv))
+            arguments.refuse_unread(given)
         elif isinstance(arguments, VaeTrainingArguments):
             try:
-                refuse_unread(sorted(given_flags(argv)))
+                refuse_unread(sorted(given))
             except ValueError as error:
                 raise UsageError(str(error)) from error
+
+
+def arguments_from_values(*dataclass_types, values: Mapping[str, Any]) -> tuple:
+    """The same dataclasses as `parse_arguments` makes, from Python values by the names of the flags; None is not given.
+
+    Raises:
+        ValueError: a name that no flag has, or a value that cannot be used.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    known = {item.name for kind in dataclass_types for item in fields(kind) if item.init}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise UsageError(f"unknown parameters: {', '.join(unknown)}")
+    models = next(kind for kind in dataclass_types if issubclass(kind, MethodArguments))
+    chosen = {"method": models.method} | {name: given[name] for name in ("method", "recipe", "size") if name in given}
+    of_the_plan = {name: value for name, value in given.items() if name in plan_fields(models)}
+    plan = resolve(**chosen, **of_the_plan)
+    decided = {name: value for name, value in {**plan.config, **plan.training}.items() if name in known} | given
+    parsed = [
+        kind(**{item.name: decided[item.name] for item in fields(kind) if item.name in decided})
+        for kind in dataclass_types
+    ]
+    check_all(parsed, set(given))
     return tuple(parsed)
+
+
+def plan_fields(models: type[MethodArguments]) -> set[str]:
+    """The names of the fields that `plans.resolve` knows."""
+    family = models.FAMILY
+    return {item.name for kind in (family.config_class, family.arguments_class) for item in fields(kind)}
 
 
 def planned_defaults(models: type[MethodArguments], argv: list[str]) -> dict[str, object]:
@@ -54,8 +91,7 @@ def planned_defaults(models: type[MethodArguments], argv: list[str]) -> dict[str
     kinds = (models, family.arguments_class)
     parser = HfArgumentParser(kinds, prog=program_name(), allow_abbrev=False, add_help=False)
     values, _ = parser.parse_known_args(argv)
-    fields_of_a_plan = {item.name for kind in (family.config_class, family.arguments_class) for item in fields(kind)}
-    given = {name: value for name, value in vars(values).items() if name in given_flags(argv) & fields_of_a_plan}
+    given = {name: value for name, value in vars(values).items() if name in given_flags(argv) & plan_fields(models)}
     plan = resolve(values.method, values.recipe, values.size, **given)
     return {**plan.config, **plan.training}
 

@@ -42,19 +42,29 @@ def unknown_shares(reports: Mapping) -> dict[str, float]:
     return {f"{prefixes.get(split, split)}_unknown_share": report.unknown_share for split, report in reports.items()}
 
 
-def write_run(command: str, argv: list[str] | None, corpus, arguments: tuple, examples: dict, pushed: bool) -> None:
-    """Write `run.json` and the model card of a finished run, whose `all_results.json` is written.
+def command_of(command: str, argv: list[str] | None, args) -> str:
+    """The command of a run as the user would type it.
 
     Args:
         command: the subcommand of `hf-bnvae`.
         argv: its flags; None for those of this process.
+        args: of the training.
+    """
+    return command_line(called_as(command, argv), all_flags(argv), args.world_size)
+
+
+def write_run(command: str | None, corpus, arguments: tuple, examples: dict, pushed: bool) -> None:
+    """Write `run.json` and the model card of a finished run, whose `all_results.json` is written.
+
+    Args:
+        command: of the run, see `command_of`; None where there was none.
         arguments: of the data, the model, the card and the training.
         examples: what the model writes.
         pushed: whether the run is to be published, so that the card loads the model from there.
     """
     data, model_args, card, args = arguments
     record = {
-        "command": command_line(called_as(command, argv), all_flags(argv), args.world_size),
+        "command": command,
         "method": model_args.method,
         "license": card.license,
         "language": card.language,

@@ -1,0 +1,237 @@
+"""A whole run on sentences, from the corpus to the trained model, its results and its card. No flag is parsed here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase, set_seed
+from transformers.utils import logging
+
+from .cli.card_flags import CardArguments
+from .cli.data_flags import TrainingDataArguments
+from .cli.errors import flags_named
+from .cli.evaluation import evaluate_texts, evaluate_trained_nll
+from .cli.evaluation_flags import TextMetricArguments
+from .cli.loading import load_config, take_pretrained_encoder, take_word_vectors
+from .cli.model_flags import ModelArguments
+from .cli.output_folder import (
+    begin_run,
+    check_output_dir,
+    check_same_model,
+    check_training,
+    find_checkpoint,
+    record_arguments,
+)
+from .cli.publishing import push_to_hub, take_push_to_hub
+from .cli.results import log_reports, unknown_shares, write_run
+from .data import Corpus, CorpusError, TokenStore, VaeCollator, encode_corpus
+from .data.batches import evenly_spaced
+from .hub.records import sentence_examples, write_json
+from .methods import METHODS
+from .models import BnVaeForConditionalGeneration, LstmLMForCausalLM
+from .training import VaeTrainer, VaeTrainingArguments
+from .training.strategies import STRATEGIES
+from .training.training_results import training_results
+
+METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use")
+SPLITS = {"validation": "eval", "test": "test"}
+"""The splits that are evaluated, and what stands in front of their results."""
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class TextRun:
+    """What a run is told.
+
+    Args:
+        data: where the sentences come from.
+        model: what the model is.
+        metrics: how it is evaluated.
+        card: what the card says and the run cannot know.
+        training: how it is trained.
+        command: what the card shows as the command of the run; None for none.
+        report: is called with the results before the run is published.
+        sentences: the data themselves, in a shape that `data.load_corpus` takes, in place of those that `data` names.
+    """
+
+    data: TrainingDataArguments
+    model: ModelArguments
+    metrics: TextMetricArguments
+    card: CardArguments
+    training: VaeTrainingArguments
+    command: str | None = None
+    report: Callable[[dict], None] | None = None
+    sentences: Any = None
+
+
+@dataclass
+class EncodedCorpus:
+    """A corpus with its token ids.
+
+    Args:
+        corpus: the sentences and the reports of each split.
+        splits: the token ids of each split.
+        tokenizer: what made them.
+        longest: the number of tokens of the longest sentence, both ends counted.
+    """
+
+    corpus: Corpus
+    splits: dict[str, Dataset | TokenStore]
+    tokenizer: PreTrainedTokenizerBase
+    longest: int
+
+
+def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
+    """Train a model of sentences, evaluate it, and write model, tokenizer, results and card to its output folder.
+
+    Returns:
+        The trainer, whose model is the trained one, and the results by their names.
+
+    Raises:
+        CorpusError: the data cannot be read or trained on.
+        UsageError: two values do not go together, or one names what is not there.
+        HubError: the run was to be published and was not.
+    """
+    checkpoint = check_run(run)
+    has_latent = METHODS[run.model.method].has_latent
+    language_model = run.metrics.load_language_model(run.model.latent_size if has_latent else 0)
+    set_seed(run.training.seed)
+    encoded = encode_run(run, checkpoint or run.model.pretrained_encoder)
+    config = run.model.config(encoded.tokenizer)
+    if checkpoint is not None:
+        check_same_model(config, checkpoint, run.model)
+    splits = encoded.splits
+    check_training(run.training, config, encoded.corpus.name, len(splits["train"]), "validation" in splits)
+    published = take_push_to_hub(run.training)
+    trainer = make_trainer(run, start_model(run, config, encoded, checkpoint), encoded)
+    record_arguments(trainer, checkpoint, run.data.streaming)
+    begin_run(run.training, checkpoint, run.training.overwrite_output_dir)
+    trained = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+    reports = encoded.corpus.reports
+    results = training_results(trainer, trained, reports["train"].tokens) | unknown_shares(reports)
+    results |= evaluate_run(run, trainer, encoded, language_model)
+    if trainer.is_world_process_zero():
+        write_results(run, trainer, encoded, results, published)
+    return trainer, results
+
+
+def check_run(run: TextRun) -> str | None:
+    """Refuse what cannot be trained, before any work. Returns the checkpoint that the run goes on from, if any."""
+    args = run.training
+    checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
+    check_output_dir(args.output_dir, checkpoint, args.overwrite_output_dir)
+    with flags_named():
+        STRATEGIES[args.strategy]().check(args, run.model.method, run.data.streaming)
+    encoder = run.model.pretrained_encoder
+    if encoder is not None:
+        load_config(encoder, f"--pretrained_encoder {encoder}")
+    return checkpoint
+
+
+def encode_run(run: TextRun, started_from: str | None) -> EncodedCorpus:
+    """Read the corpus, make the tokenizer and encode every split.
+
+    Args:
+        started_from: the checkpoint or the model whose tokenizer the run takes; None to make a tokenizer.
+    """
+    data = run.data
+    corpus = data.load(run.sentences)
+    if data.streaming:
+        sources = data.sources()
+        tokenizer = run.model.make_tokenizer(data.texts(sources), started_from)
+        with run.training.main_process_first(desc="tokenising"):
+            train = data.store(sources, tokenizer)
+        splits = {"train": train} | encode_corpus(corpus, tokenizer, data.max_length)
+        corpus.reports["train"], longest = train.report, data.max_length
+        logger.warning(f"Token ids of the training split: {train.folder}")
+    else:
+        if "train" not in corpus.splits:
+            raise CorpusError(f"{corpus.name} has no training split: pass --train_file")
+        tokenizer = run.model.make_tokenizer(corpus.splits["train"]["text"], started_from)
+        splits = encode_corpus(corpus, tokenizer, data.max_length)
+        longest = max(splits["train"]["length"])
+    log_reports(corpus.reports, "" if started_from else run.model.tokenizer)
+    return EncodedCorpus(corpus, splits, tokenizer, longest)
+
+
+def start_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: str | None):
+    """A new model, with the weights that the run starts from unless it goes on from a checkpoint."""
+    model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
+    options = run.model
+    if options.pretrained_encoder is not None and checkpoint is None:
+        taken = take_pretrained_encoder(model, options.pretrained_encoder, options.reset_decoder)
+        logger.warning(f"Starting from {taken}")
+    if options.initial_word_vectors is not None and checkpoint is None:
+        logger.warning(take_word_vectors(model, encoded.tokenizer, options.initial_word_vectors))
+    model.generation_config.max_new_tokens = encoded.longest
+    return model
+
+
+def make_trainer(run: TextRun, model, encoded: EncodedCorpus) -> VaeTrainer:
+    """The trainer of a run."""
+    return VaeTrainer(
+        model,
+        run.training,
+        train_dataset=encoded.splits["train"],
+        eval_dataset=encoded.splits.get("validation"),
+        data_collator=VaeCollator(encoded.tokenizer.pad_token_id),
+        processing_class=encoded.tokenizer,
+    )
+
+
+def evaluate_run(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, language_model: tuple | None) -> dict:
+    """The results of every split; on the last one also the NLL, which costs K decoder passes, and what it writes."""
+    results: dict = {}
+    present = [split for split in SPLITS if split in encoded.splits]
+    for split in present:
+        dataset, prefix = encoded.splits[split], SPLITS[split]
+        metrics = trainer.evaluate(dataset, metric_key_prefix=prefix)
+        found = {name: metrics[f"{prefix}_{name}"] for name in METRICS if f"{prefix}_{name}" in metrics}
+        found["sentences"] = len(dataset)
+        if split == present[-1]:
+            found |= evaluate_trained_nll(trainer, dataset, trainer.get_eval_dataloader, run.metrics)
+            found |= evaluate_texts(
+                trainer.model,
+                trainer.processing_class,
+                dataset,
+                trainer.get_eval_dataloader,
+                run.metrics,
+                trainer.args.seed,
+                not trainer.args.disable_tqdm and trainer.is_world_process_zero(),
+                trainer.shares,
+                language_model,
+            )
+        results |= {f"{prefix}_{name}": value for name, value in found.items()}
+    return results
+
+
+def write_results(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, results: dict, published: bool) -> None:
+    """Write the results, the record of the run and the model card, and publish them where that is wanted."""
+    trainer.save_state()
+    write_json(Path(run.training.output_dir) / "all_results.json", results)
+    examples = write_examples(trainer, encoded, run.card.card_quotes)
+    arguments = (run.data, run.model, run.card, run.training)
+    write_run(run.command, encoded.corpus, arguments, examples, published)
+    if run.report is not None:
+        run.report(results)
+    if published:
+        push_to_hub(run.training)
+
+
+def write_examples(trainer: VaeTrainer, encoded: EncodedCorpus, quotes: int) -> dict:
+    """What the model writes: from its prior, and of sentences that lie far apart in the last split there is.
+
+    Args:
+        quotes: how many sentences of the data are shown with their reconstructions.
+    """
+    split = next(split for split in ("test", "validation", "train") if split in encoded.splits)
+    texts = encoded.corpus.splits
+    chosen = evenly_spaced(quotes, len(encoded.splits[split])) if split in texts else []
+    batch = trainer.data_collator(list(encoded.splits[split].select(chosen))) if chosen else None
+    sentences = [texts[split][index]["text"] for index in chosen]
+    found = sentence_examples(trainer.model, trainer.processing_class, sentences, batch, trainer.args.seed)
+    return found | {"split": split}

@@ -1,4 +1,10 @@
-"""Text VAEs whose posterior does not collapse, for Transformers."""
+"""Text VAEs whose posterior does not collapse, for Transformers.
+
+The import registers the models with the Auto classes. What trains, and what reads data, is imported when it is needed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import transformers
 
@@ -15,7 +21,12 @@ from .models import (
     LstmLMForCausalLM,
 )
 from .models.version import __version__
-from .pipelines import TextVaePipeline
+
+if TYPE_CHECKING:
+    from .pipelines import TextVaePipeline
+    from .train_text_vae import train
+
+_IMPORTED_WHEN_NEEDED = {"TextVaePipeline": "pipelines", "train": "train_text_vae"}
 
 
 def _register() -> None:
@@ -27,6 +38,19 @@ def _register() -> None:
 
 
 _register()
+
+
+def __getattr__(name: str):
+    if name not in _IMPORTED_WHEN_NEEDED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f".{_IMPORTED_WHEN_NEEDED[name]}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "BnCvaeConfig",
@@ -40,4 +64,5 @@ __all__ = [
     "LstmLMForCausalLM",
     "TextVaePipeline",
     "__version__",
+    "train",
 ]

@@ -7,10 +7,9 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict
 
-from hf_bnvae import TextVaePipeline
+from hf_bnvae import TextVaePipeline, train
 from hf_bnvae.cli.train import main as command
 from hf_bnvae.data import CorpusError
-from hf_bnvae.train_text_vae import train
 
 SMALL = {
     "embedding_size": 8,

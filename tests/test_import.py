@@ -7,7 +7,7 @@ import pytest
 
 import hf_bnvae
 
-ABSENT = ("datasets", "pandas", "pyarrow", "evaluate", "sklearn", "matplotlib", "gradio", "jinja2.environment")
+ABSENT = ("datasets", "pandas", "pyarrow", "evaluate", "sklearn", "matplotlib", "gradio")
 OWN_ABSENT = ("hf_bnvae.data", "hf_bnvae.evaluation", "hf_bnvae.training", "hf_bnvae.hub", "hf_bnvae.cli")
 
 

@@ -46,6 +46,7 @@ TITLES = {
     "delta_vae": "δ-VAE",
     "vmf_vae": "vMF-VAE",
     "bn_vae": "BN-VAE",
+    "matched_vae": "matched VAE",
     "ae": "AE",
     "cvae": "CVAE",
     "cvae_bow": "CVAE (BOW)",
@@ -120,6 +121,18 @@ TABLE_1 = (
 TABLE_3 = tuple(
     Column(f"{labels:,}", f"test_accuracy_{labels}", ".1f", max, file="classification.json", scale=100)
     for labels in LABELS
+)
+RATES = (
+    Column("NLL", "test_nll", best=min, sentences=True),
+    Column("ELBO", "test_elbo", best=min),
+    Column("rec", "test_rec"),
+    Column("KL", "test_kl"),
+    Column("MI", "test_mi", best=max),
+    Column("agg. KL", "test_agg_kl"),
+    Column("AU", "test_au", ".0f"),
+    Column("use", "test_use", best=max),
+    Column("BLEU", "test_reconstruction_bleu", best=max),
+    *(column for column in TABLE_3 if column.title in ("100", "500", "10,000")),
 )
 TABLE_4 = (
     Column("rec. PPL", "test_rec_ppl"),
@@ -297,6 +310,7 @@ SECTIONS = (
     ("ptb", "Penn Treebank", "ptb", TABLE_1, {}),
     ("ptb_paper", "Penn Treebank, recipe paper", "ptb_paper", TABLE_1, {}),
     ("short_yelp", "Short Yelp", "short_yelp", TABLE_1, {}),
+    ("rates", "What a rate buys, 40,000 sentences of short Yelp", "short_yelp_rates", RATES, {}),
     ("table3_imdb", "Table 3: accuracy by number of labels, imdb_passages", "imdb_passages", TABLE_3, {}),
     ("table3", "Table 3: accuracy by number of labels, short Yelp", "short_yelp", TABLE_3, PAPER_TABLE_3),
     ("table4_switchboard", "Table 4: dialogue, Switchboard", "switchboard", TABLE_4, PAPER_TABLE_4),

@@ -23,10 +23,15 @@ from .models import (
 from .models.version import __version__
 
 if TYPE_CHECKING:
+    from .dialogue_pipeline import DialoguePipeline
     from .pipelines import TextVaePipeline
     from .train_text_vae import train
 
-_IMPORTED_WHEN_NEEDED = {"TextVaePipeline": "pipelines", "train": "train_text_vae"}
+_IMPORTED_WHEN_NEEDED = {
+    "DialoguePipeline": "dialogue_pipeline",
+    "TextVaePipeline": "pipelines",
+    "train": "train_text_vae",
+}
 
 
 def _register() -> None:
@@ -60,6 +65,7 @@ __all__ = [
     "BnVaeForConditionalGeneration",
     "BnVaeForSequenceClassification",
     "BnVaeModel",
+    "DialoguePipeline",
     "LstmLMConfig",
     "LstmLMForCausalLM",
     "TextVaePipeline",

@@ -4,13 +4,11 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from transformers import (
-    AutoConfig,
-    AutoTokenizer,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
@@ -20,18 +18,13 @@ from transformers.utils import logging
 from .data.batches import encode_counted
 from .data.unknown_words import warn_of_unknown_words
 from .evaluation.text_order import encode_in_order, progress_bar
+from .model_with_tokenizer import ModelWithTokenizer
 from .models import BnVaeConfig, BnVaeForConditionalGeneration
 from .models.modeling_bnvae import interpolate_latents, is_kind
 
 logger = logging.get_logger(__name__)
 
 _DRAWING = threading.RLock()
-WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
-
-
-def where_from(options: Mapping) -> dict:
-    """Those options of `from_pretrained` that say where a checkpoint is, for its tokenizer."""
-    return {name: options[name] for name in WHERE_FROM if name in options}
 
 
 class StopTexts(StoppingCriteria):
@@ -50,7 +43,7 @@ class StopTexts(StoppingCriteria):
         return torch.tensor(ended, device=input_ids.device)
 
 
-class TextVaePipeline:
+class TextVaePipeline(ModelWithTokenizer):
     """A text VAE with its tokenizer: texts in, latents out, and the other way round.
 
     Latents are posterior means, fp32 on the CPU, `(n, latent_size)`, whatever the device and dtype of the model. Texts
@@ -68,6 +61,10 @@ class TextVaePipeline:
         vectors = vae.encode(["the food was great", "never again"])
         vae.interpolate("the food was great", "never again", steps=5)
     """
+
+    MODEL = BnVaeForConditionalGeneration
+    CONFIG = BnVaeConfig
+    KIND = "a text VAE"
 
     def __init__(
         self,
@@ -104,20 +101,10 @@ class TextVaePipeline:
         Raises:
             ValueError: for a model that is no text VAE, or a checkpoint without the decoder.
         """
-        shared = where_from(options)
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False, **shared)
-        if not isinstance(config, BnVaeConfig):
-            raise ValueError(f"{name} is a {config.model_type} model, and TextVaePipeline needs a text VAE (bnvae)")
-        both: Any = BnVaeForConditionalGeneration.from_pretrained(name, output_loading_info=True, **options)
-        model, loaded = both
-        if loaded["missing_keys"]:
-            raise ValueError(f"{name} lacks weights of a whole text VAE, {min(loaded['missing_keys'])} for one")
-        if device is None and "device_map" not in options and torch.accelerator.is_available():
-            device = torch.accelerator.current_accelerator()
-        if device is not None:
-            model = model.to("cpu" if device == -1 else torch.device(device))
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **shared)
-        return cls(model, tokenizer, batch_size, max_length)
+        model, tokenizer = cls.load_parts(name, device, options)
+        pipeline = cls(model, tokenizer, batch_size, max_length)
+        pipeline.folder = Path(name) if Path(name).is_dir() else None
+        return pipeline
 
     @property
     def latent_size(self) -> int:
@@ -177,7 +164,12 @@ class TextVaePipeline:
         with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            return self.decode(self.model.model.posterior.sample_prior(num_samples).cpu(), **generation_options)
+            return self.decode(self.sample_prior(num_samples), **generation_options)
+
+    def sample_prior(self, num_samples: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Latents drawn from the prior, `(num_samples, latent_size)`."""
+        # Not the model's own sample_prior, which the code of checkpoints of version 0.1 does not have.
+        return self.model.model.posterior.sample_prior(num_samples, generator).cpu()
 
     def transfer(
         self,

@@ -7,8 +7,8 @@ from sentence_transformers.base.modules import InputModule
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .data.batches import encode_texts
+from .model_with_tokenizer import where_from
 from .models import BnVaeModel
-from .pipelines import where_from
 
 
 class TextVaeModule(InputModule):

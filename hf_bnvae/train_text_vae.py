@@ -59,7 +59,9 @@ def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = 
             values["validation_split_percentage"] = VALIDATION_PERCENTAGE
         kinds = (TrainingDataArguments, ModelArguments, TextMetricArguments, CardArguments, VaeTrainingArguments)
         trainer, _ = train_text_model(TextRun(*arguments_from_values(*kinds, values=values), sentences=sentences))
-    return TextVaePipeline(trainer.model, trainer.processing_class)
+    pipeline = TextVaePipeline(trainer.model, trainer.processing_class)
+    pipeline.folder = Path(output_dir)
+    return pipeline
 
 
 def _data_of(dataset: Any) -> tuple[Any, dict[str, str]]:

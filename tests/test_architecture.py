@@ -20,7 +20,7 @@ FLOORS = {
     "analysis": 3,
     "cli": 4,
 }
-FLOORS |= dict.fromkeys(("export", "sentence_embeddings"), 3)
+FLOORS |= dict.fromkeys(("export", "sentence_embeddings", "model_with_tokenizer", "dialogue_pipeline"), 3)
 FLOORS |= dict.fromkeys(("training_run", "train_text_vae"), 4)
 MODELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "transformers", "huggingface_hub"}
 

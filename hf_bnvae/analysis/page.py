@@ -130,7 +130,7 @@ class Explorer:
         """
         count, seed = int(bounded(count, 1, MOST_SAMPLES)), int(bounded(seed, 0, MOST_SEED))
         generator = torch.Generator().manual_seed(seed)
-        draws = self.space.pipeline.model.model.posterior.sample_prior(count, generator).cpu()
+        draws = self.space.pipeline.sample_prior(count, generator)
         points = draws * bounded(spread, 0, MOST_SPREAD)
         temperature = bounded(temperature, 0, MOST_TEMPERATURE)
         if temperature == 0:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import evaluate
 import numpy as np
 import torch
 from tqdm.auto import tqdm
@@ -13,8 +12,7 @@ from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, Trai
 from transformers.utils import logging
 
 from ..data import Corpus, CorpusError
-from .judges import judge_path
-from .probes import bag_of_words, nested_samples, probe
+from .probes import bag_of_words, classification_scores, nested_samples, probe
 
 logger = logging.get_logger(__name__)
 
@@ -152,10 +150,9 @@ def evaluate_samples(name: str, predict: Predict, task: ClassificationTask) -> d
     Args:
         name: what the progress bar says.
     """
-    judge = evaluate.load(str(judge_path("classification")), keep_in_memory=True)
     scores: dict[int, list[dict[str, float]]] = {}
     for (seed, size), rows in tqdm(task.samples.items(), desc=name):
-        metrics = judge.compute(predictions=predict(rows, seed), references=task.test_labels)
+        metrics = classification_scores(predict(rows, seed), task.test_labels)
         scores.setdefault(size, []).append(metrics)
     return scores
 

@@ -91,7 +91,9 @@ def bag_of_words(texts: Sequence[str], test_texts: Sequence[str]) -> tuple:
     return counter.fit_transform(texts), counter.transform(test_texts)
 
 
-def classification_scores(predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+def classification_scores(
+    predictions: Sequence[int] | np.ndarray, references: Sequence[int] | np.ndarray
+) -> dict[str, float]:
     """`accuracy`, and `f1` averaged over classes with equal weight (macro), as fractions."""
     from sklearn.metrics import accuracy_score, f1_score
 

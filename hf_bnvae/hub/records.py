@@ -104,7 +104,7 @@ def sentence_examples(
         torch.manual_seed(seed)
         if not model.config.latent_size:
             return {"samples": texts(model.sample(SAMPLES))}
-        latents = model.model.posterior.sample_prior(SAMPLES, torch.Generator().manual_seed(seed))
+        latents = model.sample_prior(SAMPLES, torch.Generator().manual_seed(seed))
         found: dict = {
             "samples": texts(model.decode(latents)),
             "interpolation": texts(model.interpolate(latents[0], latents[1], STEPS)),

@@ -657,11 +657,15 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         """Token ids generated from the posterior mean of each sentence."""
         return self.decode(self.encode(input_ids, attention_mask), **generation_options)
 
+    def sample_prior(self, num_samples: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draws of the prior p(z), `(num_samples, latent_size)`, on the device of the model."""
+        return self.model.posterior.sample_prior(num_samples, generator)
+
     def sample(
         self, num_samples: int = 1, generator: torch.Generator | None = None, **generation_options
     ) -> torch.Tensor:
         """Token ids `(num_samples, length)` generated from draws of the prior."""
-        return self.decode(self.model.posterior.sample_prior(num_samples, generator), **generation_options)
+        return self.decode(self.sample_prior(num_samples, generator), **generation_options)
 
     def interpolate(
         self, a: torch.Tensor, b: torch.Tensor, steps: int = 5, mode: str = "slerp", **generation_options

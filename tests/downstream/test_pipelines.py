@@ -169,3 +169,19 @@ def test_a_bar_shows_only_in_long_calls(vae, capsys, monkeypatch):
         assert "Encoding" in capsys.readouterr().err
     finally:
         transformers.utils.logging.disable_progress_bar()
+
+
+def test_a_saved_pipeline_loads_as_the_same_one_with_what_its_card_is_written_from(vae, tmp_path):
+    vae.folder = tmp_path / "run"
+    vae.folder.mkdir()
+    (vae.folder / "all_results.json").write_text('{"eval_kl": 1.5}')
+    vae.save_pretrained(tmp_path / "saved")
+    loaded = TextVaePipeline.from_pretrained(str(tmp_path / "saved"))
+    assert torch.equal(loaded.encode(TEXTS), vae.encode(TEXTS))
+    assert (tmp_path / "saved" / "all_results.json").read_text() == '{"eval_kl": 1.5}'
+
+
+def test_draws_of_the_prior_are_those_of_the_model(vae):
+    draws = vae.sample_prior(5, torch.Generator().manual_seed(1))
+    assert torch.equal(draws, vae.model.sample_prior(5, torch.Generator().manual_seed(1)))
+    assert draws.shape == (5, vae.latent_size)

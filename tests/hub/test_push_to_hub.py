@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+import hf_bnvae
 from hf_bnvae.cli import compare, dialogue, publish, train
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.hub import HubError
@@ -97,3 +98,16 @@ def test_a_comparison_publishes_nothing_and_writes_no_token(hub, tmp_path, share
     assert not (tmp_path / "out").exists() and hub.requests == []
     with pytest.raises(UsageError, match="a comparison publishes no model"):
         compare.main(["--methods", "vae:push_to_hub=true", "--output_dir", str(tmp_path / "out")])
+
+
+def test_a_trained_pipeline_is_published_with_the_card_of_its_run_and_nothing_else(hub, corpus, tmp_path):
+    small = {"embedding_size": 8, "hidden_size": 8, "latent_size": 4, "max_steps": 2, "nll_samples": 2}
+    vae = hf_bnvae.train(str(corpus), output_dir=tmp_path / "out", use_cpu=True, disable_tqdm=True, **small)
+    published = vae.push_to_hub(REPO, private=True)
+    files = hub.published(REPO)
+    assert str(published).startswith(f"{hub.endpoint}/{REPO} (") and hub.repos[REPO].private
+    assert files["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert files["all_results.json"] == (tmp_path / "out" / "all_results.json").read_bytes()
+    card = files["README.md"].decode()
+    assert f'from_pretrained("{REPO}"' in card and "Method `bn_vae`" in card
+    assert not any(name.startswith("checkpoint-") or name == "trainer_state.json" for name in files)

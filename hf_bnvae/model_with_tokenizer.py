@@ -1,0 +1,98 @@
+"""A model with its tokenizer, loaded, saved and published as one."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from .hub import Published
+
+RUN_FILES = ("all_results.json", "run.json", "trainer_state.json")
+"""What a model card is written from, beside the configuration."""
+WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
+
+
+def where_from(options: Mapping) -> dict:
+    """Those options of `from_pretrained` that say where a checkpoint is, for its tokenizer."""
+    return {name: options[name] for name in WHERE_FROM if name in options}
+
+
+class ModelWithTokenizer:
+    """What the pipelines share: a model with its tokenizer that is loaded, saved and published as one."""
+
+    MODEL: type[PreTrainedModel]
+    CONFIG: type[PreTrainedConfig]
+    KIND: str
+    """What the model is, for errors."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path | None = None
+    """Where the results and the record of the run that trained the model lie, if they are known."""
+
+    @classmethod
+    def load_parts(
+        cls, name: str, device: str | int | torch.device | None, options: Mapping
+    ) -> tuple[Any, PreTrainedTokenizerBase]:
+        """The model on its device, and its tokenizer, from a folder or the Hub.
+
+        Raises:
+            ValueError: for a model of another kind, or a checkpoint without the decoder.
+        """
+        shared = where_from(options)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False, **shared)
+        if not isinstance(config, cls.CONFIG):
+            wanted = f"{cls.KIND} ({cls.CONFIG.model_type})"
+            raise ValueError(f"{name} is a {config.model_type} model, and {cls.__name__} needs {wanted}")
+        both: Any = cls.MODEL.from_pretrained(name, output_loading_info=True, **options)
+        model, loaded = both
+        if loaded["missing_keys"]:
+            raise ValueError(f"{name} lacks weights of a whole text VAE, {min(loaded['missing_keys'])} for one")
+        if device is None and "device_map" not in options and torch.accelerator.is_available():
+            device = torch.accelerator.current_accelerator()
+        if device is not None:
+            model = model.to("cpu" if device == -1 else torch.device(device))
+        return model, AutoTokenizer.from_pretrained(name, trust_remote_code=False, **shared)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save the model and the tokenizer, with the results and the record of the run where they are known.
+
+        Args:
+            folder: it is made where there is none. `from_pretrained` loads it.
+        """
+        folder = Path(folder)
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        if self.folder is None or self.folder.resolve() == folder.resolve():
+            return
+        for name in RUN_FILES:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+    ) -> "Published":
+        """Publish the model and the tokenizer with a model card, in one commit.
+
+        Args:
+            repo_id, private, token, revision, commit_message: see `hub.publish`.
+
+        Raises:
+            HubError: it was not published.
+        """
+        from .hub import publish, write_card
+
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            write_card(folder, repo_id)
+            return publish(folder, repo_id, private, token, revision, commit_message)

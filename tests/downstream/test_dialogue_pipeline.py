@@ -1,0 +1,60 @@
+"""DialoguePipeline: contexts in, several responses to each out; and pipelines that are saved and loaded as one."""
+
+import pytest
+import torch
+
+from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, DialoguePipeline, TextVaePipeline
+from hf_bnvae.data import build_tokenizer
+
+CONTEXTS = [["a b", "c d e"], ["f"], ["g h", "i", "a", "b c d"]]
+
+
+@pytest.fixture
+def chat():
+    tokenizer = build_tokenizer(["a b c d e f g h i j"], "word", 40, 1)
+    sizes = dict.fromkeys(("embedding_size", "utterance_hidden_size", "context_hidden_size", "hidden_size"), 8)
+    sizes |= dict.fromkeys(("latent_size", "prior_hidden_size", "bow_hidden_size"), 4)
+    config = BnCvaeConfig(vocab_size=len(tokenizer), context_turns=3, **sizes)
+    torch.manual_seed(3)
+    model = BnCvaeForConditionalGeneration(config)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.uniform_(parameter, -0.7, 0.7)
+    model.generation_config.max_new_tokens = 6
+    return DialoguePipeline(model, tokenizer, batch_size=2)
+
+
+def test_a_response_depends_on_its_own_context_and_number_alone(chat):
+    together = chat.respond_to_all(CONTEXTS, num_responses=3)
+    assert [len(responses) for responses in together] == [3, 3, 3]
+    assert [chat.respond(context, num_responses=3) for context in CONTEXTS] == together
+    assert [chat.respond(context) for context in CONTEXTS] == [responses[:1] for responses in together]
+    assert chat.respond_to_all([]) == []
+
+
+def test_turns_without_speakers_are_those_of_two_people_in_turn(chat):
+    named = [("A", "g h"), ("B", "i"), ("A", "a"), ("B", "b c d")]
+    assert chat.respond(named, 3) == chat.respond(CONTEXTS[2], 3)
+    alone = [("B", text) for text in CONTEXTS[2]]
+    assert chat.respond(alone, 8) != chat.respond(CONTEXTS[2], 8)
+
+
+@pytest.mark.parametrize(
+    ("context", "error", "sentence"),
+    [
+        ("a b", TypeError, r"contexts\[0\] must be a sequence of turns, got a str"),
+        ([], ValueError, r"contexts\[0\] has no turns"),
+        (["a", 3], TypeError, r"contexts\[0\]\[1\] must be a string or a speaker and a string, got 3"),
+    ],
+)
+def test_what_is_no_context_is_named(chat, context, error, sentence):
+    with pytest.raises(error, match=sentence):
+        chat.respond(context)
+
+
+def test_a_saved_pipeline_loads_and_answers_as_before(chat, tmp_path):
+    chat.save_pretrained(tmp_path / "saved")
+    loaded = DialoguePipeline.from_pretrained(str(tmp_path / "saved"))
+    assert loaded.respond_to_all(CONTEXTS, 3) == chat.respond_to_all(CONTEXTS, 3)
+    with pytest.raises(ValueError, match="is a bncvae model, and TextVaePipeline needs a text VAE"):
+        TextVaePipeline.from_pretrained(str(tmp_path / "saved"))

@@ -11,7 +11,7 @@ from ..training import VaeTrainingArguments
 from ..training.arguments import refuse_unread
 from ..training.ranges import check_ranges
 from .checks import check_output_file, check_output_folder
-from .errors import UsageError, with_flags
+from .errors import UsageError, flags_named, with_flags
 from .model_flags import MethodArguments
 from .program import program_name
 from .yaml_file import all_flags, given_flags
@@ -49,10 +49,8 @@ def check_all(parsed: Iterable, given: set[str]) -> None:
         if isinstance(arguments, MethodArguments):
             arguments.refuse_unread(given)
         elif isinstance(arguments, VaeTrainingArguments):
-            try:
+            with flags_named():
                 refuse_unread(sorted(given))
-            except ValueError as error:
-                raise UsageError(str(error)) from error
 
 
 def arguments_from_values(*dataclass_types, values: Mapping[str, Any]) -> tuple:
@@ -98,10 +96,8 @@ def planned_defaults(models: type[MethodArguments], argv: list[str]) -> dict[str
 
 def check_arguments(arguments) -> None:
     """Refuse numbers out of their ranges, and outputs that cannot be written, before any work."""
-    try:
+    with flags_named():
         check_ranges(arguments)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     for name in ("output_file", "samples_file"):
         check_output_file(getattr(arguments, name, None), f"--{name}")
     if getattr(arguments, "output_dir", None) is not None:

@@ -57,7 +57,7 @@ def refuse_unread(names: Iterable[str]) -> None:
     """
     for name in names:
         if name in UNREAD:
-            raise ValueError(f"--{name} has no effect here, because {UNREAD[name]}: leave it out")
+            raise ValueError(f"`{name}` has no effect here, because {UNREAD[name]}: leave it out")
 
 
 @dataclass
@@ -78,7 +78,7 @@ class VaeTrainingArguments(TrainingArguments):
         metadata={"help": "epochs until the KL weight is full; the cyclic schedule then holds it as long, and repeats"},
     )
     kl_annealing_steps: int | None = field(
-        default=None, metadata={"help": "the same in optimiser steps; wins over --kl_annealing_epochs"}
+        default=None, metadata={"help": "the same in optimiser steps; wins over `kl_annealing_epochs`"}
     )
     strategy: str = field(
         default="standard",
@@ -142,7 +142,7 @@ class VaeTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         if self.hub_token is not None:
-            raise ValueError("--hub_token would show the token to others: set HF_TOKEN, or run `hf auth login` once")
+            raise ValueError("`hub_token` would show the token to others: set HF_TOKEN, or run `hf auth login` once")
         defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
         refuse_unread(name for name, default in defaults.items() if getattr(self, name) != default)
         check_ranges(self)
@@ -154,7 +154,7 @@ class VaeTrainingArguments(TrainingArguments):
         # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
         self._n_gpu = min(1, self.n_gpu)
         if self.overwrite_output_dir and self.resume_from_checkpoint not in (None, "false"):
-            raise ValueError("--overwrite_output_dir removes what --resume_from_checkpoint goes on from: leave one out")
+            raise ValueError("`overwrite_output_dir` removes what `resume_from_checkpoint` goes on from: leave one out")
         for name, known in (("kl_schedule", KL_SCHEDULES), ("strategy", STRATEGIES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)}")
@@ -166,29 +166,29 @@ class VaeTrainingArguments(TrainingArguments):
         for tracker in trackers:
             if tracker not in (None, "none", "all") and tracker not in get_available_reporting_integrations():
                 raise ValueError(
-                    f"--report_to {tracker} is no tracker that is installed here: install it, or leave it out"
+                    f"`report_to` {tracker} is no tracker that is installed here: install it, or leave it out"
                 )
         optimiser = str(getattr(self.optim, "value", self.optim))
         for part, package in OPTIMISER_PACKAGES.items():
             if part in optimiser and find_spec(package) is None:
-                raise ValueError(f"--optim {optimiser} takes the package {package}, which is not installed")
+                raise ValueError(f"`optim` {optimiser} takes the package {package}, which is not installed")
         if self.gradient_checkpointing:
             raise ValueError(
-                "--gradient_checkpointing needs a model of several layers, which an LSTM is not: leave it out"
+                "`gradient_checkpointing` needs a model of several layers, which an LSTM is not: leave it out"
             )
         if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
-            raise ValueError(f"--accelerator_config {self.accelerator_config} does not exist")
+            raise ValueError(f"`accelerator_config` {self.accelerator_config} does not exist")
         metric = (self.metric_for_best_model or "elbo").removeprefix("eval_")
         # Of several evaluation sets a metric has the name of its set in front.
         if not any(metric == name or metric.endswith(f"_{name}") for name in self.METRICS):
-            raise ValueError(f"--metric_for_best_model {metric} is not computed; these are: {', '.join(self.METRICS)}")
+            raise ValueError(f"`metric_for_best_model` {metric} is not computed; these are: {', '.join(self.METRICS)}")
 
     def _check_the_device(self) -> None:
         """Refuse what the machine, or the number of processes, cannot do."""
         if self.bf16 and self.device.type == "cpu" and not bf16_pays():
-            raise ValueError("--bf16: this machine has no products in bf16, leave it out")
+            raise ValueError("`bf16`: this machine has no products in bf16, leave it out")
         if self.fsdp and self.world_size == 1:
-            raise ValueError("--fsdp shards a model over several processes, and this is one: leave it out")
+            raise ValueError("`fsdp` shards a model over several processes, and this is one: leave it out")
 
 
 @dataclass
@@ -208,6 +208,8 @@ class DialogueTrainingArguments(VaeTrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         if self.strategy != "standard":
-            raise ValueError(f"--strategy {self.strategy} is for run_lm.py: leave it out")
+            raise ValueError(f"`strategy` {self.strategy} is for models of sentences: leave it out")
         if self.equal_length:
-            raise ValueError("--equal_length is for run_lm.py: dialogue is read without padding anyway, leave it out")
+            raise ValueError(
+                "`equal_length` is for models of sentences: dialogue is read without padding anyway, leave it out"
+            )

@@ -101,4 +101,4 @@ def check_ranges(arguments) -> None:
         for value in given if isinstance(given, list) else [given]:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if number and not allowed.holds(value):
-                raise ValueError(f"--{item.name} must be {allowed}, got {value}")
+                raise ValueError(f"`{item.name}` must be {allowed}, got {value}")

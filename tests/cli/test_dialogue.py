@@ -116,7 +116,7 @@ def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, v
         ({"compare_with": "nowhere"}, "--compare_with nowhere: no model there"),
         ({"max_utterance_length": 2}, "--max_utterance_length must be at least 3"),
         ({"num_responses": -1}, "--num_responses must be at least 0"),
-        ({"strategy": "aggressive"}, "--strategy aggressive is for run_lm.py"),
+        ({"strategy": "aggressive"}, "--strategy aggressive is for models of sentences"),
         ({"per_device_train_batch_size": 1}, "--per_device_train_batch_size 1 leaves nothing to normalise over"),
         ({"hiden_size": 5}, "unknown flags: --hiden_size"),
         ({"max_nll_samples": 5}, "--max_nll_samples is read with --nll_samples above 0 only"),

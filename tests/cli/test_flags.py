@@ -78,7 +78,7 @@ def test_a_number_out_of_its_range_is_refused_with_the_range(corpus, tmp_path, n
 def test_bf16_is_refused_where_a_cpu_has_none(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_bnvae.training.arguments.bf16_pays", lambda: False)
     said = refused(lambda: VaeTrainingArguments(output_dir=str(tmp_path), bf16=True, use_cpu=True))
-    assert said.startswith("--bf16: this machine has no products in bf16")
+    assert said.startswith("`bf16`: this machine has no products in bf16")
 
 
 def test_lists_have_ranges_too(tmp_path):

@@ -138,9 +138,9 @@ def test_batch_normalisation_keeps_the_kl_alive_where_a_plain_cvae_loses_it(make
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"run_length": 0}, "--run_length must be at least 1"),
-        ({"strategy": "aggressive"}, "--strategy aggressive is for run_lm.py"),
-        ({"equal_length": True}, "--equal_length is for run_lm.py"),
+        ({"run_length": 0}, "`run_length` must be at least 1"),
+        ({"strategy": "aggressive"}, "`strategy` aggressive is for models of sentences"),
+        ({"equal_length": True}, "`equal_length` is for models of sentences"),
     ],
 )
 def test_arguments_that_mean_nothing_here_are_refused(settings, message, tmp_path):

@@ -270,7 +270,7 @@ def test_bf16_needs_no_other_flag_on_a_machine_without_an_accelerator(tmp_path):
 )
 def test_bad_arguments_are_named(tmp_path, flag):
     (name,) = flag
-    with pytest.raises(ValueError, match=f"--{name} must be at least"):
+    with pytest.raises(ValueError, match=f"`{name}` must be at least"):
         VaeTrainingArguments(output_dir=str(tmp_path), **flag)
 
 

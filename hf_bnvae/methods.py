@@ -1,4 +1,4 @@
-"""The table of methods: what each one changes in the model and in its training."""
+"""The table of methods: what each one changes in the model and in its training. `plans.py` makes models of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

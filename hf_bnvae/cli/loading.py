@@ -10,18 +10,17 @@ from ..data.errors import first_line
 from ..evaluation import WordVectors
 from ..models import (
     BnCvaeConfig,
-    BnCvaeForConditionalGeneration,
     BnVaeConfig,
     BnVaeForConditionalGeneration,
     LstmLMConfig,
-    LstmLMForCausalLM,
 )
+from ..plans import MODELS
 from ..training.pretrained_encoder import start_from_encoder
 from ..training.word_vectors import start_from_vectors
 from .errors import UsageError, one_sentence
 
-SENTENCE_MODELS = {BnVaeConfig: BnVaeForConditionalGeneration, LstmLMConfig: LstmLMForCausalLM}
-DIALOGUE_MODELS = {BnCvaeConfig: BnCvaeForConditionalGeneration}
+SENTENCE_MODELS = {kind: MODELS[kind] for kind in (BnVaeConfig, LstmLMConfig)}
+DIALOGUE_MODELS = {BnCvaeConfig: MODELS[BnCvaeConfig]}
 
 
 def read_config(name: str, flag: str):

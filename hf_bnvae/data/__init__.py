@@ -6,6 +6,7 @@ from .dialogue_batches import DialogueCollator, DialogueResponses, DialogueSampl
 from .dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn, load_dialogues
 from .pydocs import pydocs_labels, pydocs_sentences, pydocs_splits
 from .python_data import encoded_rows
+from .raw_texts import with_token_ids
 from .streaming import StreamSampler, TokenStore, first_texts, token_store, training_sources
 from .synthetic import SyntheticCorpus, spoken_words, synthetic_corpus
 from .tokenizers import build_tokenizer, load_tokenizer
@@ -45,4 +46,5 @@ __all__ = [
     "token_store",
     "toy_sentences",
     "training_sources",
+    "with_token_ids",
 ]

@@ -121,7 +121,12 @@ TRAINING = {
 }
 
 
-def write_card(folder: str | Path, repo_id: str | None = None, output: str | Path | None = None) -> Path:
+def write_card(
+    folder: str | Path,
+    repo_id: str | None = None,
+    output: str | Path | None = None,
+    config: PreTrainedConfig | None = None,
+) -> Path:
     """Write the model card of a finished run, and where matplotlib is installed the picture of its training.
 
     Args:
@@ -129,6 +134,7 @@ def write_card(folder: str | Path, repo_id: str | None = None, output: str | Pat
             The card says what these say, and goes without what is not there.
         repo_id: where the model is on the Hub, `USER/NAME`; by default the card loads it from the folder's name.
         output: by default `README.md` in the folder. The picture stands beside it.
+        config: of a model that is saved in the folder next; by default the folder's `config.json`.
 
     Returns:
         The path of the card.
@@ -138,7 +144,8 @@ def write_card(folder: str | Path, repo_id: str | None = None, output: str | Pat
             the Hub would not take, or an `output` that is a folder.
     """
     folder = Path(folder)
-    config = load_config(folder)
+    saved_next = config is not None
+    config = load_config(folder) if config is None else config
     if repo_id is not None:
         try:
             validate_repo_id(repo_id)
@@ -152,7 +159,8 @@ def write_card(folder: str | Path, repo_id: str | None = None, output: str | Pat
     with _refused(folder):
         if config.latent_size:
             draw_training(folder, picture)
-        make_card(folder, config, repo_id, picture.name if picture.is_file() else None).save(output)
+        picture_name = picture.name if picture.is_file() else None
+        make_card(folder, config, repo_id, picture_name, saved_next).save(output)
     return output
 
 
@@ -206,8 +214,14 @@ def load_config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def make_card(folder: Path, config: PreTrainedConfig, repo_id: str | None, picture: str | None) -> ModelCard:
-    """The card of a run's folder; `picture` is the name of a file beside it."""
+def make_card(
+    folder: Path, config: PreTrainedConfig, repo_id: str | None, picture: str | None, saved_next: bool = False
+) -> ModelCard:
+    """The card of a run's folder; `picture` is the name of a file beside it.
+
+    Args:
+        saved_next: the weights are not in the folder yet, and will be.
+    """
     results, record = _read(folder / "all_results.json"), _read(folder / RECORD_NAME)
     data = record.get("data", {})
     name = folder.resolve().name if repo_id is None else repo_id.rpartition("/")[2]
@@ -224,7 +238,7 @@ def make_card(folder: Path, config: PreTrainedConfig, repo_id: str | None, pictu
         results=results,
         name=name,
         repo_id=repo_id,
-        published=any((folder / name).is_file() for name in WEIGHTS),
+        published=saved_next or any((folder / name).is_file() for name in WEIGHTS),
         picture=picture,
         unit=unit,
         description=describe(config, results, record, unit),

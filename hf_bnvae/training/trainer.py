@@ -21,7 +21,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from transformers.utils import logging
 
-from ..data import LengthBucketSampler, StreamSampler, TokenStore, encoded_rows
+from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, encoded_rows, with_token_ids
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from .arguments import VaeTrainingArguments
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
@@ -55,10 +55,12 @@ class VaeTrainer(Trainer):
     - a step updates what `args.strategy` says, see `training.strategies`;
     - a loss that is not finite stops the run: `NonFiniteLossError`.
 
-    The data sets hold `input_ids`, and whatever `data.encoded_rows` takes will do; a stream is read into memory, as far
-    as `args.max_steps` goes. `data_collator` is a `data.VaeCollator`. The training set may be a `data.TokenStore`, of
-    which a few blocks are in memory at a time. `eval_dataset` may be a dict by name: the metrics of each stand under
-    `eval_<name>_`, and those of the first under `eval_` as well, so that it is the one to choose the best model by.
+    The data sets hold texts in a column `text`, which `processing_class` tokenises, or `input_ids`, in any shape that
+    `data.with_token_ids` and `data.encoded_rows` take; a stream is read into memory, as far as `args.max_steps` goes.
+    `data_collator` is by default the `data.VaeCollator` of `processing_class`. The training set may be a
+    `data.TokenStore`, of which a few blocks are in memory at a time. `eval_dataset` may be a dict by name: the metrics
+    of each stand under `eval_<name>_`, and those of the first under `eval_` as well, so that it is the one to choose
+    the best model by.
     """
 
     PARTS = {"rec": "reconstruction_loss", "kl": "kl"}
@@ -66,9 +68,12 @@ class VaeTrainer(Trainer):
 
     def __init__(self, model=None, args: VaeTrainingArguments | None = None, **kwargs):
         args = VaeTrainingArguments() if args is None else args
+        tokenizer = kwargs.get("processing_class")
         for name in ("train_dataset", "eval_dataset"):
             if kwargs.get(name) is not None:
-                kwargs[name] = self._encoded(kwargs[name], args, name)
+                kwargs[name] = self._encoded(kwargs[name], args, name, tokenizer)
+        if tokenizer is not None and kwargs.get("data_collator") is None:
+            kwargs["data_collator"] = VaeCollator(tokenizer.pad_token_id)
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
         self._parts = torch.zeros(len(self.PARTS) + 1, device=self.args.device)
@@ -101,12 +106,15 @@ class VaeTrainer(Trainer):
     # Data
 
     @staticmethod
-    def _encoded(data, args: VaeTrainingArguments, name: str):
+    def _encoded(data, args: VaeTrainingArguments, name: str, tokenizer=None):
         """A data set, or each of several by name, in a shape to draw batches from."""
         if isinstance(data, dict) and name != "train_dataset":
-            return {key: encoded_rows(each, f"{name}[{key!r}]") for key, each in data.items()}
+            names = {key: f"{name}[{key!r}]" for key in data}
+            rows = {key: with_token_ids(each, tokenizer, names[key]) for key, each in data.items()}
+            return {key: encoded_rows(each, names[key]) for key, each in rows.items()}
         drawn = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        return encoded_rows(data, name, drawn if name == "train_dataset" and drawn > 0 else None)
+        most = drawn if name == "train_dataset" and drawn > 0 else None
+        return encoded_rows(with_token_ids(data, tokenizer, name, most), name, most)
 
     def train_sampler(self) -> Sampler:
         """The sampler of the batches of this process, a new order every epoch."""
@@ -145,7 +153,7 @@ class VaeTrainer(Trainer):
             dataset = self.eval_dataset[dataset]
         if dataset is None:
             raise ValueError("evaluation needs a data set")
-        dataset = encoded_rows(dataset, "the data set")
+        dataset = self._encoded(dataset, self.args, "the data set", self.processing_class)
         batch_size = self.args.per_device_eval_batch_size
         return self._data_loader(dataset, self._sampler(dataset, batch_size, shuffle=False, **self._share_of(dataset)))
 

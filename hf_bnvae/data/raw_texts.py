@@ -1,0 +1,56 @@
+"""From data sets of texts to data sets of token ids, for a trainer that is given a tokenizer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+from transformers import PreTrainedTokenizerBase
+
+from .batches import encode_texts
+from .corpora import USUAL_TEXT_COLUMNS
+from .errors import CorpusError
+from .python_data import in_memory
+from .rows import as_texts
+
+MAX_LENGTH = 256
+"""Tokens of a text at most, both ends counted, where the tokenizer has no limit of its own."""
+NO_LIMIT = 1_000_000
+
+
+def with_token_ids(data: Any, tokenizer: PreTrainedTokenizerBase | None, name: str, most: int | None = None) -> Any:
+    """Encode the texts of a data set. Data that hold token ids already, or no texts, are given back.
+
+    Args:
+        data: a list of strings, or a `Dataset` or an `IterableDataset` with a column `text` or `sentence`, or with one
+            column only.
+        tokenizer: puts a start and an end around each text, and cuts it at its `model_max_length`; None encodes
+            nothing.
+        name: what errors call the data.
+        most: at most so many rows of a stream.
+
+    Returns:
+        A `Dataset` with the columns `input_ids` and `length`. Texts of nothing but white space are left out.
+
+    Raises:
+        CorpusError: it is not clear which column holds the texts, or one of them is no text.
+    """
+    if tokenizer is None:
+        return data
+    if isinstance(data, Sequence) and not isinstance(data, str) and data and isinstance(data[0], str):
+        data = Dataset.from_dict({"text": list(data)})
+    if isinstance(data, IterableDataset):
+        data = in_memory(data, most, name)
+    if not isinstance(data, Dataset) or "input_ids" in data.column_names:
+        return data
+    column = _text_column(data.column_names, name)
+    texts = [text for text in as_texts(data[column], name, column) if text.strip()]
+    limit = tokenizer.model_max_length if tokenizer.model_max_length < NO_LIMIT else MAX_LENGTH
+    rows, _ = encode_texts(texts, tokenizer, limit)
+    return Dataset.from_dict({"input_ids": rows, "length": [len(ids) for ids in rows]})
+
+
+def _text_column(names: list[str], source: str) -> str:
+    column = next((usual for usual in USUAL_TEXT_COLUMNS if usual in names), names[0] if len(names) == 1 else None)
+    if column is None:
+        raise CorpusError(f"{source} has the columns {', '.join(names)}: rename the one with the texts to text")
+    return column

@@ -1,0 +1,91 @@
+"""A callback that leaves the results, the record and the model card of a training in its output folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transformers import TrainerCallback, TrainerState
+
+from ..data.batches import VaeCollator, encode_texts
+from .cards import METRICS, write_card
+from .records import RECORD_NAME, hardware, sentence_examples, versions, write_json
+
+MAX_LENGTH = 512
+
+
+class ModelCardCallback(TrainerCallback):
+    """Writes `all_results.json`, `run.json` and the model card when a training ends, from what the trainer knows.
+
+    Any `VaeTrainer` can carry it. The results are those of the evaluation of the best model, or else of the last one.
+    `trainer.save_model()` then saves the model beside the card.
+
+    Args:
+        method: the name of the method, a row of `methods.METHODS` or `methods.DIALOGUE_METHODS`.
+        license: of the model, by its id on the Hub.
+        language: of the data, by its ISO 639 codes.
+        base_model: the id on the Hub of the model that the training started from.
+        data: `name`, `hub_id` and `license` of the data.
+        command: how the training was started, as a shell reads it.
+        sentences: texts that the card shows with their reconstructions.
+        repo_id: where the model will be on the Hub, `USER/NAME`.
+    """
+
+    def __init__(
+        self,
+        method: str | None = None,
+        license: str | None = None,
+        language: Sequence[str] | None = None,
+        base_model: str | None = None,
+        data: Mapping | None = None,
+        command: str | None = None,
+        sentences: Sequence[str] = (),
+        repo_id: str | None = None,
+    ):
+        given = {
+            "method": method,
+            "license": license,
+            "language": None if language is None else list(language),
+            "base_model": base_model,
+            "data": data,
+            "command": command,
+        }
+        self.record = {name: value for name, value in given.items() if value is not None}
+        self.sentences = list(sentences)
+        self.repo_id = repo_id
+
+    def on_train_end(self, args, state, control, model=None, processing_class=None, train_dataloader=None, **kwargs):
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir)
+        results = training_summary(args, state, model.config)
+        if train_dataloader is not None:
+            results["train_sentences"] = len(train_dataloader.dataset)
+        record = self.record | {"versions": versions(), "hardware": hardware(args)}
+        if processing_class is not None and model.config.model_type != "bncvae":
+            record["examples"] = self._examples(model, processing_class, args.seed)
+        write_json(folder / "all_results.json", results)
+        write_json(folder / RECORD_NAME, record)
+        state.save_to_json(str(folder / "trainer_state.json"))
+        write_card(folder, self.repo_id, config=model.config)
+
+    def _examples(self, model, tokenizer, seed: int) -> dict:
+        """What the model writes, see `records.sentence_examples`."""
+        batch = None
+        if self.sentences and model.config.latent_size:
+            rows, _ = encode_texts(self.sentences, tokenizer, MAX_LENGTH)
+            batch = VaeCollator(tokenizer.pad_token_id)([{"input_ids": ids} for ids in rows])
+        return sentence_examples(model, tokenizer, self.sentences, batch, seed)
+
+
+def training_summary(args, state: TrainerState, config) -> dict:
+    """The metrics of the best evaluation (or else of the last one) and the size of a training, as results name them."""
+    evaluations = [row for row in state.log_history if "eval_elbo" in row]
+    best = [row for row in evaluations if row["step"] == state.best_global_step]
+    chosen = (best or evaluations or [{}])[-1]
+    names = {f"eval_{name}" for name in METRICS}
+    return {name: value for name, value in chosen.items() if name in names} | {
+        "train_steps": state.global_step,
+        "train_epochs": state.epoch,
+        "world_size": args.world_size,
+        "seed": args.seed,
+        "vocab_size": config.vocab_size,
+    }

@@ -1,0 +1,64 @@
+"""A trainer that carries the callback leaves results, record and card beside its model."""
+
+import json
+
+import pytest
+from datasets import Dataset
+
+from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, TextVaePipeline
+from hf_bnvae.data import VaeCollator, build_tokenizer
+from hf_bnvae.data.batches import encode_texts
+from hf_bnvae.hub import ModelCardCallback, name_repository, write_card
+from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
+
+TEXTS = ["a b c", "d e", "c c a b", "e d c", "a", "b b d e a"] * 4
+
+
+@pytest.fixture
+def trained(tmp_path):
+    tokenizer = build_tokenizer(TEXTS, "word", 40, 1)
+    sizes = {"embedding_size": 8, "hidden_size": 8, "latent_size": 4}
+    model = BnVaeForConditionalGeneration(BnVaeConfig(vocab_size=len(tokenizer), posterior="batch_norm", **sizes))
+    model.generation_config.max_new_tokens = 6
+    rows = Dataset.from_dict({"input_ids": encode_texts(TEXTS, tokenizer, 20)[0]})
+    callback = ModelCardCallback(
+        method="bn_vae", license="apache-2.0", data={"name": "letters"}, sentences=["a b c"], repo_id="ann/letters"
+    )
+    options = {"num_train_epochs": 2, "kl_annealing_epochs": 0, "disable_tqdm": True, "use_cpu": True, "seed": 3}
+    trainer = VaeTrainer(
+        model,
+        VaeTrainingArguments(output_dir=str(tmp_path / "run"), **options),
+        train_dataset=rows,
+        eval_dataset=rows.select(range(6)),
+        data_collator=VaeCollator(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+        callbacks=[callback],
+    )
+    trainer.train()
+    trainer.save_model()
+    return trainer, tmp_path / "run"
+
+
+def test_the_card_stands_beside_the_model_and_says_what_the_trainer_knows(trained):
+    trainer, folder = trained
+    card = (folder / "README.md").read_text()
+    assert "Method `bn_vae`" in card and "license: apache-2.0" in card and 'from_pretrained("ann/letters"' in card
+    assert "letters" in card and "No weights belong to this card" not in card
+    results = json.loads((folder / "all_results.json").read_text())
+    (best,) = (
+        row
+        for row in trainer.state.log_history
+        if row.get("step") == trainer.state.best_global_step and "eval_elbo" in row
+    )
+    assert results["eval_elbo"] == best["eval_elbo"] and results["train_sentences"] == len(TEXTS)
+    assert results["seed"] == 3 and results["train_steps"] == trainer.state.global_step
+    record = json.loads((folder / "run.json").read_text())
+    assert record["examples"]["reconstructions"][0][0] == "a b c" and "torch" in record["versions"]
+    assert TextVaePipeline.from_pretrained(str(folder)).encode(["a b"]).shape == (1, 4)
+
+
+def test_the_card_is_the_one_that_the_finished_folder_gives(trained, tmp_path):
+    _, folder = trained
+    card = (folder / "README.md").read_text()
+    assert write_card(folder, "ann/letters").read_text() == card
+    assert name_repository(folder, "bob/other")  # nobody has changed it by hand

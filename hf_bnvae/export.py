@@ -69,8 +69,9 @@ def export_onnx(model: TextVae, path: str | Path) -> None:
         raise ValueError(f"ONNX's LSTM reads fp32, and the model is in {model.dtype}: export model.float()")
     free = torch.export.Dim.AUTO
     program = _program(model, 64, {0: free, 1: free})
-    names = {"input_names": ["input_ids", "attention_mask"], "output_names": ["posterior_mean"]}
-    exported = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
+    inputs, outputs = ["input_ids", "attention_mask"], ["posterior_mean"]
+    exported = torch.onnx.export(program, (), dynamo=True, verbose=False, input_names=inputs, output_names=outputs)
+    assert exported is not None
     graph = exported.model.graph
     for value in graph.inputs:
         value.shape = ir.Shape(["batch", "length"])

@@ -1,6 +1,6 @@
 """The encoder as a module of sentence-transformers, which the extra `sentence-transformers` installs."""
 
-from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from sentence_transformers.base.modules import InputModule
@@ -44,12 +44,12 @@ class TextVaeModule(InputModule):
         return cls(BnVaeModel.from_pretrained(name, **options), tokenizer, max_seq_length)
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options) -> "TextVaeModule":
+    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> "TextVaeModule":  # type: ignore[override]
         where = {name: options.get(name) for name in ("token", "cache_folder", "revision")}
         local = options.get("local_files_only", False)
         config = cls.load_config(model_name_or_path, subfolder, local_files_only=local, **where)
         folder = cls.load_dir_path(model_name_or_path, subfolder, local_files_only=local, **where)
-        return cls.from_pretrained(folder, **config, **(options.get("model_kwargs") or {}))
+        return cls.from_pretrained(cast(str, folder), **config, **(options.get("model_kwargs") or {}))
 
     def save(self, output_path: str, *args, safe_serialization: bool = True, **kwargs) -> None:
         self.model.save_pretrained(output_path)
@@ -59,9 +59,10 @@ class TextVaeModule(InputModule):
     def get_embedding_dimension(self) -> int:
         return self.model.config.latent_size
 
-    def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **kwargs) -> dict[str, torch.Tensor]:
-        rows, _ = encode_texts([(prompt or "") + text for text in inputs], self.tokenizer, self.max_seq_length)
-        return dict(self.tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt"))
+    def preprocess(self, inputs: Any, prompt: str | None = None, **kwargs) -> dict[str, torch.Tensor]:
+        tokenizer = cast(PreTrainedTokenizerBase, self.tokenizer)
+        rows, _ = encode_texts([(prompt or "") + text for text in inputs], tokenizer, self.max_seq_length)
+        return dict(tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt"))
 
     def forward(self, features: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:
         posterior = self.model.infer(features["input_ids"], features["attention_mask"])

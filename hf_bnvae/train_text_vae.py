@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from datasets import Dataset, IterableDataset
+from transformers import PreTrainedTokenizerBase
 
 from .cli.card_flags import CardArguments
 from .cli.data_flags import TrainingDataArguments
@@ -16,6 +17,7 @@ from .cli.model_flags import ModelArguments
 from .data import CorpusError
 from .data.splits import SPLIT_NAMES
 from .methods import METHODS
+from .models import BnVaeForConditionalGeneration
 from .pipelines import TextVaePipeline
 from .training import VaeTrainingArguments
 from .training_run import TextRun, train_text_model
@@ -58,8 +60,11 @@ def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = 
         if _lacks_validation(sentences, values):
             values["validation_split_percentage"] = VALIDATION_PERCENTAGE
         kinds = (TrainingDataArguments, ModelArguments, TextMetricArguments, CardArguments, VaeTrainingArguments)
-        trainer, _ = train_text_model(TextRun(*arguments_from_values(*kinds, values=values), sentences=sentences))
-    pipeline = TextVaePipeline(trainer.model, trainer.processing_class)
+        data, model, metrics, card, training = arguments_from_values(*kinds, values=values)
+        trainer, _ = train_text_model(TextRun(data, model, metrics, card, training, sentences=sentences))
+    pipeline = TextVaePipeline(
+        cast(BnVaeForConditionalGeneration, trainer.model), cast(PreTrainedTokenizerBase, trainer.processing_class)
+    )
     pipeline.folder = Path(output_dir)
     return pipeline
 

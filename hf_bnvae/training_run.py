@@ -122,6 +122,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
 def check_run(run: TextRun) -> str | None:
     """Refuse what cannot be trained, before any work. Returns the checkpoint that the run goes on from, if any."""
     args = run.training
+    assert args.output_dir is not None
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, checkpoint, args.overwrite_output_dir)
     with flags_named():
@@ -162,7 +163,7 @@ def start_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: str | 
     """A new model, with the weights that the run starts from unless it goes on from a checkpoint."""
     model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
     options = run.model
-    if options.pretrained_encoder is not None and checkpoint is None:
+    if isinstance(model, BnVaeForConditionalGeneration) and options.pretrained_encoder and checkpoint is None:
         taken = take_pretrained_encoder(model, options.pretrained_encoder, options.reset_decoder)
         logger.warning(f"Starting from {taken}")
     if options.initial_word_vectors is not None and checkpoint is None:
@@ -212,7 +213,7 @@ def evaluate_run(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, lang
 def write_results(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, results: dict, published: bool) -> None:
     """Write the results, the record of the run and the model card, and publish them where that is wanted."""
     trainer.save_state()
-    write_json(Path(run.training.output_dir) / "all_results.json", results)
+    write_json(Path(str(run.training.output_dir)) / "all_results.json", results)
     examples = write_examples(trainer, encoded, run.card.card_quotes)
     arguments = (run.data, run.model, run.card, run.training)
     write_run(run.command, encoded.corpus, arguments, examples, published)

@@ -242,6 +242,7 @@ def dimensions(space: LatentSpace) -> list[Dimension]:
 def _information_of_dimension(space: LatentSpace, number: int) -> float:
     """I_q(x; z_i) as `evaluation.mi` has it of all dimensions."""
     gaussian, latents = space.gaussian, space.inference.latents[:, number, None]
+    assert gaussian is not None
     one = DiagonalGaussian(gaussian.mean[:, number, None], gaussian.logvar[:, number, None])
     return float((one.log_prob(latents.unsqueeze(1)).squeeze(1).double() - aggregate_log_prob(one, latents)).mean())
 

@@ -147,7 +147,7 @@ def animate_training(trainings: Mapping[str, Sequence[MeanSpace]], latents: np.n
 
     frames = [*range(count), *[count - 1] * LAST_FRAME_REPEATS]
     animation = FuncAnimation(figure, show, frames=frames)
-    animation.save(path, writer=PillowWriter(fps=1000 / FRAME_MILLISECONDS), dpi=110)
+    animation.save(path, writer=PillowWriter(fps=1000 // FRAME_MILLISECONDS), dpi=110)
     pyplot().close(figure)
 
 

@@ -162,7 +162,8 @@ def main(argv: list[str] | None = None) -> None:
 def probed_classifier(name: str, task: ClassificationTask, max_length: int, args: ClassificationArguments) -> Predict:
     """A linear classifier on the vectors of a frozen encoder."""
     vectors = encode(name, task.texts + task.test_texts, max_length, args.batch_size)
-    return probing(*np.split(vectors, [len(task.texts)]), task, args.standardise)
+    sample, test = np.split(vectors, [len(task.texts)])
+    return probing(sample, test, task, args.standardise)
 
 
 def finetuned_classifier(

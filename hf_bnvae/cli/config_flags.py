@@ -12,7 +12,7 @@ FROM_THE_DATA = ("topics",)
 
 
 def with_flags_of(
-    config_class: type, defaults: Mapping[str, object], help_texts: Mapping[str, str]
+    config_class: Any, defaults: Mapping[str, object], help_texts: Mapping[str, str]
 ) -> Callable[[type], type]:
     """A class decorator, written under `@dataclass`: adds the fields of a configuration with their help and choices.
 
@@ -46,7 +46,7 @@ def with_flags_of(
 
 def descriptions(kind: type) -> dict[str, str]:
     """The fields that the `Args:` section of a docstring describes, with what it says, on one line each."""
-    section = inspect.getdoc(kind).partition("Args:\n")[2].partition("\n\n")[0]
+    section = (inspect.getdoc(kind) or "").partition("Args:\n")[2].partition("\n\n")[0]
     entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()).replace("`", "").rstrip(".") for name, text in entries}
 

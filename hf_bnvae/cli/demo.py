@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         flags = {"method": method, "output_dir": folder} | shared | own
         train.main([text for flag, value in flags.items() for text in (f"--{flag}", str(value))])
     test = toy_sentences()["test"]
-    models = {method: TextVaePipeline.from_pretrained(folder) for method, folder in folders.items()}
+    models = {method: TextVaePipeline.from_pretrained(str(folder)) for method, folder in folders.items()}
     print_table(folders, models, test)
     print_texts(models, test, args.seed)
 

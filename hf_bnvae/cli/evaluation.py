@@ -72,9 +72,12 @@ def evaluate_texts(
         part = dataset.select(evenly_spaced(wanted.reconstruction_samples, len(dataset)))
         metrics |= judge_reconstructions(model, make_batches(part), tokenizer, shares(part), progress)
         metrics["reconstruction_sentences"] = len(part)
-    if language_model is not None:
+    if language_model is not None and wanted.prior_samples is not None:
         judge, judge_tokenizer = language_model
         judge.to(model.device)
         metrics["sample_ppl"] = sample_ppl(model, tokenizer, judge, judge_tokenizer, wanted.prior_samples, seed)
-        metrics["prior_samples"], metrics["language_model"] = wanted.prior_samples, Path(wanted.language_model).name
+        metrics["prior_samples"], metrics["language_model"] = (
+            wanted.prior_samples,
+            Path(wanted.language_model or "").name,
+        )
     return metrics

@@ -124,9 +124,11 @@ def load_pipeline(name: str, max_length: int) -> TextVaePipeline:
 def read_texts(args) -> tuple[list[str], list | None, list[str]]:
     """The sentences that the flags name, their labels, and what became of them in sentences."""
     built_in = trained_on(args.folder or DEMO[0])
-    named = {} if args.text_file else {"dataset_name": built_in}
     corpus = load_corpus(
-        **named, files={"test": args.text_file}, text_column=args.text_column, label_column=args.label_column
+        None if args.text_file else built_in,
+        files={"test": args.text_file},
+        text_column=args.text_column,
+        label_column=args.label_column,
     )
     rows = corpus.splits["test"]
     chosen = rows.select(evenly_spaced(args.max_samples, len(rows)))

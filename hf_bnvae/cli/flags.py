@@ -86,7 +86,7 @@ def plan_fields(models: type[MethodArguments]) -> set[str]:
 def planned_defaults(models: type[MethodArguments], argv: list[str]) -> dict[str, object]:
     """What the method, the recipe, the size and the flags that were given decide, by the names of the flags."""
     family = models.FAMILY
-    kinds = (models, family.arguments_class)
+    kinds: list[Any] = [models, family.arguments_class]
     parser = HfArgumentParser(kinds, prog=program_name(), allow_abbrev=False, add_help=False)
     values, _ = parser.parse_known_args(argv)
     given = {name: value for name, value in vars(values).items() if name in given_flags(argv) & plan_fields(models)}

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from huggingface_hub.errors import StrictDataclassError
 
 from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
-from ..models.configuration_bnvae import (
-    RATE_FIELDS,
-)
+from ..models.configuration_bnvae import RATE_FIELDS
 from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
 from .checks import check_least
@@ -19,12 +17,18 @@ from .errors import UsageError, one_sentence
 from .tokenizer_flags import VOCABULARY_HELP, TokenizerArguments
 
 
+@dataclass
 class MethodArguments:
     """What the arguments of a model are chosen from."""
 
     FAMILY: ClassVar[Family]
     READ_BY: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]]
     """Flags that only some choices read: the choice, and its values that do."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The fields of the configuration, which `config_flags.with_flags_of` adds."""
 
     def choices(self) -> dict[str, str]:
         """The choices that `READ_BY` names, as they stand."""

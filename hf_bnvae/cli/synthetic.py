@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ FIGURE_BATCH_SIZE = 32  # of Figure 1, as in the paper
 HALVINGS = 4
 FRAMES = 16
 TRUE_GRID_POINTS = 251  # the generator's posteriors are narrower than those of trained models
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "optim": "sgd",
     "learning_rate": 0.5,
     "lr_scheduler_type": "constant",
@@ -51,7 +52,7 @@ RECIPE = {
     "load_best_model_at_end": False,
     "disable_tqdm": True,
 }
-START = {
+START: dict[str, Any] = {
     "initializer_range": 0.1,
     "encoder_initializer_range": 0.1,
     "encoder_embedding_initializer_range": 0.1,
@@ -70,8 +71,8 @@ class StudyArguments:
     )
     batch_sizes: list[int] = field(default_factory=lambda: [16, 32, 64], metadata={"help": "sequences in a batch"})
     max_steps: int = field(default=800, metadata={"help": "optimiser steps of every run"})
-    record_steps: list[int] | None = field(
-        default=None,
+    record_steps: list[int] = field(
+        default_factory=list,
         metadata={"help": "columns of figure 1; by default 0, a sixteenth of the steps, an eighth, ..., all of them"},
     )
     points: int = field(default=500, metadata={"help": "validation sequences that the figures show"})
@@ -91,7 +92,7 @@ class StudyArguments:
             values = getattr(self, name)
             if not values or min(values) <= least or len(set(values)) < len(values):
                 raise UsageError(f"--{name} must be different numbers above {least}, got {values}")
-        if self.record_steps is None:
+        if not self.record_steps:
             self.record_steps = [0, *(self.max_steps >> halvings for halvings in range(HALVINGS, -1, -1))]
         self.record_steps = sorted(set(self.record_steps))
         if not self.record_steps or not 0 <= self.record_steps[0] <= self.record_steps[-1] <= self.max_steps:
@@ -179,7 +180,7 @@ def train(
 ) -> tuple[Setting, dict[str, float], list[MeanSpace]]:
     """One run: its setting, its numbers, and where its points were at the steps that were looked at."""
     set_seed(args.seed)
-    posterior = {"posterior": "gaussian"} if setting.gamma is None else {"gamma": setting.gamma}
+    posterior: dict[str, Any] = {"posterior": "gaussian"} if setting.gamma is None else {"gamma": setting.gamma}
     trainer = VaeTrainer(
         BnVaeForConditionalGeneration(BnVaeConfig(**SIZES["synthetic"], **START, **posterior)),
         VaeTrainingArguments(

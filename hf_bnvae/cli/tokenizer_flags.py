@@ -1,6 +1,7 @@
 """Flags of the tokenizer and of the word vectors."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..data import build_tokenizer, load_tokenizer
 from ..data.tokenizers import KINDS
@@ -24,6 +25,9 @@ class TokenizerArguments:
     initial_word_vectors: str | None = field(
         default=None, metadata={"help": "start from these: GloVe or word2vec text, or word2vec .bin"}
     )
+
+    if TYPE_CHECKING:
+        vocab_size: int = 0  # `config_flags.with_flags_of` adds it to the classes that inherit
 
     def make_tokenizer(self, texts, started_from: str | None):
         """The tokenizer of the model that the run starts from, one by name, or one built from the training texts."""

@@ -93,8 +93,8 @@ def write_space(folders: Sequence[str | Path], output: str | Path, title: str, s
     }
     if sentences:
         texts["sentences.txt"] = "\n".join(" ".join(text.split()) for text in sentences)
-    for name, text in texts.items():
-        (output / name).write_text(text, encoding="utf-8")
+    for file_name, text in texts.items():
+        (output / file_name).write_text(text, encoding="utf-8")
     return output
 
 

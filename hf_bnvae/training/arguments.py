@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from transformers import TrainingArguments
@@ -67,7 +68,7 @@ class VaeTrainingArguments(TrainingArguments):
     By default a run evaluates and saves every epoch and keeps the model with the best ELBO.
     """
 
-    METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use", "loss")
+    METRICS: ClassVar[tuple[str, ...]] = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use", "loss")
 
     kl_schedule: str = field(
         default="linear",

@@ -121,7 +121,8 @@ def last_checkpoint(output_dir: str | Path, finite: bool = False, resumable: boo
 
 def _judged_finite(folder: Path) -> bool:
     """Whether the last evaluation before a checkpoint gave finite numbers."""
-    history = read_json(folder / TRAINER_STATE_NAME).get("log_history", [])
+    state = read_json(folder / TRAINER_STATE_NAME)
+    history = state.get("log_history", []) if isinstance(state, dict) else []
     judged = [line["eval_loss"] for line in history if "eval_loss" in line]
     return not judged or (isinstance(judged[-1], int | float) and abs(judged[-1]) < float("inf"))
 

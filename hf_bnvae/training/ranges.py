@@ -99,6 +99,7 @@ def check_ranges(arguments) -> None:
         given = getattr(arguments, item.name, None)
         allowed = RANGES.get(item.name, ANY)
         for value in given if isinstance(given, list) else [given]:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if number and not allowed.holds(value):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if not allowed.holds(value):
                 raise ValueError(f"`{item.name}` must be {allowed}, got {value}")

@@ -7,7 +7,7 @@ def bf16_pays() -> bool:
     """Whether this machine multiplies in bf16 faster than in fp32."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    abilities = getattr(torch.cpu, "get_capabilities", dict)()
+    abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 
 

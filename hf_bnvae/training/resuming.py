@@ -100,7 +100,7 @@ def check_same_run(checkpoint: str | Path, told: Mapping) -> list[str]:
         )
     for name in LENGTHS:
         old, new = before.get(name), told.get(name)
-        if old is not None and old > 0 and 0 < new < old:
+        if old and new and 0 < new < old:
             raise CheckpointError(
                 f"resume_from_checkpoint {checkpoint}: its run had {name} {old:g}, and {new:g} is less: name no less"
             )

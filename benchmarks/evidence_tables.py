@@ -363,7 +363,8 @@ def other_pages() -> str:
     for path in folders:
         heading = re.sub("^#+ *", "", path.read_text(encoding="utf-8").splitlines()[0])
         lines.append(f"- [{heading}]({path.relative_to(PAGE.parent)})")
-    return "## Earlier results, each with a page of its own\n\n" + "\n".join(lines) if lines else ""
+    heading = "## Earlier results\n\nAll [on one page](earlier.md), or each on a page of its own:\n\n"
+    return heading + "\n".join(lines) if lines else ""
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -2,12 +2,13 @@
 
     python docs/run_tutorial.py
     python docs/run_tutorial.py --check
+    python docs/run_tutorial.py docs/train.md --check
 
 Every ```bash and ```python block of the document runs, in its order and in one folder; the python blocks share their
 names, as the cells of a notebook do. A ```text block right behind a block is what that block printed: it is written
 anew. A block without one shows nothing. When a block fails, nothing is written. ```sh blocks are there to be read only.
 
---check runs nothing. It makes sure that every script and every flag of the commands exists, that the python blocks are
+--check runs nothing. It makes sure that every command, every script and every flag exists, that the python blocks are
 Python, and that the pictures are there.
 """
 
@@ -22,19 +23,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "run_scripts"
 BLOCK = re.compile(
     r"^```(?P<language>bash|python|sh)\n(?P<code>.*?)^```\n(?P<gap>\s*^```text\n)?(?(gap)(?P<output>.*?)^```\n)",
     re.MULTILINE | re.DOTALL,
 )
+FENCED = re.compile(r"^```.*?^```\n", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[[^]]*\]\(([^)]+)\)")
+COMMAND = "hf-bnvae"
 SCRIPT = re.compile(r"run_scripts/(\w+)\.py")
+MODULE = re.compile(r"hf_bnvae\.cli\.(\w+)")
+INLINE_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+WITH_SUBCOMMANDS = ("explore", "human_eval")
 FLAG_OF_HELP = re.compile(r"^ +(?:-\w, )?(--[\w-]+)", re.MULTILINE)
 COMMAND_ENDS = {"|", "||", "&&", ";", ">", ">>", "2>"}
 
@@ -166,41 +171,71 @@ def find_faults(document: Path) -> Iterator[str]:
             except SyntaxError as error:
                 yield f"{place}: the block is no Python ({error.msg})"
             continue
-        for script, words in commands(block.code):
-            if not (SCRIPTS / f"{script}.py").is_file():
-                yield f"{place}: there is no run_scripts/{script}.py"
-                continue
-            flags = [word.partition("=")[0] for word in words if word.startswith("--")]
-            before = words[: next((at for at, word in enumerate(words) if word.startswith("--")), len(words))]
-            for flag in sorted(set(flags) - flags_of(script, tuple(before))):
-                yield f"{place}: {script}.py has no {flag}"
+        yield from (f"{place}: {fault}" for fault in faults_of_commands(block.code))
+    for found in INLINE_CODE.finditer(FENCED.sub(lambda fenced: "\n" * fenced[0].count("\n"), text)):
+        place = f"{document.name}, line {text.count(chr(10), 0, found.start()) + 1}"
+        yield from (f"{place}: {fault}" for fault in faults_of_commands(found[1]))
     for target in PICTURE.findall(text):
         if not (document.parent / target).is_file():
             yield f"{document.name}: there is no {target}"
 
 
-def commands(code: str) -> Iterator[tuple[str, list[str]]]:
-    """The run scripts that a block calls, each with the words behind it."""
+def faults_of_commands(code: str) -> Iterator[str]:
+    """What the commands of a block name and is not there, a sentence each."""
+    for called, module, words in commands(code):
+        if called.startswith("run_scripts/") and not (ROOT / called).is_file():
+            yield f"there is no {called}"
+            continue
+        if module not in modules():
+            yield f"there is no command {called}"
+            continue
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+        subcommand = tuple(words[:1]) if module in WITH_SUBCOMMANDS else ()
+        for flag in sorted(flags - flags_of(module, subcommand)):
+            yield f"{Path(called).name} has no {flag}"
+
+
+def commands(code: str) -> Iterator[tuple[str, str, list[str]]]:
+    """The commands that a block calls: what it calls, the name of its module in `hf_bnvae.cli`, the words behind."""
     for line in code.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:  # no line of a shell
+            continue
         for at, word in enumerate(words):
-            called = SCRIPT.fullmatch(word)
-            if called:
-                behind = words[at + 1 :]
-                yield called[1], behind[: next((n for n, one in enumerate(behind) if one in COMMAND_ENDS), len(behind))]
+            behind = words[at + 1 :]
+            behind = behind[: next((n for n, one in enumerate(behind) if one in COMMAND_ENDS), len(behind))]
+            if script := SCRIPT.fullmatch(word):
+                yield word, module_of(script[1]), behind
+            elif module := MODULE.fullmatch(word):
+                yield word, module[1], behind
+            elif word == COMMAND and behind and re.fullmatch("[a-z][a-z-]*", behind[0]):
+                yield f"{COMMAND} {behind[0]}", behind[0].replace("-", "_"), behind[1:]
 
 
 @cache
-def flags_of(script: str, before: tuple[str, ...]) -> set[str]:
-    """The flags in the script's own --help. `before` are the words before the flags, such as its subcommand."""
-    if str(SCRIPTS) not in sys.path:
-        sys.path.insert(0, str(SCRIPTS))
-    with redirect_stdout(io.StringIO()) as said:
-        try:
-            importlib.import_module(script).main([*before, "--help"])
-        except SystemExit:
-            return set(FLAG_OF_HELP.findall(said.getvalue()))
-    raise TutorialError(f"{script}.py does not answer --help")
+def module_of(script: str) -> str:
+    """The module in `hf_bnvae.cli` that a run script launches; empty where there is no such script."""
+    path = ROOT / "run_scripts" / f"{script}.py"
+    launched = re.search(r"from hf_bnvae\.cli\.(\w+) import main", path.read_text("utf-8")) if path.is_file() else None
+    return launched[1] if launched else ""
+
+
+@cache
+def modules() -> frozenset[str]:
+    """The modules in `hf_bnvae.cli` that are commands."""
+    from hf_bnvae.cli.main import COMMANDS
+
+    return frozenset(name.replace("-", "_") for name in COMMANDS)
+
+
+@cache
+def flags_of(module: str, subcommand: tuple[str, ...] = ()) -> set[str]:
+    """The flags in the --help of a command, or of one of its subcommands, with those that it passes on."""
+    with redirect_stdout(io.StringIO()) as said, suppress(SystemExit):
+        importlib.import_module(f"hf_bnvae.cli.{module}").main([*subcommand, "--help"])
+    passed_on = flags_of("train") if module == "compare" else set()
+    return {"--help", *FLAG_OF_HELP.findall(said.getvalue())} | passed_on
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ from ..data import DialogueCorpus
 from ..methods import DIALOGUE_METHODS
 from ..models import BnCvaeConfig
 from ..models.configuration_bncvae import CONDITIONAL_POSTERIORS
-from ..models.configuration_bnvae import RATE_FIELDS
+from ..models.posteriors import POSTERIORS
 from ..plans import DIALOGUES
 from ..training import DIALOGUE_RECIPES, DIALOGUE_SIZES
 from .checks import check_least
 from .config_flags import with_flags_of
 from .errors import UsageError
-from .model_flags import MethodArguments
+from .model_flags import MethodArguments, readers
 from .tokenizer_flags import VOCABULARY_HELP, TokenizerArguments
 
 
@@ -22,12 +22,7 @@ class DialogueModelArguments(MethodArguments, TokenizerArguments):
     """What the model is: the fields of `BnCvaeConfig`, and where its tokenizer comes from."""
 
     FAMILY = DIALOGUES
-    READ_BY = {
-        "gamma": ("posterior", ("batch_norm", "du", "any with --prior_batch_norm")),
-        "rate": ("posterior", tuple(name for name in CONDITIONAL_POSTERIORS if name in RATE_FIELDS)),
-        "tau": ("posterior", ("tied_scales",)),
-        "variance_dropout": ("posterior", ("du",)),
-    }
+    READ_BY = readers("posterior", {name: POSTERIORS[name] for name in CONDITIONAL_POSTERIORS})
 
     method: str = field(
         default="bn_cvae", metadata={"help": "which system to train", "choices": sorted(DIALOGUE_METHODS)}

@@ -8,13 +8,21 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
-from ..models.configuration_bnvae import RATE_FIELDS
+from ..models.decoders import DECODERS
+from ..models.posteriors import POSTERIORS
+from ..models.rates import RATE_FIELDS
 from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
 from .checks import check_least
 from .config_flags import with_flags_of
 from .errors import UsageError, one_sentence
 from .tokenizer_flags import VOCABULARY_HELP, TokenizerArguments
+
+
+def readers(choice: str, kinds: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The flags that only some values of a choice read, with the choice and these values."""
+    flags = dict.fromkeys(flag for kind in kinds.values() for flag in kind.reads)
+    return {flag: (choice, tuple(name for name, kind in kinds.items() if flag in kind.reads)) for flag in flags}
 
 
 @dataclass
@@ -75,16 +83,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
     """What the model is: the fields of `BnVaeConfig`, and where its weights and its tokenizer come from."""
 
     FAMILY = SENTENCES
-    READ_BY = {
-        "gamma": ("posterior", ("batch_norm", "du")),
-        "rate": ("posterior", tuple(RATE_FIELDS)),
-        "tau": ("posterior", ("tied_scales",)),
-        "variance_dropout": ("posterior", ("du",)),
-        "delta": ("posterior", ("delta",)),
-        "kappa": ("posterior", ("vmf",)),
-        "cnn_dilations": ("decoder", ("cnn",)),
-        "cnn_kernel_size": ("decoder", ("cnn",)),
-    }
+    READ_BY = readers("posterior", POSTERIORS) | readers("decoder", DECODERS)
 
     method: str = field(default="bn_vae", metadata={"help": "which system to train", "choices": sorted(METHODS)})
     recipe: str = field(default="fast", metadata={"help": "defaults of the training", "choices": sorted(RECIPES)})

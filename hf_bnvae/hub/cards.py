@@ -20,7 +20,7 @@ from ..analysis.comparison import Run, draw_dynamics
 from ..data.errors import first_line
 from ..evaluation import collapse_verdict
 from ..methods import DIALOGUE_METHODS, METHODS
-from ..models.configuration_bnvae import RATE_FIELDS
+from ..models.posteriors import POSTERIORS
 from .records import RECORD_NAME
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -339,6 +339,16 @@ def describe(config: PreTrainedConfig, results: dict, record: dict, unit: str) -
     return [what[config.model_type], how, " ".join(learnt) + "." if len(learnt) > 1 else ""]
 
 
+def _bound_formula(config: PreTrainedConfig) -> str:
+    """The formula of a configuration's bound on the KL, and the values in it."""
+    posterior = POSTERIORS[config.posterior]
+    assert posterior.rate_field is not None
+    letter = {"gamma": "γ", "tau": "τ", "delta": "δ"}.get(posterior.rate_field, posterior.rate_field)
+    value = getattr(config, posterior.rate_field)
+    chosen = "" if config.rate is None else ", the rate that was chosen,"
+    return f"{posterior.bound}{chosen} with n = {config.latent_size} and {letter} = {value:.4g}"
+
+
 def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> list[str]:
     """Whether the decoder uses the latent, by the last split that was judged: sentences, as Markdown.
 
@@ -355,13 +365,7 @@ def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> li
     else:
         sentences = [f"**The posterior has not collapsed.** {where} {signs}."]
     if config.kl_lower_bound is not None:
-        formula, letter = {
-            "batch_norm": ("n·γ²/2", "γ"),
-            "matched": ("−n/2·log(1−γ²), the rate that was chosen,", "γ"),
-            "tied_scales": ("−n/2·log(1−τ)", "τ"),
-            "delta": ("n·δ", "δ"),
-        }[config.posterior]
-        formula += f" with n = {config.latent_size} and {letter} = {getattr(config, RATE_FIELDS[config.posterior]):.4g}"
+        formula = _bound_formula(config)
         bound, found = config.kl_lower_bound, results[f"{prefix}_kl"]
         sentences.append(
             f"Its bound on the KL is {bound:.2f} nats ({formula}), and the KL here is {found:.2f}, "

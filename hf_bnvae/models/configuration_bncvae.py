@@ -3,21 +3,11 @@
 from huggingface_hub.dataclasses import strict
 
 from .checkpoints import CheckpointConfig
-from .configuration_bnvae import (
-    DEFAULT_RATE,
-    NORMALISED_POSTERIORS,
-    check_finite,
-    check_names,
-    check_range,
-    check_rate,
-    check_word_dropout,
-    field_at_rate,
-    kl_floor,
-    take_rate,
-    with_changed_rate,
-)
+from .configuration_checks import check_finite, check_names, check_range, check_word_dropout
+from .posteriors import POSTERIORS
+from .rates import DEFAULT_RATE, check_rate, field_at_rate, kl_floor, take_rate, with_changed_rate
 
-CONDITIONAL_POSTERIORS = ("gaussian", *NORMALISED_POSTERIORS)
+CONDITIONAL_POSTERIORS = tuple(name for name, kind in POSTERIORS.items() if kind.is_conditional)
 
 
 @strict
@@ -130,15 +120,15 @@ class BnCvaeConfig(CheckpointConfig):
         check_names(self, **self.CHOICES)
 
     def validate_numbers(self):
-        check_finite(self, "gamma", positive=True)
+        for name in CONDITIONAL_POSTERIORS:
+            POSTERIORS[name].check_fields(self)
         check_finite(self, "kl_weight", "prior_kl_weight", "bow_weight", positive=False)
-        check_range(self, 0, 1, "embedding_dropout", "output_dropout", "variance_dropout", "word_dropout")
-        if not 0 < self.tau < 1:
-            raise ValueError(f"tau must lie in (0, 1), got {self.tau}")
+        check_range(self, 0, 1, "embedding_dropout", "output_dropout", "word_dropout")
 
     def validate_combinations(self):
         check_rate(self)
         check_word_dropout(self)
+        POSTERIORS[self.posterior].check_choice(self)
 
     @property
     def context_size(self) -> int:
@@ -158,12 +148,12 @@ class BnCvaeConfig(CheckpointConfig):
     @property
     def kl_lower_bound(self) -> float | None:
         """The least KL(q ‖ p) in nats a response, averaged over the data of the statistics: the rate, if matched."""
-        return kl_floor(self) if self.posterior == "matched" else None
+        return kl_floor(self) if POSTERIORS[self.posterior].in_prior_units else None
 
     @property
     def normalises_batches(self) -> bool:
         """Whether training reads statistics of the batch, which then needs two responses or more."""
-        return self.posterior in NORMALISED_POSTERIORS or self.prior_batch_norm
+        return POSTERIORS[self.posterior].normalises_batches or self.prior_batch_norm
 
 
 __all__ = ["BnCvaeConfig"]

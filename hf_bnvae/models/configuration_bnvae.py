@@ -1,127 +1,18 @@
 """Configuration of the LSTM text VAE."""
 
-import math
-
 from huggingface_hub.dataclasses import strict
 
 from .checkpoints import CheckpointConfig
+from .configuration_checks import check_finite, check_names, check_range, check_word_dropout
+from .decoders import DECODERS
+from .posteriors import POSTERIORS
+from .rates import DEFAULT_RATE, check_rate, field_at_rate, kl_floor, take_rate, with_changed_rate
 
-POSTERIOR_NAMES = ("gaussian", "batch_norm", "matched", "tied_scales", "du", "delta", "vmf")
-NORMALISED_POSTERIORS = ("batch_norm", "matched", "tied_scales", "du")
-RATE_FIELDS = {"batch_norm": "gamma", "matched": "gamma", "tied_scales": "tau", "delta": "delta"}
-"""The posteriors with a floor on the KL, and the field that sets it."""
-DEFAULT_RATE = 8.0
-DECODER_NAMES = ("lstm", "skip_lstm", "cnn")
+POSTERIOR_NAMES = tuple(POSTERIORS)
+NORMALISED_POSTERIORS = tuple(name for name, kind in POSTERIORS.items() if kind.normalises_batches)
+DECODER_NAMES = tuple(DECODERS)
 FREE_BITS_MODES = ("dim", "sum")
 DEFAULT_CNN_DILATIONS = (1, 2, 4)
-
-
-def field_at_rate(posterior: str, rate: float, latent_size: int) -> float:
-    """The value of a posterior's field in `RATE_FIELDS` at which the KL is at least `rate` nats a sentence."""
-    share = -math.expm1(-2 * rate / latent_size)
-    values = {
-        "batch_norm": math.sqrt(2 * rate / latent_size),
-        "matched": math.sqrt(share),
-        "tied_scales": share,
-        "delta": rate / latent_size,
-    }
-    return values[posterior]
-
-
-def rate_of(posterior: str, value: float, latent_size: int) -> float:
-    """The other way round: the floor on the KL, in nats a sentence, of a posterior's field."""
-    if posterior in ("batch_norm", "delta"):
-        return latent_size * (value if posterior == "delta" else value**2 / 2)
-    share = value**2 if posterior == "matched" else value
-    return -latent_size / 2 * math.log1p(-share)
-
-
-def kl_floor(config) -> float | None:
-    """The floor on the KL that a configuration's posterior has, in nats a sentence; None without one."""
-    if config.posterior not in RATE_FIELDS:
-        return None
-    if config.rate is not None:
-        return config.rate  # that of its field is off where the field is 1 but for rounding
-    return rate_of(config.posterior, getattr(config, RATE_FIELDS[config.posterior]), config.latent_size)
-
-
-def with_changed_rate(written: dict, changes: dict) -> dict:
-    """A written configuration with what a caller of `from_pretrained` changes of the rate.
-
-    Of a rate and the field that it sets what is given wins, and the other is left out.
-    """
-    name = RATE_FIELDS.get(changes.get("posterior", written.get("posterior", "batch_norm")))
-    changed = {key: changes[key] for key in ("rate", name, "latent_size") if key in changes}
-    if {"rate", name} & changed.keys():
-        left_out = {"rate", name}
-    elif written.get("rate") is not None:
-        left_out = {name}  # the rate stays, also where the number of dimensions does not
-    else:
-        left_out = set()
-    return {key: value for key, value in written.items() if key not in left_out} | changed
-
-
-def take_rate(config, **defaults: float) -> None:
-    """Give the fields that set the rate their values: from `rate` where it is given, else their defaults."""
-    name, size = RATE_FIELDS.get(config.posterior), max(1, config.latent_size)
-    if config.posterior == "matched" and config.rate is None:
-        of_gamma = config.gamma is not None and 0 < config.gamma < 1
-        config.rate = rate_of("matched", config.gamma, size) if of_gamma else DEFAULT_RATE
-    if name is not None and getattr(config, name) is None and config.rate is not None and 0 < config.rate < math.inf:
-        setattr(config, name, field_at_rate(config.posterior, config.rate, size))
-    for field, default in defaults.items():
-        if getattr(config, field) is None:
-            setattr(config, field, default)
-
-
-def check_rate(config) -> None:
-    """Refuse a rate that nothing reads, or that says otherwise than the field that it sets."""
-    if config.rate is None:
-        return
-    name = RATE_FIELDS.get(config.posterior)
-    if name is None:
-        raise ValueError(
-            f"rate must be None with the posterior {config.posterior}, which has no floor on its KL: those that have "
-            f"one are {', '.join(RATE_FIELDS)}"
-        )
-    check_finite(config, "rate", positive=True)
-    wanted, found = field_at_rate(config.posterior, config.rate, config.latent_size), getattr(config, name)
-    if not math.isclose(found, wanted, rel_tol=1e-6):
-        raise ValueError(
-            f"rate {config.rate} means the {name} {wanted:.4g} with {config.latent_size} latent dimensions, and {name} "
-            f"is {found}: give one of the two"
-        )
-
-
-def check_word_dropout(config) -> None:
-    """Refuse to hide words where there is no unknown word to read in their place."""
-    if config.word_dropout > 0 and config.unk_token_id is None:
-        raise ValueError("word_dropout must be 0 without unk_token_id, the unknown word, which hidden ones are read as")
-
-
-def check_range(config, least: float, below: float | None, *names: str) -> None:
-    """Refuse a field that is under `least`, or not below `below`."""
-    for name in names:
-        value = getattr(config, name)
-        if value < least or (below is not None and not value < below):
-            wanted = f"be at least {least}" if below is None else f"lie in [{least}, {below})"
-            raise ValueError(f"{name} must {wanted}, got {value}")
-
-
-def check_finite(config, *names: str, positive: bool) -> None:
-    """Refuse a field that is not a finite number of at least 0, or above it."""
-    for name in names:
-        value = getattr(config, name)
-        if not (math.isfinite(value) and (value > 0 if positive else value >= 0)):
-            raise ValueError(f"{name} must be a finite number {'above' if positive else 'of at least'} 0, got {value}")
-
-
-def check_names(config, **choices: tuple[str, ...]) -> None:
-    """Refuse a field that is none of its choices."""
-    for name, names in choices.items():
-        value = getattr(config, name)
-        if value not in names:
-            raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}")
 
 
 @strict
@@ -246,20 +137,16 @@ class BnVaeConfig(CheckpointConfig):
         check_names(self, **self.CHOICES)
 
     def validate_numbers(self):
-        check_finite(self, "gamma", "delta", "kappa", "refinement_step_size", "refinement_clip", positive=True)
+        for kind in POSTERIORS.values():
+            kind.check_fields(self)
+        check_finite(self, "refinement_step_size", "refinement_clip", positive=True)
         check_finite(self, "kl_weight", "free_bits", positive=False)
-        check_range(self, 0, 1, "embedding_dropout", "output_dropout", "variance_dropout", "refinement_momentum")
-        check_range(self, 0, 1, "word_dropout")
-        if not 0 < self.tau < 1:
-            raise ValueError(f"tau must lie in (0, 1), got {self.tau}")
+        check_range(self, 0, 1, "embedding_dropout", "output_dropout", "refinement_momentum", "word_dropout")
 
     def validate_combinations(self):
         check_rate(self)
         check_word_dropout(self)
-        if self.posterior == "vmf" and self.free_bits > 0:
-            raise ValueError("free_bits means nothing with the posterior vmf, whose KL is a constant: set it to 0")
-        if self.posterior == "vmf" and self.latent_size < 2:
-            raise ValueError("latent_size must be at least 2 with the posterior vmf, which lives on a sphere")
+        POSTERIORS[self.posterior].check_choice(self)
         if self.refinement_steps > 0 and self.posterior != "gaussian":
             raise ValueError(
                 f"refinement_steps must be 0 with the posterior {self.posterior}: the steps move a free mean and "
@@ -279,15 +166,14 @@ class BnVaeConfig(CheckpointConfig):
     def kl_lower_bound(self) -> float | None:
         """The least KL in nats per sentence, averaged over the data that normalisation statistics come from.
 
-        n·γ²/2 for BN-VAE (Eq. 6 at β = 0), −n/2·log(1−γ²) for the matched posterior, −n/2·log(1−τ) for tied scales, n·δ
-        for δ-VAE; None without a bound.
+        The `bound` of the posterior's class, such as n·γ²/2 for BN-VAE (Eq. 6 at β = 0); None without one.
         """
         return kl_floor(self)
 
     @property
     def normalises_batches(self) -> bool:
         """Whether the posterior reads statistics of the training batch, which then needs two sentences or more."""
-        return self.posterior in NORMALISED_POSTERIORS
+        return POSTERIORS[self.posterior].normalises_batches
 
 
 __all__ = ["BnVaeConfig"]

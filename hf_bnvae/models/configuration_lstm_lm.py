@@ -3,7 +3,7 @@
 from huggingface_hub.dataclasses import strict
 
 from .checkpoints import CheckpointConfig
-from .configuration_bnvae import check_range, check_word_dropout
+from .configuration_checks import check_range, check_word_dropout
 
 
 @strict

@@ -46,6 +46,9 @@ class LockedDropout(nn.Dropout):
 class Decoder(nn.Module):
     """What all decoders share: dropout, and the way from hidden states to logits."""
 
+    reads: tuple[str, ...] = ()
+    """The fields of a configuration that only some decoders read, and this one does."""
+
     def __init__(self, config):
         super().__init__()
         dropout = LockedDropout if config.locked_dropout else nn.Dropout
@@ -231,6 +234,8 @@ class CnnDecoder(LatentDecoder):
     A position sees the `receptive_field` last tokens, 1 + (kernel size − 1) · Σ dilations, and of all that came before
     them only what z says.
     """
+
+    reads = ("cnn_dilations", "cnn_kernel_size")
 
     def __init__(self, config):
         super().__init__(config)

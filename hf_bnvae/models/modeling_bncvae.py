@@ -272,7 +272,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             return None, prior
         posterior = self.posterior(torch.cat([context, response], 1))
         mean, logvar = posterior.mean, posterior.logvar
-        if self.posterior.of_the_prior_s_units:
+        if self.posterior.in_prior_units:
             mean, logvar = prior.mean + (0.5 * prior.logvar).exp() * mean, prior.logvar + logvar
         return ConditionalGaussian(mean, logvar, prior.mean, prior.logvar, context), prior
 

@@ -126,12 +126,8 @@ def initialise(module: nn.Module, scale: float | None, embedding_scale: float | 
     elif isinstance(module, nn.Conv1d) and module.bias is not None:
         init.kaiming_uniform_(module.weight, nonlinearity="relu")
         init.zeros_(module.bias)
-    elif isinstance(module, BatchStatistics):
-        for name, buffer in module.named_buffers(recurse=False):
-            (init.ones_ if name == "running_var" else init.zeros_)(buffer)
-    if isinstance(module, (BatchStatistics, Posterior)):
-        for name, parameter in module.named_parameters(recurse=False):
-            (init.ones_ if name == "scale" else init.zeros_)(parameter)
+    elif isinstance(module, (BatchStatistics, Posterior)):
+        module.reset_parameters()
 
 
 def as_asked(output: Output, return_dict: bool | None, config) -> Output | tuple:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
+from transformers import initialization as init
 
 SMALLEST_SPREAD = 1e-30
 
@@ -33,6 +34,10 @@ class BatchStatistics(nn.Module):
         self.num_features = num_features
         self.momentum = momentum
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
+
+    def reset_parameters(self) -> None:
+        """Forget all batches."""
+        init.zeros_(self.num_batches_tracked)
 
     def empty_summary(self) -> torch.Tensor:
         """That of no rows."""
@@ -128,6 +133,11 @@ class BatchStandardisation(BatchStatistics):
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
 
+    def reset_parameters(self):
+        super().reset_parameters()
+        init.zeros_(self.running_mean)
+        init.ones_(self.running_var)
+
     def forward(self, raw: torch.Tensor) -> torch.Tensor:
         """Standardise `(batch, num_features)`; returns fp32.
 
@@ -212,12 +222,21 @@ class FixedScaleBatchNorm(BatchStandardisation):
         self.gamma = gamma
         self.shift = nn.Parameter(torch.zeros(num_features))
 
+    def reset_parameters(self):
+        super().reset_parameters()
+        init.zeros_(self.shift)
+
     def forward(self, raw_mean: torch.Tensor) -> torch.Tensor:
         """Normalise `(batch, num_features)`; returns fp32."""
         return self.gamma * super().forward(raw_mean) + self.shift.float()
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, gamma={self.gamma}"
+
+
+def kl_lower_bound(gamma: float, beta: float) -> float:
+    """(γ² + β²)/2: the least KL of a dimension to N(0, 1) in nats, averaged over the batch of Eq. 5 (Eq. 6)."""
+    return (gamma**2 + beta**2) / 2
 
 
 class BatchUnitMean(BatchStatistics):
@@ -231,6 +250,10 @@ class BatchUnitMean(BatchStatistics):
     def __init__(self, num_features: int, momentum: float = 0.1):
         super().__init__(num_features, momentum)
         self.register_buffer("running_log_mean", torch.zeros(num_features))
+
+    def reset_parameters(self):
+        super().reset_parameters()
+        init.zeros_(self.running_log_mean)
 
     def forward(self, raw: torch.Tensor) -> torch.Tensor:
         """Normalise `(batch, num_features)`; returns fp32."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import initialization as init
 
-from .configuration_bnvae import field_at_rate
+from .configuration_checks import check_finite, check_range
 from .distributions import (
     DiagonalGaussian,
     LatentDistribution,
@@ -21,6 +22,7 @@ from .normalisation import (
     BatchUnitMean,
     FixedScaleBatchNorm,
     NormalisedModule,
+    kl_lower_bound,
     recompute_statistics,
 )
 
@@ -35,14 +37,50 @@ class Posterior(NormalisedModule):
     HEADS: tuple[str, ...] = ()
     """The linear heads, each from the encoder's state to `latent_size` numbers."""
 
-    of_the_prior_s_units = False
+    reads: tuple[str, ...] = ()
+    """The fields of a configuration that only some posteriors read, and this one does."""
+
+    normalises_batches = False
+    """Whether it reads statistics of the training batch, which then needs two sentences or more."""
+
+    is_conditional = False
+    """Whether it can be the recognition network of a conditional model, which takes a mean and a log variance."""
+
+    in_prior_units = False
     """Whether a conditional model takes its mean and variance in the units of the prior of the same row."""
+
+    rate_field: str | None = None
+    """The field that sets the least KL; None for a posterior that has no such bound."""
+
+    bound = ""
+    """The formula of that bound, in nats a sentence, averaged over the data of the normalisation's statistics."""
 
     def __init__(self, config):
         super().__init__()
         self.latent_size = config.latent_size
         for name in self.HEADS:
             setattr(self, name, nn.Linear(config.encoding_size, config.latent_size, bias=False))
+
+    @staticmethod
+    def value_at_rate(rate: float, latent_size: int) -> float:
+        """The value of `rate_field` at which the KL is at least `rate` nats a sentence."""
+        raise NotImplementedError
+
+    @staticmethod
+    def rate_at_value(value: float, latent_size: int) -> float:
+        """The least KL, in nats a sentence, at a value of `rate_field`."""
+        raise NotImplementedError
+
+    @classmethod
+    def check_fields(cls, config) -> None:
+        """Refuse values of the fields that it reads, whether it is chosen or not, by a ValueError that names one."""
+
+    @classmethod
+    def check_choice(cls, config) -> None:
+        """Refuse a configuration that chooses it and cannot, by a ValueError that names the field to change."""
+
+    def reset_parameters(self) -> None:
+        """Give the parameters beside those of the heads the values that a training starts from."""
 
     def forward(self, hidden: torch.Tensor) -> LatentDistribution:
         """From `(batch, encoding_size)` to the posterior; fp32 even under autocast."""
@@ -83,6 +121,7 @@ class GaussianPosterior(Posterior):
     """q(z|x) = N(μ, σ²) with μ and log σ² linear in the encoder's last state; the prior is N(0, I)."""
 
     HEADS = ("mean", "logvar")
+    is_conditional = True
 
     def _distribution(self, mean, logvar):
         return DiagonalGaussian(mean, logvar)
@@ -90,6 +129,23 @@ class GaussianPosterior(Posterior):
 
 class BatchNormPosterior(GaussianPosterior):
     """The Gaussian posterior of BN-VAE: its mean is batch-normalised with a frozen scale γ (paper, section 3.2)."""
+
+    reads = ("rate", "gamma")
+    normalises_batches = True
+    rate_field = "gamma"
+    bound = "n·γ²/2"
+
+    @staticmethod
+    def value_at_rate(rate, latent_size):
+        return math.sqrt(2 * rate / latent_size)
+
+    @staticmethod
+    def rate_at_value(value, latent_size):
+        return kl_lower_bound(value, 0.0) * latent_size
+
+    @classmethod
+    def check_fields(cls, config):
+        check_finite(config, "gamma", positive=True)
 
     def __init__(self, config):
         super().__init__(config)
@@ -115,11 +171,23 @@ class MatchedPosterior(GaussianPosterior):
     E[KL(q(z|x,y) ‖ p(z|x))] is at least R whatever the prior learns.
     """
 
-    of_the_prior_s_units = True
+    reads = ("rate",)
+    normalises_batches = True
+    in_prior_units = True
+    rate_field = "gamma"
+    bound = "−n/2·log(1−γ²)"
+
+    @staticmethod
+    def value_at_rate(rate, latent_size):
+        return math.sqrt(-math.expm1(-2 * rate / latent_size))
+
+    @staticmethod
+    def rate_at_value(value, latent_size):
+        return -latent_size / 2 * math.log1p(-(value**2))
 
     def __init__(self, config):
         super().__init__(config)
-        self.gamma = field_at_rate("matched", config.rate, config.latent_size)
+        self.gamma = self.value_at_rate(config.rate, config.latent_size)
         self.log_left = -2 * config.rate / config.latent_size
         self.mean_norm = BatchStandardisation(config.latent_size)
         self.variance_norm = BatchUnitMean(config.latent_size)
@@ -145,12 +213,33 @@ class TiedScalesPosterior(Posterior):
     """
 
     HEADS = ("mean", "deviation")
+    reads = ("rate", "tau")
+    normalises_batches = True
+    is_conditional = True
+    rate_field = "tau"
+    bound = "−n/2·log(1−τ)"
+
+    @staticmethod
+    def value_at_rate(rate, latent_size):
+        return -math.expm1(-2 * rate / latent_size)
+
+    @staticmethod
+    def rate_at_value(value, latent_size):
+        return -latent_size / 2 * math.log1p(-value)
+
+    @classmethod
+    def check_fields(cls, config):
+        if not 0 < config.tau < 1:
+            raise ValueError(f"tau must lie in (0, 1), got {config.tau}")
 
     def __init__(self, config):
         super().__init__(config)
         self.tau = config.tau
         self.norm = BatchStandardisation(2 * config.latent_size)
         self.scale_logit = nn.Parameter(torch.zeros(config.latent_size))
+
+    def reset_parameters(self):
+        init.zeros_(self.scale_logit)
 
     def _normalised(self, mean, deviation):
         return [torch.cat([mean, deviation], 1)]
@@ -172,6 +261,14 @@ class DuPosterior(Posterior):
     """
 
     HEADS = ("mean", "logvar")
+    reads = ("gamma", "variance_dropout")
+    normalises_batches = True
+    is_conditional = True
+
+    @classmethod
+    def check_fields(cls, config):
+        check_finite(config, "gamma", positive=True)
+        check_range(config, 0, 1, "variance_dropout")
 
     def __init__(self, config):
         super().__init__(config)
@@ -180,6 +277,10 @@ class DuPosterior(Posterior):
         self.mean_norm = BatchStandardisation(config.latent_size)
         self.scale = nn.Parameter(torch.ones(config.latent_size))
         self.shift = nn.Parameter(torch.zeros(config.latent_size))
+
+    def reset_parameters(self):
+        init.ones_(self.scale)
+        init.zeros_(self.shift)
 
     def _normalised(self, mean, logvar):
         return [mean]
@@ -199,6 +300,21 @@ class DeltaPosterior(Posterior):
     """
 
     HEADS = ("mean", "deviation")
+    reads = ("rate", "delta")
+    rate_field = "delta"
+    bound = "n·δ"
+
+    @staticmethod
+    def value_at_rate(rate, latent_size):
+        return rate / latent_size
+
+    @staticmethod
+    def rate_at_value(value, latent_size):
+        return latent_size * value
+
+    @classmethod
+    def check_fields(cls, config):
+        check_finite(config, "delta", positive=True)
 
     def __init__(self, config):
         super().__init__(config)
@@ -235,6 +351,18 @@ class VonMisesFisherPosterior(Posterior):
     """
 
     HEADS = ("mean",)
+    reads = ("kappa",)
+
+    @classmethod
+    def check_fields(cls, config):
+        check_finite(config, "kappa", positive=True)
+
+    @classmethod
+    def check_choice(cls, config):
+        if config.free_bits > 0:
+            raise ValueError("free_bits means nothing with the posterior vmf, whose KL is a constant: set it to 0")
+        if config.latent_size < 2:
+            raise ValueError("latent_size must be at least 2 with the posterior vmf, which lives on a sphere")
 
     def __init__(self, config):
         super().__init__(config)

@@ -12,7 +12,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from ..evaluation.collapse import MAX_ACTIVE_SHARE, MAX_KL, MAX_MI, MAX_USE, collapse_verdict
-from ..models.configuration_bnvae import RATE_FIELDS
+from ..models.rates import RATE_FIELDS
 from .checkpoints import best_checkpoint
 
 logger = logging.get_logger(__name__)

@@ -16,7 +16,6 @@ from hf_bnvae.cli.model_flags import ModelArguments
 from hf_bnvae.data import LengthBucketSampler, VaeCollator, encode_corpus, load_corpus, load_tokenizer
 from hf_bnvae.evaluation import elbo_metrics, infer, nll
 from hf_bnvae.methods import METHODS, method_table
-from hf_bnvae.models.configuration_bnvae import DECODER_NAMES, POSTERIOR_NAMES
 from hf_bnvae.models.decoders import DECODERS
 from hf_bnvae.models.posteriors import POSTERIORS
 from hf_bnvae.training import KL_SCHEDULES
@@ -60,8 +59,7 @@ def test_a_method_trains_saves_loads_resumes_generates_and_evaluates(name, corpu
         assert judged["kl"] == judged["mi"] == judged["au"] == 0 and judged["nll"] == pytest.approx(judged["elbo"])
 
 
-def test_the_names_in_the_table_and_in_the_configuration_are_those_of_the_code():
-    assert tuple(POSTERIORS) == POSTERIOR_NAMES and tuple(DECODERS) == DECODER_NAMES
+def test_the_names_in_the_table_are_those_of_the_code():
     for name, method in METHODS.items():
         assert method.posterior in POSTERIORS or not method.has_latent
         assert method.decoder in DECODERS

@@ -9,9 +9,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, BnVaeConfig, BnVaeForConditionalGeneration
-from hf_bnvae.models.configuration_bnvae import RATE_FIELDS
 from hf_bnvae.models.normalisation import BatchUnitMean
 from hf_bnvae.models.posteriors import MatchedPosterior
+from hf_bnvae.models.rates import RATE_FIELDS
 from tests.helpers import make_batch
 
 SMALL_DIALOGUE = {

@@ -345,8 +345,7 @@ def _bound_formula(config: PreTrainedConfig) -> str:
     assert posterior.rate_field is not None
     letter = {"gamma": "γ", "tau": "τ", "delta": "δ"}.get(posterior.rate_field, posterior.rate_field)
     value = getattr(config, posterior.rate_field)
-    chosen = "" if config.rate is None else ", the rate that was chosen,"
-    return f"{posterior.bound}{chosen} with n = {config.latent_size} and {letter} = {value:.4g}"
+    return f"{posterior.bound} with n = {config.latent_size} and {letter} = {value:.4g}"
 
 
 def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> list[str]:

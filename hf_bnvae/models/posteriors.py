@@ -175,7 +175,7 @@ class MatchedPosterior(GaussianPosterior):
     normalises_batches = True
     in_prior_units = True
     rate_field = "gamma"
-    bound = "−n/2·log(1−γ²)"
+    bound = "−n/2·log(1−γ²), the rate that was chosen,"
 
     @staticmethod
     def value_at_rate(rate, latent_size):

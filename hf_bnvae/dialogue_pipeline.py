@@ -12,7 +12,7 @@ from .evaluation.sampling import sample_responses
 from .evaluation.text_order import progress_bar
 from .model_with_tokenizer import ModelWithTokenizer
 from .models import BnCvaeConfig, BnCvaeForConditionalGeneration
-from .models.modeling_bnvae import is_kind
+from .models.modeling_common import is_kind
 
 
 class DialoguePipeline(ModelWithTokenizer):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .models import BnVaeForConditionalGeneration, BnVaeForSequenceClassification, BnVaeModel
-from .models.modeling_bnvae import is_kind
+from .models.modeling_common import is_kind
 
 TextVae = BnVaeModel | BnVaeForConditionalGeneration | BnVaeForSequenceClassification
 

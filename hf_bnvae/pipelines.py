@@ -20,7 +20,8 @@ from .data.unknown_words import warn_of_unknown_words
 from .evaluation.text_order import encode_in_order, progress_bar
 from .model_with_tokenizer import ModelWithTokenizer
 from .models import BnVaeConfig, BnVaeForConditionalGeneration
-from .models.modeling_bnvae import interpolate_latents, is_kind
+from .models.interpolation import interpolate_latents
+from .models.modeling_common import is_kind
 
 logger = logging.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..models.modeling_bnvae import interpolate_latents
+from ..models.interpolation import interpolate_latents
 from ..pipelines import TextVaePipeline
 from .latent_space import (
     LatentSpace,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..models.modeling_bnvae import interpolate_latents
+from ..models.interpolation import interpolate_latents
 from .latent_space import (
     OTHER,
     Dimension,

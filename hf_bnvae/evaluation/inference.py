@@ -31,7 +31,7 @@ class Inference:
         reconstruction: −log p(x|z) at `latents`, `(sentences,)`.
         tokens: words predicted, the end symbol counted, `(sentences,)`.
         keys: what the noise of each sentence is keyed by, `(sentences,)`.
-        side_losses: other losses of the model by name, `(sentences,)` each.
+        auxiliary_losses: other losses of the model by name, `(sentences,)` each.
         other_reconstruction: −log p(x|z) at another latent than its own, `(sentences,)`; see `infer_with_use`.
     """
 
@@ -42,7 +42,7 @@ class Inference:
     reconstruction: torch.Tensor
     tokens: torch.Tensor
     keys: torch.Tensor
-    side_losses: dict[str, torch.Tensor]
+    auxiliary_losses: dict[str, torch.Tensor]
     other_reconstruction: torch.Tensor | None = None
 
     def of_all_processes(self) -> "Inference":
@@ -51,7 +51,9 @@ class Inference:
         first, *others = parts
         return Inference(
             posterior=first.posterior.together([other.posterior for other in others]),
-            side_losses={name: torch.cat([part.side_losses[name] for part in parts]) for name in first.side_losses},
+            auxiliary_losses={
+                name: torch.cat([part.auxiliary_losses[name] for part in parts]) for name in first.auxiliary_losses
+            },
             **{name: torch.cat([getattr(part, name) for part in parts]) for name in COLUMNS},
         )
 
@@ -60,7 +62,7 @@ class Inference:
         other = self.other_reconstruction
         return Inference(
             posterior=self.posterior.map(lambda tensor: tensor[which]),
-            side_losses={name: values[which] for name, values in self.side_losses.items()},
+            auxiliary_losses={name: values[which] for name, values in self.auxiliary_losses.items()},
             other_reconstruction=None if other is None else other[which],
             **{name: getattr(self, name)[which] for name in COLUMNS},
         )
@@ -90,14 +92,14 @@ def infer(model: EvaluatedModel, batches: Iterable[Mapping[str, torch.Tensor]], 
         row = (latents.squeeze(1), posterior.kl().sum(-1), posterior.log_prob(latents).squeeze(1), losses, tokens, keys)
         posteriors.append(posterior.map(torch.Tensor.cpu))
         columns.append(tuple(column.cpu() for column in row))
-        for name, each in model.side_losses(batch["labels"], conditions).items():
+        for name, each in model.auxiliary_losses(batch["labels"], conditions).items():
             side.setdefault(name, []).append(each.cpu())
     model.train(was_training)
     if not posteriors:
         raise ValueError("no batches to evaluate")
     together = posteriors[0].together(posteriors[1:])
     values = dict(zip(COLUMNS, map(torch.cat, zip(*columns, strict=True)), strict=True))
-    return Inference(together, side_losses={name: torch.cat(losses) for name, losses in side.items()}, **values)
+    return Inference(together, auxiliary_losses={name: torch.cat(losses) for name, losses in side.items()}, **values)
 
 
 def rec(inference: Inference) -> float:
@@ -205,7 +207,7 @@ def dialogue_metrics(inference: Inference) -> dict[str, float]:
         "kl_prior": float(posterior.prior.kl().sum(-1).double().mean()),
         "rec_ppl": perplexity(float(inference.reconstruction.double().sum()), int(inference.tokens.sum())),
     }
-    side = {name: float(losses.double().mean()) for name, losses in inference.side_losses.items()}
+    side = {name: float(losses.double().mean()) for name, losses in inference.auxiliary_losses.items()}
     return metrics | _use_if_known(inference) | side
 
 

@@ -10,7 +10,8 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from ..models.noise import keyed_noise
-from ..models.objectives import IGNORED, logit_bytes, product_dtype
+from ..models.objectives import IGNORED
+from ..models.token_loss import logit_bytes, product_dtype
 from .inference import perplexity
 from .model_protocols import SampledModel
 
@@ -128,6 +129,4 @@ def _memory_budget(device: torch.device) -> int:
 
 
 def _rows_within(memory_bytes: int, model: SampledModel, length: int) -> int:
-    config = model.config
-    floats_per_token = config.embedding_size + config.latent_size + 6 * config.hidden_size
-    return max(1, (memory_bytes - logit_bytes(model.device)) // (4 * floats_per_token * length))
+    return max(1, (memory_bytes - logit_bytes(model.device)) // (model.decoder.bytes_per_token * length))

@@ -36,7 +36,7 @@ class EvaluatedModel(Protocol):
     def sentence_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
         """−log p(x|z) of each text at one condition of the decoder, `(batch,)` nats."""
 
-    def side_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
+    def auxiliary_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Auxiliary losses by name, `(batch,)` nats each."""
 
 

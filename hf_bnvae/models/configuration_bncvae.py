@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 
 from .checkpoints import CheckpointConfig
 from .configuration_checks import check_finite, check_names, check_range, check_word_dropout
+from .objectives import FREE_BITS_MODES
 from .posteriors import POSTERIORS
 from .rates import DEFAULT_RATE, check_rate, field_at_rate, kl_floor, take_rate, with_changed_rate
 
@@ -42,6 +43,8 @@ class BnCvaeConfig(CheckpointConfig):
         topics: names of the topics that have a vector; empty for no topic embedding.
         topic_size: width of a topic's vector.
         kl_weight: the weight of both KLs in the training loss; the evaluation never uses it.
+        free_bits: nats of KL(q ‖ p) that cost nothing in training (λ); 0 for none.
+        free_bits_mode: `"dim"` grants λ/n to each dimension, `"sum"` grants λ to their sum.
         embedding_dropout: dropout on the decoder's input word vectors.
         output_dropout: dropout on the decoder's hidden states.
         word_dropout: share of the words that the decoder reads in training which are hidden from it: it reads
@@ -61,7 +64,7 @@ class BnCvaeConfig(CheckpointConfig):
         "AutoModel": "modeling_bncvae.BnCvaeModel",
         "AutoModelForSeq2SeqLM": "modeling_bncvae.BnCvaeForConditionalGeneration",
     }
-    CHOICES = {"posterior": CONDITIONAL_POSTERIORS}
+    CHOICES = {"posterior": CONDITIONAL_POSTERIORS, "free_bits_mode": FREE_BITS_MODES}
 
     vocab_size: int = 10_000
     embedding_size: int = 200
@@ -83,6 +86,8 @@ class BnCvaeConfig(CheckpointConfig):
     topics: list[str] | None = None
     topic_size: int = 30
     kl_weight: float | int = 1.0
+    free_bits: float | int = 0.0
+    free_bits_mode: str = "dim"
     embedding_dropout: float | int = 0.0
     output_dropout: float | int = 0.0
     word_dropout: float | int = 0.0
@@ -122,7 +127,7 @@ class BnCvaeConfig(CheckpointConfig):
     def validate_numbers(self):
         for name in CONDITIONAL_POSTERIORS:
             POSTERIORS[name].check_fields(self)
-        check_finite(self, "kl_weight", "prior_kl_weight", "bow_weight", positive=False)
+        check_finite(self, "kl_weight", "prior_kl_weight", "bow_weight", "free_bits", positive=False)
         check_range(self, 0, 1, "embedding_dropout", "output_dropout", "word_dropout")
 
     def validate_combinations(self):

@@ -5,13 +5,15 @@ from huggingface_hub.dataclasses import strict
 from .checkpoints import CheckpointConfig
 from .configuration_checks import check_finite, check_names, check_range, check_word_dropout
 from .decoders import DECODERS
+from .encoders import ENCODERS
+from .objectives import FREE_BITS_MODES
 from .posteriors import POSTERIORS
 from .rates import DEFAULT_RATE, check_rate, field_at_rate, kl_floor, take_rate, with_changed_rate
 
 POSTERIOR_NAMES = tuple(POSTERIORS)
 NORMALISED_POSTERIORS = tuple(name for name, kind in POSTERIORS.items() if kind.normalises_batches)
-DECODER_NAMES = tuple(DECODERS)
-FREE_BITS_MODES = ("dim", "sum")
+ENCODER_NAMES = tuple(ENCODERS)
+DECODER_NAMES = tuple(name for name, kind in DECODERS.items() if not kind.is_conditional)
 DEFAULT_CNN_DILATIONS = (1, 2, 4)
 
 
@@ -24,7 +26,12 @@ class BnVaeConfig(CheckpointConfig):
     Args:
         vocab_size: number of tokens, specials included.
         embedding_size: width of the word vectors; encoder and decoder have separate ones.
-        hidden_size: width of both LSTMs.
+        hidden_size: width of the states of encoder and decoder.
+        encoder: `"lstm"`.
+        encoder_embedding_size: `"lstm"`: width of the encoder's word vectors; None for `embedding_size`.
+        encoder_hidden_size: `"lstm"`: width of the encoder's states; None for `hidden_size`.
+        encoder_vocab_size: `"lstm"`: number of tokens of the encoder where it reads other tokens than the decoder; None
+            for `vocab_size`.
         latent_size: number n of latent dimensions.
         posterior: `"gaussian"` (diagonal Gaussian), `"batch_norm"` (the same with a batch-normalised mean, Eq. 5),
             `"matched"` (an aggregate with the prior's mean and variance), `"tied_scales"` (Su's extension), `"du"`
@@ -74,11 +81,20 @@ class BnVaeConfig(CheckpointConfig):
         "AutoModelForSeq2SeqLM": "modeling_bnvae.BnVaeForConditionalGeneration",
         "AutoModelForSequenceClassification": "modeling_bnvae.BnVaeForSequenceClassification",
     }
-    CHOICES = {"posterior": POSTERIOR_NAMES, "decoder": DECODER_NAMES, "free_bits_mode": FREE_BITS_MODES}
+    CHOICES = {
+        "encoder": ENCODER_NAMES,
+        "posterior": POSTERIOR_NAMES,
+        "decoder": DECODER_NAMES,
+        "free_bits_mode": FREE_BITS_MODES,
+    }
 
     vocab_size: int = 20_000
     embedding_size: int = 512
     hidden_size: int = 1024
+    encoder: str = "lstm"
+    encoder_embedding_size: int | None = None
+    encoder_hidden_size: int | None = None
+    encoder_vocab_size: int | None = None
     latent_size: int = 32
     posterior: str = "batch_norm"
     rate: float | int | None = None
@@ -129,6 +145,8 @@ class BnVaeConfig(CheckpointConfig):
 
     def validate_sizes(self):
         check_range(self, 1, None, "vocab_size", "embedding_size", "hidden_size", "latent_size", "cnn_kernel_size")
+        given = ("encoder_embedding_size", "encoder_hidden_size", "encoder_vocab_size")
+        check_range(self, 1, None, *(name for name in given if getattr(self, name) is not None))
         check_range(self, 0, None, "refinement_steps")
         if not self.cnn_dilations or min(self.cnn_dilations) < 1:
             raise ValueError(f"cnn_dilations must be numbers of at least 1, got {self.cnn_dilations}")
@@ -152,6 +170,11 @@ class BnVaeConfig(CheckpointConfig):
                 f"refinement_steps must be 0 with the posterior {self.posterior}: the steps move a free mean and "
                 "variance, which only the posterior gaussian has"
             )
+        if self.refinement_steps > 0 and self.encoder_vocab_size not in (None, self.vocab_size):
+            raise ValueError(
+                "refinement_steps must be 0 with an encoder_vocab_size of its own: the steps reconstruct what the "
+                "encoder read"
+            )
 
     def get_text_config(self, decoder=None, encoder=None):
         # Transformers would take the string in `decoder` for a nested configuration.
@@ -160,7 +183,7 @@ class BnVaeConfig(CheckpointConfig):
     @property
     def encoding_size(self) -> int:
         """Width of what the posterior reads."""
-        return self.hidden_size
+        return ENCODERS[self.encoder].width(self)
 
     @property
     def kl_lower_bound(self) -> float | None:

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .layers import input_dtype, is_plain, to_the_left
-from .objectives import filled_rows, summed_nll, token_losses, token_nll
+from .token_loss import filled_rows, summed_nll, token_losses, token_nll
 
 
 class LstmState:
@@ -44,14 +44,24 @@ class LockedDropout(nn.Dropout):
 
 
 class Decoder(nn.Module):
-    """What all decoders share: dropout, and the way from hidden states to logits."""
+    """What all decoders share: dropout, and the way from hidden states to logits.
+
+    Attributes:
+        width: of the hidden states.
+        bytes_per_token: what the activations of a token take in an evaluation, its logits not counted.
+    """
 
     reads: tuple[str, ...] = ()
     """The fields of a configuration that only some decoders read, and this one does."""
 
+    is_conditional = False
+    """Whether it is the decoder of a conditional model, which starts from [context; z]."""
+
     def __init__(self, config):
         super().__init__()
         dropout = LockedDropout if config.locked_dropout else nn.Dropout
+        self.width = config.hidden_size
+        self.bytes_per_token = 4 * (config.embedding_size + config.latent_size + 6 * config.hidden_size)
         self.embedding_dropout = dropout(config.embedding_dropout)
         self.output_dropout = dropout(config.output_dropout)
         self.bottleneck = None
@@ -287,6 +297,8 @@ class GruState:
 class GruDecoder(Decoder):
     """A single-layer GRU over word vectors that the encoder shares, started from a linear map of [context; z]."""
 
+    is_conditional = True
+
     def __init__(self, config):
         super().__init__(config)
         self.initial = nn.Linear(config.condition_size, config.hidden_size)
@@ -312,4 +324,9 @@ class GruDecoder(Decoder):
         return self.output_dropout(outputs.data)
 
 
-DECODERS: dict[str, type[LatentDecoder]] = {"lstm": LstmDecoder, "skip_lstm": SkipLstmDecoder, "cnn": CnnDecoder}
+DECODERS: dict[str, type[Decoder]] = {
+    "lstm": LstmDecoder,
+    "skip_lstm": SkipLstmDecoder,
+    "cnn": CnnDecoder,
+    "gru": GruDecoder,
+}

@@ -1,129 +1,35 @@
 """A conditional VAE for dialogue: the context with its prior, the recognition network, and the response's decoder."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import ModelOutput
 
 from .configuration_bncvae import BnCvaeConfig
 from .decoders import GruDecoder, GruState
+from .dialogue_batch import DialogueBatch, dialogue_batch
 from .distributions import ConditionalGaussian, DiagonalGaussian
+from .interpolation import interpolate_latents
 from .layers import input_dtype, to_the_left
-from .modeling_bnvae import (
+from .model_outputs import BnCvaeModelOutput, BnCvaeOutput
+from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
     EncoderDecoderMixin,
     as_asked,
     initialise,
-    interpolate_latents,
+    renamed,
     wants_hidden_states,
     wants_state,
 )
-from .noise import keyed_noise, sentence_keys, with_hidden_words
-from .normalisation import FixedScaleBatchNorm, NormalisedModule, recompute_statistics
-from .objectives import (
-    IGNORED,
-    bag_of_words_losses,
-    cvae_divergence,
-    kl_objective,
-    negative_elbo,
-    reconstruction_loss,
-)
+from .noise import keyed_noise, with_hidden_words
+from .normalisation import recompute_statistics
+from .objectives import IGNORED, bag_of_words_losses, cvae_divergence, kl_objective, reconstruction_loss
 from .posteriors import POSTERIORS
-
-
-@dataclass
-class BnCvaeModelOutput(ModelOutput):
-    """What is believed of a batch of responses.
-
-    Args:
-        posterior_mean, posterior_logvar: μ and log σ² of q(z|x,y), `(batch, latent_size)`; None without a response.
-        prior_mean, prior_logvar: μ and log σ² of p(z|x), `(batch, latent_size)`.
-        latents: samples of q, or of p without a response, `(batch, num_samples, latent_size)`.
-        kl: KL(q(z|x,y) ‖ p(z|x)) of each response in nats, `(batch,)`; None without a response.
-        kl_prior: KL(p(z|x) ‖ N(0, I)) in nats, `(batch,)`.
-        context: what is known of x, `(batch, context_size)`.
-        hidden_states: where they are asked for, the vectors of the turns of each context, in front,
-            `(batch, turns, 2 · utterance_hidden_size)`, and `context`.
-    """
-
-    posterior_mean: torch.Tensor | None = None
-    posterior_logvar: torch.Tensor | None = None
-    prior_mean: torch.Tensor | None = None
-    prior_logvar: torch.Tensor | None = None
-    latents: torch.Tensor | None = None
-    kl: torch.Tensor | None = None
-    kl_prior: torch.Tensor | None = None
-    context: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class BnCvaeOutput(ModelOutput):
-    """What the whole model makes of a batch. Losses are means over responses, in nats per response.
-
-    Args:
-        loss: reconstruction_loss + kl_weight · (kl + prior_kl_weight · kl_prior) + bow_weight · bow_loss.
-        logits: `(batch · num_samples, length, vocab_size)`; left out in training with `labels` unless asked for.
-        reconstruction_loss: −log p(y|x,z) at the sampled z; given `labels`.
-        kl: KL(q(z|x,y) ‖ p(z|x)), unweighted.
-        kl_prior: KL(p(z|x) ‖ N(0, I)), unweighted.
-        bow_loss: the loss of the bag of words, unweighted; None in a model without it.
-        past_key_values: the decoder's state.
-        posterior_mean, posterior_logvar, prior_mean, prior_logvar, latents: as in `BnCvaeModelOutput`.
-        encoder_hidden_states: as `hidden_states` in `BnCvaeModelOutput`, where they are asked for.
-        decoder_hidden_states: the word vectors and the decoder's states, where they are asked for.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    reconstruction_loss: torch.Tensor | None = None
-    kl: torch.Tensor | None = None
-    kl_prior: torch.Tensor | None = None
-    bow_loss: torch.Tensor | None = None
-    past_key_values: GruState | None = None
-    posterior_mean: torch.Tensor | None = None
-    posterior_logvar: torch.Tensor | None = None
-    prior_mean: torch.Tensor | None = None
-    prior_logvar: torch.Tensor | None = None
-    latents: torch.Tensor | None = None
-    encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
-    decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class Scene:
-    """A batch of contexts and responses, each utterance once.
-
-    Args:
-        input_ids, attention_mask: the utterances, `(utterances, length)`, padded on either side.
-        context_index: which of them are the context of each response, oldest first, `(batch, turns)`; −1 for none.
-        own_turns: 1 where the speaker of that turn is the one who responds, `(batch, turns)`.
-        response_index: which utterance is the response, `(batch,)`; None where it is not known.
-    """
-
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    context_index: torch.Tensor
-    own_turns: torch.Tensor
-    response_index: torch.Tensor | None
-
-
-def scene_keys(scene: Scene) -> torch.Tensor:
-    """A key of each context, with its response where that is known, `(batch,)`: see `noise.sentence_keys`."""
-    keys = sentence_keys(scene.input_ids, scene.attention_mask)
-    present = scene.context_index >= 0
-    together = [keys[scene.context_index.clamp(min=0)]]
-    if scene.response_index is not None:
-        together.insert(0, keys[scene.response_index].unsqueeze(1))
-        present = F.pad(present, (1, 0), value=True)
-    return sentence_keys(torch.cat(together, 1), present)
+from .prior_network import PriorNetwork
 
 
 class BnCvaePreTrainedModel(PreTrainedModel):
@@ -137,27 +43,6 @@ class BnCvaePreTrainedModel(PreTrainedModel):
         initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)
 
 
-class PriorNetwork(NormalisedModule):
-    """p(z|x) = N(μ, σ²): a tanh layer over the context, and a linear one to μ and log σ²."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.hidden = nn.Linear(config.context_size, config.prior_hidden_size)
-        self.parameters_of = nn.Linear(config.prior_hidden_size, 2 * config.latent_size)
-        self.mean_norm = FixedScaleBatchNorm(config.latent_size, config.gamma) if config.prior_batch_norm else None
-
-    def forward(self, context: torch.Tensor) -> DiagonalGaussian:
-        """From `(batch, context_size)`; fp32 even under autocast."""
-        with torch.autocast(context.device.type, enabled=False):
-            mean, logvar = self.raw(context)
-            return DiagonalGaussian(mean if self.mean_norm is None else self.mean_norm(mean), logvar)
-
-    def raw(self, context: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Mean, before its normalisation, and log σ²."""
-        hidden = torch.tanh(self.hidden(context.to(input_dtype(self.hidden))))
-        return self.parameters_of(hidden).float().chunk(2, 1)
-
-
 class BnCvaeModel(BnCvaePreTrainedModel):
     """Context encoder, prior network and recognition network.
 
@@ -166,7 +51,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
     - `input_ids` `(batch, turns, length)`, the utterances of each context, oldest first (or `(batch, length)` for
       contexts of one utterance);
     - as `DialogueCollator` makes it, every utterance once in `input_ids` `(utterances, length)`, with `context_index`,
-      `own_turns` and `response_index` as in `Scene`: consecutive responses share most of their contexts.
+      `own_turns` and `response_index` as in `DialogueBatch`: consecutive responses share most of their contexts.
 
     Where `own_turns` is not given, the speakers take turns and the last one is the other. The response is what
     `response_index` says, or `labels`.
@@ -191,55 +76,15 @@ class BnCvaeModel(BnCvaePreTrainedModel):
     def set_input_embeddings(self, value):
         self.embedding = value
 
-    def scene(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        context_index: torch.Tensor | None = None,
-        own_turns: torch.Tensor | None = None,
-        response_index: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-    ) -> Scene:
-        """Either form of a batch as a `Scene` whose contexts have their turns in front."""
-        mask = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
-        if context_index is None:
-            if input_ids.dim() == 2:
-                input_ids, mask = input_ids.unsqueeze(1), mask.unsqueeze(1)
-            context_index = torch.arange(mask.size(0) * mask.size(1), device=mask.device).view(mask.shape[:2])
-            context_index = context_index.masked_fill(~mask.any(-1), -1)
-            input_ids, mask = input_ids.flatten(0, 1), mask.flatten(0, 1)
-        if response_index is None and labels is not None:
-            response_index = len(input_ids) + torch.arange(len(labels), device=labels.device)
-            input_ids, mask = self._with_responses(input_ids, mask, labels)
-        present = context_index >= 0
-        order = present.long().argsort(dim=1, descending=True, stable=True)
-        if own_turns is None:
-            turns_left = present.flip(1).long().cumsum(1).flip(1)
-            own_turns = (turns_left + 1) % 2
-        context_index, own_turns = context_index.gather(1, order), own_turns.gather(1, order)
-        return Scene(input_ids, mask, context_index, own_turns, response_index)
-
-    def _with_responses(self, input_ids, mask, labels):
-        """The utterances with responses, start symbol in front, behind them."""
-        start = labels.new_full((len(labels), 1), self.config.bos_token_id)
-        words = F.pad(labels != IGNORED, (1, 0), value=True)
-        responses = torch.cat([start, labels], 1).masked_fill(~words, self.config.pad_token_id)
-        width = max(input_ids.size(1), responses.size(1))
-        input_ids, responses = (
-            F.pad(ids, (0, width - ids.size(1)), value=self.config.pad_token_id) for ids in (input_ids, responses)
-        )
-        mask, words = (F.pad(part, (0, width - part.size(1))) for part in (mask, words))
-        return torch.cat([input_ids, responses]), torch.cat([mask, words])
-
     def read(
-        self, scene: Scene, topic_ids: torch.Tensor | None = None
+        self, batch: DialogueBatch, topic_ids: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """What is known of each context `(batch, context_size)`, each response `(batch, 2 · width)` where it is known,
         and the turns of each context `(batch, turns, 2 · width)`."""
-        vectors = self._read_utterances(scene.input_ids, scene.attention_mask)
-        present = scene.context_index >= 0
-        turns = vectors[scene.context_index.clamp(min=0)] * present.unsqueeze(-1)
-        spoken = torch.cat([turns, (scene.own_turns * present).unsqueeze(-1).to(turns.dtype)], -1)
+        vectors = self._read_utterances(batch.input_ids, batch.attention_mask)
+        present = batch.context_index >= 0
+        turns = vectors[batch.context_index.clamp(min=0)] * present.unsqueeze(-1)
+        spoken = torch.cat([turns, (batch.own_turns * present).unsqueeze(-1).to(turns.dtype)], -1)
         lengths = present.sum(1).clamp(min=1)
         packed = pack_padded_sequence(spoken, lengths.cpu(), batch_first=True, enforce_sorted=False)
         context = self.context_gru(packed)[1].squeeze(0)
@@ -247,7 +92,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             if topic_ids is None:
                 topic_ids = torch.zeros(len(context), dtype=torch.long, device=context.device)
             context = torch.cat([context, self.topic_embedding(topic_ids)], 1)
-        return context, None if scene.response_index is None else vectors[scene.response_index], turns
+        return context, None if batch.response_index is None else vectors[batch.response_index], turns
 
     def _read_utterances(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The last states of both directions, `(utterances, 2 · width)`; no padding is read, on whichever side."""
@@ -256,12 +101,14 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         _, states = self.utterance_gru(PackedSequence(self.embedding(packed.data), *packed[1:]))
         return torch.cat([states[0], states[1]], 1)
 
-    def beliefs(
-        self, scene: Scene, topic_ids: torch.Tensor | None = None
+    def posterior_and_prior(
+        self, batch: DialogueBatch, topic_ids: torch.Tensor | None = None
     ) -> tuple[ConditionalGaussian | None, DiagonalGaussian, torch.Tensor]:
         """The posterior where the response is known, the prior, and the context `(batch, context_size)`."""
-        context, response, _ = self.read(scene, topic_ids)
+        context, response, _ = self.read(batch, topic_ids)
         return *self.distributions(context, response), context
+
+    beliefs = renamed("beliefs", "posterior_and_prior")
 
     def distributions(
         self, context: torch.Tensor, response: torch.Tensor | None
@@ -278,16 +125,16 @@ class BnCvaeModel(BnCvaePreTrainedModel):
 
     def prior_of(self, input_ids: torch.Tensor, topic_ids: torch.Tensor | None = None, **inputs) -> DiagonalGaussian:
         """p(z|x) of the contexts of a batch in either form."""
-        return self.beliefs(self.scene(input_ids, **inputs), topic_ids)[1]
+        return self.posterior_and_prior(dialogue_batch(self.config, input_ids, **inputs), topic_ids)[1]
 
     def keyed_noise(
-        self, scene: Scene, num_samples: int, noise_seed: int | torch.Tensor | None = None
+        self, batch: DialogueBatch, num_samples: int, noise_seed: int | torch.Tensor | None = None
     ) -> torch.Tensor | None:
         """Noise keyed by context and response, `(batch, num_samples, latent_size)`; None in training with no seed."""
         if self.training and noise_seed is None:
             return None
         seed = 0 if noise_seed is None else noise_seed
-        return keyed_noise(scene_keys(scene), range(num_samples), self.config.latent_size, seed)
+        return keyed_noise(batch.keys(), range(num_samples), self.config.latent_size, seed)
 
     def forward(
         self,
@@ -304,7 +151,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnCvaeModelOutput | tuple:
-        """The beliefs of a batch in either form, with `num_samples` latents of q, or of p without a response.
+        """Posterior and prior of a batch in either form, with `num_samples` latents of q, or of p without a response.
 
         In evaluation, and wherever a `noise_seed` is given, the draws are keyed by context and response, so that the
         same dialogue always gives the same ones; `encode(sample=True)` draws afresh.
@@ -314,8 +161,8 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         """
         if input_ids is None:
             raise ValueError("the encoder needs input_ids")
-        scene = self.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
-        context, response, turns = self.read(scene, topic_ids)
+        batch = dialogue_batch(self.config, input_ids, attention_mask, context_index, own_turns, response_index, labels)
+        context, response, turns = self.read(batch, topic_ids)
         posterior, prior = self.distributions(context, response)
         output = BnCvaeModelOutput(
             posterior_mean=None if posterior is None else posterior.mean,
@@ -323,7 +170,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             prior_mean=prior.mean,
             prior_logvar=prior.logvar,
             latents=(prior if posterior is None else posterior).rsample(
-                num_samples, self.keyed_noise(scene, num_samples, noise_seed)
+                num_samples, self.keyed_noise(batch, num_samples, noise_seed)
             ),
             kl=None if posterior is None else posterior.kl().sum(-1),
             kl_prior=prior.kl().sum(-1),
@@ -338,7 +185,9 @@ class BnCvaeModel(BnCvaePreTrainedModel):
     ) -> torch.Tensor:
         """Latents `(batch, latent_size)`: the mean, or one sample, of q where the response is known, else of p."""
         topic_ids = inputs.pop("topic_ids", None)
-        posterior, prior, _ = self.beliefs(self.scene(input_ids, attention_mask, **inputs), topic_ids)
+        posterior, prior, _ = self.posterior_and_prior(
+            dialogue_batch(self.config, input_ids, attention_mask, **inputs), topic_ids
+        )
         known = prior if posterior is None else posterior
         return known.rsample(1).squeeze(1) if sample else known.mean
 
@@ -356,7 +205,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
             for batch in batches:
                 batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
                 topic_ids = batch.pop("topic_ids", None)
-                context, response, _ = self.read(self.scene(**batch), topic_ids)
+                context, response, _ = self.read(dialogue_batch(self.config, **batch), topic_ids)
                 if response is None:
                     raise ValueError("statistics of the recognition network need responses: labels or response_index")
                 raw = self.posterior.normalised(torch.cat([context, response], 1))
@@ -443,11 +292,11 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             raise ValueError("the encoder needs input_ids")
         if labels is None and decoder_input_ids is None:
             raise ValueError("the decoder needs labels or decoder_input_ids")
-        scene = self.model.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
-        context, response, turns = self.model.read(scene, topic_ids)
+        batch = dialogue_batch(self.config, input_ids, attention_mask, context_index, own_turns, response_index, labels)
+        context, response, turns = self.model.read(batch, topic_ids)
         posterior, prior = self.model.distributions(context, response)
         known = prior if posterior is None else posterior
-        latents = known.rsample(num_samples, self.model.keyed_noise(scene, num_samples, noise_seed))
+        latents = known.rsample(num_samples, self.model.keyed_noise(batch, num_samples, noise_seed))
         conditions = torch.cat([context.unsqueeze(1).expand(-1, num_samples, -1), latents], -1).flatten(0, 1)
         parts = {
             "posterior_mean": None if posterior is None else posterior.mean,
@@ -458,7 +307,8 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             "encoder_hidden_states": (turns, context) if output_hidden_states else None,
         }
         if posterior is not None:
-            parts |= {"kl": kl_objective(posterior.kl()), "kl_prior": kl_objective(prior.kl())}
+            terms = posterior.kl()
+            parts |= {"kl": kl_objective(terms), "kl_prior": kl_objective(prior.kl())}
         if self.training and self.config.word_dropout > 0:
             read = decoder_input_ids
             if read is None and labels is not None:
@@ -468,7 +318,8 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             decoder_input_ids = decoder_input_ids.repeat_interleave(num_samples, 0)
         if labels is not None:
             labels = labels.repeat_interleave(num_samples, 0)
-            parts |= self._losses(labels, decoder_input_ids, conditions, parts["kl"], parts["kl_prior"], kl_weight)
+            divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
+            parts |= self._losses(labels, decoder_input_ids, conditions, divergence, parts["kl_prior"], kl_weight)
         if return_logits is None:
             return_logits = not self.training or labels is None
         if return_logits or output_hidden_states:
@@ -489,12 +340,15 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             outputs, _ = self.decoder_states(decoder_input_ids, conditions)
             reconstruction = self.reconstruction(outputs, labels)
         weight = self.config.kl_weight if kl_weight is None else kl_weight
-        loss = negative_elbo(reconstruction, cvae_divergence(kl, kl_prior, self.config.prior_kl_weight), weight)
-        if self.bag_of_words is None:
-            return {"loss": loss, "reconstruction_loss": reconstruction}
-        bow_loss = self.side_losses(labels, conditions)["bow_loss"].mean()
-        loss = loss + self.config.bow_weight * bow_loss
-        return {"loss": loss, "reconstruction_loss": reconstruction, "bow_loss": bow_loss}
+        auxiliary = {name: losses.mean() for name, losses in self.auxiliary_losses(labels, conditions).items()}
+        loss = self.training_loss(reconstruction, kl, weight, kl_prior=kl_prior, **auxiliary)
+        return {"loss": loss, "reconstruction_loss": reconstruction, **auxiliary}
+
+    def training_loss(self, reconstruction, kl, kl_weight, *, kl_prior=0.0, bow_loss=None, **auxiliary):
+        """rec + kl_weight · (KL(q ‖ p) + prior_kl_weight · KL(p ‖ N(0, I))) + bow_weight · the bag of words."""
+        divergence = cvae_divergence(kl, kl_prior, self.config.prior_kl_weight)
+        loss = super().training_loss(reconstruction, divergence, kl_weight)
+        return loss if bow_loss is None else loss + self.config.bow_weight * bow_loss
 
     def _step(
         self, decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states
@@ -525,11 +379,11 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         Raises:
             ValueError: where the response is not known.
         """
-        scene = self.model.scene(input_ids, attention_mask, context_index, own_turns, response_index, labels)
-        return self._posterior_of(scene, topic_ids)
+        batch = dialogue_batch(self.config, input_ids, attention_mask, context_index, own_turns, response_index, labels)
+        return self._posterior_of(batch, topic_ids)
 
-    def _posterior_of(self, scene: Scene, topic_ids: torch.Tensor | None) -> ConditionalGaussian:
-        posterior, _, _ = self.model.beliefs(scene, topic_ids)
+    def _posterior_of(self, batch: DialogueBatch, topic_ids: torch.Tensor | None) -> ConditionalGaussian:
+        posterior, _, _ = self.model.posterior_and_prior(batch, topic_ids)
         if posterior is None:
             raise ValueError("a posterior needs the responses: labels or response_index")
         return posterior
@@ -538,7 +392,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, topic_ids=None, **inputs
     ) -> torch.Tensor:
         """A key of each context with its response, `(batch,)`: see `noise.sentence_keys`."""
-        return scene_keys(self.model.scene(input_ids, attention_mask, **inputs))
+        return dialogue_batch(self.config, input_ids, attention_mask, **inputs).keys()
 
     # The decoder
 
@@ -551,7 +405,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         losses = self.decoder.token_losses(outputs, targets)
         return losses.new_zeros(len(labels)).index_add(0, rows, losses)
 
-    def side_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
+    def auxiliary_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
         if self.bag_of_words is None:
             return {}
         logits = self.bag_of_words(conditions.to(input_dtype(self.bag_of_words[0])))
@@ -600,8 +454,8 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             raise ValueError("a response needs a context: input_ids")
         names = ("attention_mask", "context_index", "own_turns")
         topic_ids = options.pop("topic_ids", None)
-        scene = self.model.scene(inputs, **{name: options.pop(name, None) for name in names})
-        _, prior, context = self.model.beliefs(scene, topic_ids)
+        batch = dialogue_batch(self.config, inputs, **{name: options.pop(name, None) for name in names})
+        _, prior, context = self.model.posterior_and_prior(batch, topic_ids)
         if num_latents is not None:
             shape = (len(context), num_latents, self.config.latent_size)
             device = generator.device if generator is not None else context.device

@@ -1,98 +1,34 @@
 """LSTM text VAEs: the encoder with its posterior, and the whole model with its decoder."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
-from transformers.utils import ModelOutput
 
 from .configuration_bnvae import BnVaeConfig
-from .decoders import DECODERS, CnnState, Decoder, LatentDecoder, LstmState
+from .decoders import DECODERS, CnnState, LatentDecoder, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
-from .layers import input_dtype, to_the_left
+from .encoders import ENCODERS, EncoderOutput
+from .interpolation import interpolate_latents
+from .layers import input_dtype
+from .model_outputs import BnVaeModelOutput, BnVaeOutput
+from .modeling_common import (
+    DEFAULT_MAX_NEW_TOKENS,
+    EncoderDecoderMixin,
+    as_asked,
+    initialise,
+    wants_hidden_states,
+    wants_state,
+)
 from .noise import keyed_noise, sentence_keys, with_hidden_words
-from .normalisation import BatchStatistics
-from .objectives import IGNORED, kl_objective, negative_elbo, reconstruction_loss, token_nll
-from .posteriors import POSTERIORS, Posterior
-from .refinement import RefinementSteps, refine
-
-DEFAULT_MAX_NEW_TOKENS = 128
-Output = TypeVar("Output", bound=ModelOutput)
-REFINEMENT_SAMPLES = 1 << 40  # numbers of noise that no metric draws
-
-
-@dataclass
-class BnVaeModelOutput(ModelOutput):
-    """What the encoder knows of a batch.
-
-    Args:
-        posterior_mean: μ of q(z|x), `(batch, latent_size)`.
-        posterior_logvar: log σ² of q(z|x), `(batch, latent_size)`; None where the family has none (vmf).
-        latents: samples of q(z|x), `(batch, num_samples, latent_size)`.
-        kl: KL(q(z|x) ‖ p(z)) of each sentence in nats, `(batch,)`.
-        hidden_states: the word vectors and the LSTM's states, where they are asked for.
-    """
-
-    posterior_mean: torch.Tensor | None = None
-    posterior_logvar: torch.Tensor | None = None
-    latents: torch.Tensor | None = None
-    kl: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-
-    @property
-    def last_hidden_state(self) -> torch.Tensor | None:
-        """What `generate(encoder_outputs=...)` counts sentences by."""
-        return self.latents
-
-
-@dataclass
-class BnVaeOutput(ModelOutput):
-    """What the whole model makes of a batch. Losses are means over sentences, in nats per sentence.
-
-    Args:
-        loss: reconstruction_loss + kl_weight · KL, the KL with its free bits; given `labels`.
-        logits: `(batch · num_samples, length, vocab_size)`; left out in training with `labels` unless asked for,
-            because the loss needs no logits of padding.
-        reconstruction_loss: −log p(x|z) at the sampled z; given `labels`.
-        kl: KL(q(z|x) ‖ p(z)), unweighted and whole.
-        past_key_values: the decoder's state.
-        posterior_mean, posterior_logvar, latents: as in `BnVaeModelOutput`.
-        encoder_hidden_states, decoder_hidden_states: the word vectors and the states of each, where they are asked for.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    reconstruction_loss: torch.Tensor | None = None
-    kl: torch.Tensor | None = None
-    past_key_values: LstmState | CnnState | None = None
-    posterior_mean: torch.Tensor | None = None
-    posterior_logvar: torch.Tensor | None = None
-    latents: torch.Tensor | None = None
-    encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
-    decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class Reading:
-    """What the encoder's LSTM makes of a batch.
-
-    Args:
-        embedded: the word vectors, `(batch, length, embedding_size)`.
-        states: `(batch, length, hidden_size)`.
-        last: the state at the last word of each sentence, `(batch, hidden_size)`.
-    """
-
-    embedded: torch.Tensor
-    states: torch.Tensor
-    last: torch.Tensor
+from .objectives import IGNORED, kl_objective, reconstruction_loss
+from .posteriors import POSTERIORS
+from .refinement import refine_posterior
+from .token_loss import token_nll
 
 
 class BnVaePreTrainedModel(PreTrainedModel):
@@ -106,166 +42,8 @@ class BnVaePreTrainedModel(PreTrainedModel):
         initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)
 
 
-def initialise(module: nn.Module, scale: float | None, embedding_scale: float | None) -> None:
-    """Start values of one module: weights uniform in ± `scale`, word vectors in ± `embedding_scale`.
-
-    None stands for what PyTorch starts from: weights uniform in ± 1/√width of what they read (of a recurrent layer, of
-    its state), word vectors N(0, 1). Convolutions, whose ReLUs would die of small weights, start as He et al. (2015)
-    say.
-    """
-    if isinstance(module, nn.Embedding):
-        if embedding_scale is None:
-            init.normal_(module.weight)
-        else:
-            init.uniform_(module.weight, -embedding_scale, embedding_scale)
-    elif isinstance(module, (nn.Linear, nn.RNNBase)):
-        width = module.in_features if isinstance(module, nn.Linear) else module.hidden_size
-        scale = 1 / math.sqrt(width) if scale is None else scale
-        for parameter in module.parameters(recurse=False):
-            init.uniform_(parameter, -scale, scale)
-    elif isinstance(module, nn.Conv1d) and module.bias is not None:
-        init.kaiming_uniform_(module.weight, nonlinearity="relu")
-        init.zeros_(module.bias)
-    elif isinstance(module, (BatchStatistics, Posterior)):
-        module.reset_parameters()
-
-
-def as_asked(output: Output, return_dict: bool | None, config) -> Output | tuple:
-    """An output with its names or, where the call or else the configuration says so, as a tuple."""
-    return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
-
-
-def wants_hidden_states(output_hidden_states: bool | None, config) -> bool:
-    """What the call says, or else the configuration."""
-    return bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
-
-
-def wants_state(use_cache: bool | None, config) -> bool:
-    """Whether the decoder's state is given out: as the call says, or else the configuration."""
-    return bool(config.use_cache if use_cache is None else use_cache)
-
-
-class DecodingMixin:
-    """What a model with a decoder has: an output layer that may be tied to the word vectors, and sentence losses."""
-
-    _is_stateful = True  # a state cannot go back to an earlier word, as assisted generation would have it
-    _tied_weights_keys = {"decoder.output.weight": "decoder.embedding.weight"}
-    config: Any
-    decoder: Decoder
-
-    @classmethod
-    def _supports_default_dynamic_cache(cls) -> bool:
-        return False
-
-    def generate(self, *args, **options):
-        """Transformers' `generate`.
-
-        Raises:
-            ValueError: for `output_attentions`, which a recurrent or convolutional model does not have.
-        """
-        asked = options.get("output_attentions") or getattr(options.get("generation_config"), "output_attentions", None)
-        if asked:
-            raise ValueError(f"{type(self).__name__} has no attentions: leave out output_attentions")
-        return super().generate(*args, **options)  # type: ignore[misc]
-
-    def prepare_inputs_for_generation(
-        self, input_ids, next_sequence_length=None, past_key_values=None, *args, **kwargs
-    ):
-        """What a step of generation reads; of tokens that begin with those of a given state, the new ones alone."""
-        if next_sequence_length is None and past_key_values is not None:
-            read = past_key_values.get_seq_length()
-            if read < input_ids.size(1):
-                next_sequence_length = input_ids.size(1) - read
-        return super().prepare_inputs_for_generation(  # type: ignore[misc]
-            input_ids, next_sequence_length, past_key_values, *args, **kwargs
-        )
-
-    def get_output_embeddings(self):
-        return self.decoder.output
-
-    def set_output_embeddings(self, value):
-        self.decoder.output = value
-
-    def post_init(self):
-        super().post_init()  # type: ignore[misc]
-        if self.config.tie_word_embeddings:
-            # A checkpoint does not hold the tied weight twice; told so, `Trainer` does not warn of it.
-            self._keys_to_ignore_on_save = {*(self._keys_to_ignore_on_save or ()), *self._tied_weights_keys}
-
-    def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
-        embeddings = super()._resize_token_embeddings(  # type: ignore[misc]
-            new_num_tokens, pad_to_multiple_of, mean_resizing
-        )
-        self._resize_others(embeddings.num_embeddings, mean_resizing)
-        return embeddings
-
-    def _resize_others(self, vocab_size: int, mean_resizing: bool) -> None:
-        """Give what else has a row a word as many rows; nothing has in most models."""
-
-    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """`labels` behind the start symbol, without their last column, padding restored."""
-        start = labels.new_full((labels.size(0), 1), self.config.decoder_start_token_id)
-        shifted = torch.cat([start, labels[:, :-1]], 1)
-        return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
-
-    def decoder_states(self, decoder_input_ids: torch.Tensor, conditions: torch.Tensor, state=None) -> tuple:
-        """The decoder's hidden states `(batch, length, hidden_size)` over tokens, and the state to go on from."""
-        return self.decoder(decoder_input_ids, conditions, state)
-
-    def noise_keys(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
-        """What the noise of an evaluation is keyed by, `(batch,)`: see `noise.sentence_keys`."""
-        if attention_mask is None:
-            attention_mask = input_ids != self.config.pad_token_id
-        return sentence_keys(input_ids, attention_mask)
-
-    def side_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Losses of each sentence beside its own, `(batch,)`; none in most models."""
-        return {}
-
-    def reconstruction(
-        self, outputs: torch.Tensor, labels: torch.Tensor, word_positions: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """−log p(x|z) of hidden states `(batch, length, hidden_size)` at `(batch, length)` labels, a mean over
-        sentences. No logits of padding are computed."""
-        if word_positions is None:
-            word_positions = (labels.flatten() != IGNORED).nonzero().squeeze(1)
-        words = outputs.flatten(0, 1).index_select(0, word_positions)
-        total = self.decoder.summed_nll(words, labels.flatten().index_select(0, word_positions))
-        return reconstruction_loss(total, len(labels))
-
-    def sentence_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
-        """−log p(x|z) of `(batch, length)` labels at `(batch, latent_size)` latents: `(batch,)` nats.
-
-        No logits of padding are computed.
-        """
-        outputs, _ = self.decoder_states(self.prepare_decoder_input_ids_from_labels(labels), conditions)
-        words = labels != IGNORED
-        losses = torch.zeros(labels.shape, device=labels.device)
-        losses = losses.masked_scatter(words, self.decoder.token_losses(outputs[words], labels[words]))
-        return losses.sum(1)
-
-
-class EncoderDecoderMixin(DecodingMixin):
-    """What a whole model has that stands on an encoder, its `model`."""
-
-    model: Any
-
-    def get_encoder(self, *args, **kwargs):
-        return self.model
-
-    def get_input_embeddings(self):
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value):
-        self.model.set_input_embeddings(value)
-
-    def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
-        """See the encoder's own."""
-        self.model.recompute_statistics(batches)
-
-
 class BnVaeModel(BnVaePreTrainedModel):
-    """The inference network: word vectors, a single-layer LSTM, and the posterior over latents.
+    """The inference network: an encoder (`config.encoder`) and the posterior over latents.
 
     Where the posterior is refined (`config.refinement_steps`), that takes the decoder: this is the unrefined one.
 
@@ -279,8 +57,9 @@ class BnVaeModel(BnVaePreTrainedModel):
 
     def __init__(self, config: BnVaeConfig):
         super().__init__(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
+        self.encoder_kind = ENCODERS[config.encoder]
+        for name, layer in self.encoder_kind.layers(config).items():
+            self.add_module(name, layer)
         self.posterior = POSTERIORS[config.posterior](config)
         self.post_init()
 
@@ -289,10 +68,10 @@ class BnVaeModel(BnVaePreTrainedModel):
         initialise(module, config.encoder_initializer_range, config.encoder_embedding_initializer_range)
 
     def get_input_embeddings(self):
-        return self.embedding
+        return getattr(self, self.encoder_kind.embedding)
 
     def set_input_embeddings(self, value):
-        self.embedding = value
+        setattr(self, self.encoder_kind.embedding, value)
 
     def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> LatentDistribution:
         """The posterior q(z|x) of `(batch, length)` token ids, padded on either side."""
@@ -320,8 +99,8 @@ class BnVaeModel(BnVaePreTrainedModel):
         if latents is not None:
             output = BnVaeModelOutput(latents=latents.unsqueeze(1))
         else:
-            reading = self.read(input_ids, attention_mask, inputs_embeds)
-            posterior = self.posterior(reading.last)
+            encoded = self.read(input_ids, attention_mask, inputs_embeds)
+            posterior = self.posterior(encoded.last)
             output = BnVaeModelOutput(
                 posterior_mean=posterior.mean,
                 posterior_logvar=getattr(posterior, "logvar", None),
@@ -330,7 +109,7 @@ class BnVaeModel(BnVaePreTrainedModel):
                 ),
                 kl=posterior.kl().sum(-1),
                 hidden_states=(
-                    (reading.embedded, reading.states)
+                    (encoded.embedded, encoded.states)
                     if wants_hidden_states(output_hidden_states, self.config)
                     else None
                 ),
@@ -368,27 +147,17 @@ class BnVaeModel(BnVaePreTrainedModel):
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-    ) -> Reading:
-        """The LSTM over `(batch, length)` token ids, padded on either side, or over word vectors.
+    ) -> EncoderOutput:
+        """What the encoder makes of `(batch, length)` token ids, padded on either side, or of word vectors.
 
         Raises:
             ValueError: for neither or both.
         """
-        if inputs_embeds is None:
-            if input_ids is None:
-                raise ValueError("the encoder needs input_ids, or inputs_embeds in their place")
-            if attention_mask is None:
-                attention_mask = input_ids != self.config.pad_token_id
-            inputs_embeds = self.embedding(to_the_left(input_ids, attention_mask))
-        elif input_ids is not None:
+        if inputs_embeds is None and input_ids is None:
+            raise ValueError("the encoder needs input_ids, or inputs_embeds in their place")
+        if inputs_embeds is not None and input_ids is not None:
             raise ValueError("give either input_ids or inputs_embeds, not both")
-        elif attention_mask is None:
-            attention_mask = torch.ones(inputs_embeds.shape[:2], device=inputs_embeds.device)
-        else:
-            inputs_embeds = to_the_left(inputs_embeds, attention_mask)
-        states, _ = self.lstm(inputs_embeds)
-        last = (attention_mask.long().sum(-1) - 1).clamp(min=0)
-        return Reading(inputs_embeds, states, states[torch.arange(states.size(0), device=states.device), last])
+        return self.encoder_kind.encode(self, input_ids, attention_mask, inputs_embeds)
 
     def keyed_noise(
         self,
@@ -419,7 +188,7 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
     def __init__(self, config: BnVaeConfig):
         super().__init__(config)
         self.model = BnVaeModel(config)
-        self.decoder = DECODERS[config.decoder](config)
+        self.decoder = cast(LatentDecoder, DECODERS[config.decoder](config))
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
@@ -474,7 +243,7 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
                 for them waits for a GPU.
             decoder_attention_mask: where it is 0 the decoder reads nothing, `(batch, length)` of the tokens so far.
         """
-        reading = None
+        encoded = None
         posterior_mean = posterior_logvar = kl = divergence = None
         if kl_weight is None:
             kl_weight = self.config.kl_weight
@@ -484,8 +253,8 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             mean = getattr(encoder_outputs, "posterior_mean", None)
             latents = encoder_outputs[0] if mean is None else mean.unsqueeze(1)
         else:
-            reading = self.model.read(input_ids, attention_mask, inputs_embeds)
-            posterior = self._posterior_of(reading, input_ids, attention_mask, kl_weight, noise_seed)
+            encoded = self.model.read(input_ids, attention_mask, inputs_embeds)
+            posterior = self._posterior_of(encoded, input_ids, attention_mask, kl_weight, noise_seed)
             posterior_mean, posterior_logvar = posterior.mean, getattr(posterior, "logvar", None)
             noise = self.model.keyed_noise(input_ids, attention_mask, range(num_samples), noise_seed)
             latents = posterior.rsample(num_samples, noise)
@@ -523,7 +292,7 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
                 reconstruction = reconstruction_loss(token_nll(logits[words], labels[words]), len(labels))
             loss = reconstruction
             if divergence is not None:
-                loss = negative_elbo(reconstruction, divergence, kl_weight)
+                loss = self.training_loss(reconstruction, divergence, kl_weight)
 
         output = BnVaeOutput(
             loss=loss,
@@ -537,8 +306,8 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         )
         if wants_hidden_states(output_hidden_states, self.config):
             output["decoder_hidden_states"] = (self.decoder.embedding(decoder_input_ids), outputs)
-            if reading is not None:
-                output["encoder_hidden_states"] = (reading.embedded, reading.states)
+            if encoded is not None:
+                output["encoder_hidden_states"] = (encoded.embedded, encoded.states)
         return as_asked(output, return_dict, self.config)
 
     def _decoded(self, decoder_input_ids, latents, state, mask) -> tuple:
@@ -563,47 +332,14 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         return self._posterior_of(self.model.read(input_ids, attention_mask), input_ids, attention_mask, kl_weight)
 
     def _posterior_of(
-        self, reading: Reading, input_ids, attention_mask, kl_weight, noise_seed=None
+        self, encoded: EncoderOutput, input_ids, attention_mask, kl_weight, noise_seed=None
     ) -> LatentDistribution:
-        posterior = self.model.posterior(reading.last)
+        posterior = self.model.posterior(encoded.last)
         if self.config.refinement_steps == 0 or not isinstance(posterior, DiagonalGaussian):
             return posterior
         if input_ids is None:
             raise ValueError("a refined posterior needs input_ids: inputs_embeds do not say what to reconstruct")
-        return self._refined(posterior, input_ids, attention_mask, kl_weight, noise_seed)
-
-    def _refined(self, posterior, input_ids, attention_mask, kl_weight, noise_seed) -> DiagonalGaussian:
-        if torch.is_inference_mode_enabled():
-            # The steps need gradients, which neither this mode nor the tensors made in it have.
-            with torch.inference_mode(False), torch.no_grad():
-                mask = attention_mask if attention_mask is None else attention_mask.clone()
-                return self._refined(posterior.map(torch.clone), input_ids.clone(), mask, kl_weight, noise_seed)
-        config = self.config
-        mask = input_ids != config.pad_token_id if attention_mask is None else attention_mask.bool()
-        labels = input_ids[:, 1:].masked_fill(~mask[:, 1:], IGNORED)
-        samples = range(REFINEMENT_SAMPLES, REFINEMENT_SAMPLES + config.refinement_steps)
-        noise = self.model.keyed_noise(input_ids, mask, samples, noise_seed)
-        if noise is None:
-            noise = torch.randn(len(input_ids), len(samples), config.latent_size, device=input_ids.device)
-
-        def losses(position: torch.Tensor, number: int) -> torch.Tensor:
-            candidate = DiagonalGaussian(*position.chunk(2, 1))
-            sides = len(position) // len(labels)
-            step_noise = noise[:, number : number + 1].repeat(sides, 1, 1)
-            # Differences of gradients leave nothing of bf16's eight bits.
-            with _without_dropout(self.decoder), torch.autocast(input_ids.device.type, enabled=False):
-                rec = self.sentence_losses(labels.repeat(sides, 1), candidate.rsample(noise=step_noise).squeeze(1))
-            return rec + kl_weight * candidate.kl().sum(1)
-
-        steps = RefinementSteps(
-            config.refinement_steps,
-            config.refinement_step_size,
-            config.refinement_momentum,
-            config.refinement_clip,
-        )
-        start = torch.cat([posterior.mean, posterior.logvar], 1)
-        refined = refine(start, losses, list(self.decoder.parameters()), steps)
-        return DiagonalGaussian(*refined.chunk(2, 1))
+        return refine_posterior(self, posterior, input_ids, attention_mask, kl_weight, noise_seed)
 
     def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
         """log p(z) in nats; the last dimension is summed out."""
@@ -713,8 +449,8 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
             labels: `(batch,)` classes, or numbers with one output, or `(batch, num_labels)` for several labels each;
                 `config.problem_type` says which where the labels do not.
         """
-        reading = self.model.read(input_ids, attention_mask, inputs_embeds)
-        mean = self.model.posterior(reading.last).mean
+        encoded = self.model.read(input_ids, attention_mask, inputs_embeds)
+        mean = self.model.posterior(encoded.last).mean
         logits = self.classifier(mean.to(input_dtype(self.classifier)))
         loss = None
         if labels is not None:
@@ -723,51 +459,10 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
             loss=loss,
             logits=logits,
             hidden_states=(
-                (reading.embedded, reading.states) if wants_hidden_states(output_hidden_states, self.config) else None
+                (encoded.embedded, encoded.states) if wants_hidden_states(output_hidden_states, self.config) else None
             ),
         )
         return as_asked(output, return_dict, self.config)
-
-
-def is_kind(model: object, *kinds: type) -> bool:
-    """Whether a model is of one of our classes, or of the same class from the code that a checkpoint carries."""
-    names = {kind.__name__ for kind in kinds}
-    ours = isinstance(model, PreTrainedModel) and getattr(model.config, "hf_bnvae_version", None) is not None
-    return isinstance(model, kinds) or (ours and type(model).__name__ in names)
-
-
-def interpolate_latents(a: torch.Tensor, b: torch.Tensor, steps: int, mode: str = "slerp") -> torch.Tensor:
-    """`(steps, latent_size)` points from a to b, spherical or linear.
-
-    Where the two directions are parallel or one of the ends is 0 there is no arc, and the path is linear.
-
-    Raises:
-        ValueError: for fewer than two steps or an unknown mode.
-    """
-    if steps < 2:
-        raise ValueError(f"an interpolation needs at least 2 steps, got {steps}")
-    if mode not in ("slerp", "linear"):
-        raise ValueError(f"mode must be 'slerp' or 'linear', got {mode!r}")
-    share = torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype).unsqueeze(1)
-    norms = a.norm() * b.norm()
-    cosine = (a @ b / norms).clamp(-1, 1) if norms > 0 else torch.ones_like(norms)
-    angle = torch.arccos(cosine)
-    if mode == "linear" or math.isclose(float(torch.sin(angle)), 0.0, abs_tol=1e-4):
-        return (1 - share) * a + share * b
-    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
-
-
-@contextmanager
-def _without_dropout(decoder: Decoder) -> Iterator[None]:
-    """The decoder without dropout, yet in training mode, without which some LSTM kernels have no gradient."""
-    modes = {module: module.training for module in decoder.modules()}
-    for module in modes:
-        module.training = not isinstance(module, nn.Dropout)
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _chosen_latents(posterior: LatentDistribution, sample: bool) -> torch.Tensor:

@@ -1,16 +1,14 @@
 """The LSTM language model of the paper's tables: the text VAE's decoder with no latent."""
 
-from dataclasses import dataclass
-
 import torch
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
-from transformers.utils import ModelOutput
 
 from .configuration_lstm_lm import LstmLMConfig
 from .decoders import LstmDecoder, LstmState
 from .distributions import DiagonalGaussian
-from .modeling_bnvae import (
+from .model_outputs import LstmLMOutput
+from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
     DecodingMixin,
     as_asked,
@@ -19,27 +17,6 @@ from .modeling_bnvae import (
     wants_state,
 )
 from .noise import with_hidden_words
-
-
-@dataclass
-class LstmLMOutput(ModelOutput):
-    """What the language model makes of a batch. Losses are means over sentences, in nats per sentence.
-
-    Args:
-        loss: −log p(x); given `labels`.
-        logits: `(batch, length, vocab_size)`.
-        reconstruction_loss: the loss again, and
-        kl: 0, for the trainer of VAEs.
-        past_key_values: the state to go on from.
-        hidden_states: the word vectors and the LSTM's states, where they are asked for.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    reconstruction_loss: torch.Tensor | None = None
-    kl: torch.Tensor | None = None
-    past_key_values: LstmState | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
 class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):

@@ -8,10 +8,18 @@ The gradient passes back through the steps. That takes products of L's second de
 by central differences of first derivatives, because fused LSTM kernels have no second ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
+
+from .distributions import DiagonalGaussian
+from .objectives import IGNORED
+
+NOISE_SAMPLES = 1 << 40  # numbers of noise that no metric draws
 
 SentenceLosses = Callable[[torch.Tensor, int], torch.Tensor]
 """From λ `(batch, 2 · latent_size)` and the number of the step to the loss of each sentence `(batch,)`."""
@@ -40,6 +48,64 @@ def refine(
         steps: how to move.
     """
     return _Refinement.apply(start, losses, steps, *(item for item in parameters if item.requires_grad))
+
+
+def refine_posterior(
+    model: Any,
+    posterior: DiagonalGaussian,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    kl_weight: float | torch.Tensor,
+    noise_seed: int | torch.Tensor | None,
+) -> DiagonalGaussian:
+    """The encoder's posterior of `(batch, length)` token ids after `config.refinement_steps` steps.
+
+    Args:
+        model: a text VAE with its decoder.
+        kl_weight: of the KL in the loss that the steps make small.
+        noise_seed: of the noise of the steps, as in a call of the model.
+    """
+    if torch.is_inference_mode_enabled():
+        # The steps need gradients, which neither this mode nor the tensors made in it have.
+        with torch.inference_mode(False), torch.no_grad():
+            mask = attention_mask if attention_mask is None else attention_mask.clone()
+            return refine_posterior(model, posterior.map(torch.clone), input_ids.clone(), mask, kl_weight, noise_seed)
+    config = model.config
+    mask = input_ids != config.pad_token_id if attention_mask is None else attention_mask.bool()
+    labels = input_ids[:, 1:].masked_fill(~mask[:, 1:], IGNORED)
+    samples = range(NOISE_SAMPLES, NOISE_SAMPLES + config.refinement_steps)
+    noise = model.model.keyed_noise(input_ids, mask, samples, noise_seed)
+    if noise is None:
+        noise = torch.randn(len(input_ids), len(samples), config.latent_size, device=input_ids.device)
+
+    def losses(position: torch.Tensor, number: int) -> torch.Tensor:
+        candidate = DiagonalGaussian(*position.chunk(2, 1))
+        sides = len(position) // len(labels)
+        step_noise = noise[:, number : number + 1].repeat(sides, 1, 1)
+        # Differences of gradients leave nothing of bf16's eight bits.
+        with _without_dropout(model.decoder), torch.autocast(input_ids.device.type, enabled=False):
+            rec = model.sentence_losses(labels.repeat(sides, 1), candidate.rsample(noise=step_noise).squeeze(1))
+        return rec + kl_weight * candidate.kl().sum(1)
+
+    steps = RefinementSteps(
+        config.refinement_steps, config.refinement_step_size, config.refinement_momentum, config.refinement_clip
+    )
+    start = torch.cat([posterior.mean, posterior.logvar], 1)
+    refined = refine(start, losses, list(model.decoder.parameters()), steps)
+    return DiagonalGaussian(*refined.chunk(2, 1))
+
+
+@contextmanager
+def _without_dropout(decoder: nn.Module) -> Iterator[None]:
+    """The decoder without dropout, yet in training mode, without which some LSTM kernels have no gradient."""
+    modes = {module: module.training for module in decoder.modules()}
+    for module in modes:
+        module.training = not isinstance(module, nn.Dropout)
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 class _Refinement(torch.autograd.Function):

@@ -7,7 +7,6 @@ from torch.utils.data import DataLoader, Sampler
 
 from ..data import DialogueSampler, LengthBucketSampler
 from ..evaluation import Inference, dialogue_metrics
-from ..models.objectives import cvae_divergence
 from .trainer import VaeTrainer
 
 
@@ -43,8 +42,3 @@ class DialogueTrainer(VaeTrainer):
 
     def _judge(self, inference: Inference) -> dict[str, float]:
         return dialogue_metrics(inference)
-
-    def _loss(self, metrics: dict[str, float], kl_weight: float) -> float:
-        config = self.model.config
-        divergence = cvae_divergence(metrics["kl"], metrics["kl_prior"], config.prior_kl_weight)
-        return metrics["rec"] + kl_weight * divergence + config.bow_weight * metrics.get("bow_loss", 0.0)

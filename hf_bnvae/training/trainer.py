@@ -349,7 +349,8 @@ class VaeTrainer(Trainer):
 
     def _loss(self, metrics: dict[str, float], kl_weight: float) -> float:
         """What the training loss would be, of the metrics of an evaluation."""
-        return metrics["rec"] + kl_weight * metrics["kl"]
+        auxiliary = {name: metrics[name] for name in self.PARTS if name not in ("rec", "kl")}
+        return self.model.training_loss(metrics["rec"], metrics["kl"], kl_weight, **auxiliary)
 
     def _determine_best_metric(self, metrics, trial) -> bool:
         if self.kl_share() < 1:

@@ -23,7 +23,7 @@ def inference_of(mean, logvar):
         reconstruction=torch.full((len(mean),), 2.0),
         tokens=torch.full((len(mean),), 4),
         keys=torch.arange(len(mean)),
-        side_losses={},
+        auxiliary_losses={},
     )
 
 

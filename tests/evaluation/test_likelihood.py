@@ -9,7 +9,7 @@ import torch
 from hf_bnvae.evaluation import elbo, infer, likelihood, nll
 from hf_bnvae.models.distributions import DiagonalGaussian
 from hf_bnvae.models.noise import sentence_keys
-from hf_bnvae.models.objectives import LOGIT_BYTES_ON_A_CPU
+from hf_bnvae.models.token_loss import LOGIT_BYTES_ON_A_CPU
 from hf_bnvae.training.recipes import bf16_pays
 from tests.helpers import make_batch
 

@@ -134,7 +134,7 @@ def test_losses_of_sentences_are_those_of_each_alone():
     batch = flat_batch(rows)
     conditions = torch.randn(len(rows), model.config.condition_size)
     together = model.sentence_losses(batch["labels"], conditions)
-    bags = model.side_losses(batch["labels"], conditions)["bow_loss"]
+    bags = model.auxiliary_losses(batch["labels"], conditions)["bow_loss"]
     for row in range(len(rows)):
         length = int((batch["labels"][row] >= 0).sum())
         labels, condition = batch["labels"][row : row + 1, :length], conditions[row : row + 1]

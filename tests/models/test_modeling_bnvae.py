@@ -6,8 +6,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, StoppingCriteria, StoppingCriteriaList
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, BnVaeModel
-from hf_bnvae.models.modeling_bnvae import interpolate_latents
-from hf_bnvae.models.objectives import token_nll
+from hf_bnvae.models.interpolation import interpolate_latents
+from hf_bnvae.models.token_loss import token_nll
 from hf_bnvae.training.recipes import bf16_pays
 from tests.helpers import make_batch
 

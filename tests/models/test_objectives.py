@@ -9,7 +9,8 @@ from torch.utils._pytree import tree_leaves
 from hf_bnvae import LstmLMConfig
 from hf_bnvae.models import objectives
 from hf_bnvae.models.decoders import LstmDecoder
-from hf_bnvae.models.objectives import IGNORED, summed_nll, token_losses, token_nll
+from hf_bnvae.models.objectives import IGNORED
+from hf_bnvae.models.token_loss import summed_nll, token_losses, token_nll
 
 ROWS, WIDTH, VOCABULARY = 200, 12, 31
 

@@ -1,0 +1,202 @@
+"""What the models share: how they start, what a call may ask of them, and how a decoder gives losses."""
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .decoders import Decoder
+from .noise import sentence_keys
+from .normalisation import BatchStatistics
+from .objectives import IGNORED, negative_elbo, reconstruction_loss
+from .posteriors import Posterior
+
+DEFAULT_MAX_NEW_TOKENS = 128
+Output = TypeVar("Output", bound=ModelOutput)
+
+
+def initialise(module: nn.Module, scale: float | None, embedding_scale: float | None) -> None:
+    """Start values of one module: weights uniform in ± `scale`, word vectors in ± `embedding_scale`.
+
+    None stands for what PyTorch starts from: weights uniform in ± 1/√width of what they read (of a recurrent layer, of
+    its state), word vectors N(0, 1). Convolutions, whose ReLUs would die of small weights, start as He et al. (2015)
+    say.
+    """
+    if isinstance(module, nn.Embedding):
+        if embedding_scale is None:
+            init.normal_(module.weight)
+        else:
+            init.uniform_(module.weight, -embedding_scale, embedding_scale)
+    elif isinstance(module, (nn.Linear, nn.RNNBase)):
+        width = module.in_features if isinstance(module, nn.Linear) else module.hidden_size
+        scale = 1 / math.sqrt(width) if scale is None else scale
+        for parameter in module.parameters(recurse=False):
+            init.uniform_(parameter, -scale, scale)
+    elif isinstance(module, nn.Conv1d) and module.bias is not None:
+        init.kaiming_uniform_(module.weight, nonlinearity="relu")
+        init.zeros_(module.bias)
+    elif isinstance(module, (BatchStatistics, Posterior)):
+        module.reset_parameters()
+
+
+def as_asked(output: Output, return_dict: bool | None, config) -> Output | tuple:
+    """An output with its names or, where the call or else the configuration says so, as a tuple."""
+    return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+
+def wants_hidden_states(output_hidden_states: bool | None, config) -> bool:
+    """What the call says, or else the configuration."""
+    return bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
+
+
+def wants_state(use_cache: bool | None, config) -> bool:
+    """Whether the decoder's state is given out: as the call says, or else the configuration."""
+    return bool(config.use_cache if use_cache is None else use_cache)
+
+
+def renamed(old: str, new: str):
+    """A method under the name that it had in version 0.1; a call of it warns and goes to the new one."""
+
+    def method(self, *args, **kwargs):
+        warnings.warn(f"{old} is called {new} now; the old name goes in version 0.3", FutureWarning, stacklevel=2)
+        return getattr(self, new)(*args, **kwargs)
+
+    return method
+
+
+class DecodingMixin:
+    """What a model with a decoder has: an output layer that may be tied to the word vectors, and sentence losses."""
+
+    _is_stateful = True  # a state cannot go back to an earlier word, as assisted generation would have it
+    _tied_weights_keys = {"decoder.output.weight": "decoder.embedding.weight"}
+    config: Any
+    decoder: Decoder
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+    def generate(self, *args, **options):
+        """Transformers' `generate`.
+
+        Raises:
+            ValueError: for `output_attentions`, which a recurrent or convolutional model does not have.
+        """
+        asked = options.get("output_attentions") or getattr(options.get("generation_config"), "output_attentions", None)
+        if asked:
+            raise ValueError(f"{type(self).__name__} has no attentions: leave out output_attentions")
+        return super().generate(*args, **options)  # type: ignore[misc]
+
+    def prepare_inputs_for_generation(
+        self, input_ids, next_sequence_length=None, past_key_values=None, *args, **kwargs
+    ):
+        """What a step of generation reads; of tokens that begin with those of a given state, the new ones alone."""
+        if next_sequence_length is None and past_key_values is not None:
+            read = past_key_values.get_seq_length()
+            if read < input_ids.size(1):
+                next_sequence_length = input_ids.size(1) - read
+        return super().prepare_inputs_for_generation(  # type: ignore[misc]
+            input_ids, next_sequence_length, past_key_values, *args, **kwargs
+        )
+
+    def get_output_embeddings(self):
+        return self.decoder.output
+
+    def set_output_embeddings(self, value):
+        self.decoder.output = value
+
+    def post_init(self):
+        super().post_init()  # type: ignore[misc]
+        if self.config.tie_word_embeddings:
+            # A checkpoint does not hold the tied weight twice; told so, `Trainer` does not warn of it.
+            self._keys_to_ignore_on_save = {*(self._keys_to_ignore_on_save or ()), *self._tied_weights_keys}
+
+    def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
+        embeddings = super()._resize_token_embeddings(  # type: ignore[misc]
+            new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
+        self._resize_others(embeddings.num_embeddings, mean_resizing)
+        return embeddings
+
+    def _resize_others(self, vocab_size: int, mean_resizing: bool) -> None:
+        """Give what else has a row a word as many rows; nothing has in most models."""
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
+        """`labels` behind the start symbol, without their last column, padding restored."""
+        start = labels.new_full((labels.size(0), 1), self.config.decoder_start_token_id)
+        shifted = torch.cat([start, labels[:, :-1]], 1)
+        return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
+
+    def decoder_states(self, decoder_input_ids: torch.Tensor, conditions: torch.Tensor, state=None) -> tuple:
+        """The decoder's hidden states `(batch, length, hidden_size)` over tokens, and the state to go on from."""
+        return self.decoder(decoder_input_ids, conditions, state)
+
+    def noise_keys(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
+        """What the noise of an evaluation is keyed by, `(batch,)`: see `noise.sentence_keys`."""
+        if attention_mask is None:
+            attention_mask = input_ids != self.config.pad_token_id
+        return sentence_keys(input_ids, attention_mask)
+
+    def auxiliary_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Losses of each sentence beside its own, `(batch,)` nats by name; none in most models."""
+        return {}
+
+    side_losses = renamed("side_losses", "auxiliary_losses")
+
+    def training_loss(self, reconstruction, kl, kl_weight, **auxiliary):
+        """The loss of a training from its parts, each a mean over sentences in nats, as tensors or as numbers."""
+        return negative_elbo(reconstruction, kl, kl_weight)
+
+    def reconstruction(
+        self, outputs: torch.Tensor, labels: torch.Tensor, word_positions: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """−log p(x|z) of hidden states `(batch, length, hidden_size)` at `(batch, length)` labels, a mean over
+        sentences. No logits of padding are computed."""
+        if word_positions is None:
+            word_positions = (labels.flatten() != IGNORED).nonzero().squeeze(1)
+        words = outputs.flatten(0, 1).index_select(0, word_positions)
+        total = self.decoder.summed_nll(words, labels.flatten().index_select(0, word_positions))
+        return reconstruction_loss(total, len(labels))
+
+    def sentence_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
+        """−log p(x|z) of `(batch, length)` labels at `(batch, latent_size)` latents: `(batch,)` nats.
+
+        No logits of padding are computed.
+        """
+        outputs, _ = self.decoder_states(self.prepare_decoder_input_ids_from_labels(labels), conditions)
+        words = labels != IGNORED
+        losses = torch.zeros(labels.shape, device=labels.device)
+        losses = losses.masked_scatter(words, self.decoder.token_losses(outputs[words], labels[words]))
+        return losses.sum(1)
+
+
+class EncoderDecoderMixin(DecodingMixin):
+    """What a whole model has that stands on an encoder, its `model`."""
+
+    model: Any
+
+    def get_encoder(self, *args, **kwargs):
+        return self.model
+
+    def get_input_embeddings(self):
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.model.set_input_embeddings(value)
+
+    def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
+        """See the encoder's own."""
+        self.model.recompute_statistics(batches)
+
+
+def is_kind(model: object, *kinds: type) -> bool:
+    """Whether a model is of one of our classes, or of the same class from the code that a checkpoint carries."""
+    names = {kind.__name__ for kind in kinds}
+    ours = isinstance(model, PreTrainedModel) and getattr(model.config, "hf_bnvae_version", None) is not None
+    return isinstance(model, kinds) or (ours and type(model).__name__ in names)

@@ -1,0 +1,151 @@
+"""The cross-entropy of an output layer, whose logits never exist whole, in nats a token."""
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+from transformers.utils import logging
+
+from .kernels import softmax_rows
+from .objectives import IGNORED
+
+logger = logging.get_logger(__name__)
+
+LOGIT_BYTES_ON_A_CPU = 24 << 20  # what stays near its caches
+LOGIT_BYTES_ELSEWHERE = 512 << 20  # enough rows to keep a GPU busy
+ROWS_TOGETHER = 64  # a product whose rows start anywhere in memory is a third slower
+ROWS_IN_STEPS_OF = 32  # a CPU prepares a bf16 product of a new height at length, and keeps it
+
+
+def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """−log p(token) in nats of `(rows, vocab_size)` logits at `(rows,)` targets: `(rows,)`, fp32."""
+    return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def filled_rows(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`(rows, width)` outputs and `(rows,)` targets, on a CPU with zeros and `IGNORED` behind them.
+
+    A training then has few different numbers of rows, whatever the number of words in a batch.
+    """
+    if outputs.device.type != "cpu":
+        return outputs, targets
+    missing = -len(targets) % ROWS_IN_STEPS_OF
+    return F.pad(outputs, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=IGNORED)
+
+
+def token_losses(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """What `token_nll` gives for the logits of `(rows, width)` features under an output layer's weight, without
+    gradients, and 0 at targets that are `IGNORED`: the logits never exist whole."""
+    rows = _rows_at_once(weight)
+    piece = _losses_on_a_cpu if weight.device.type == "cpu" else _losses_elsewhere
+    pieces = zip(features.split(rows), targets.clamp(min=0).split(rows), strict=True)
+    losses = torch.cat([piece(some, weight, wanted) for some, wanted in pieces])
+    return losses.masked_fill_(targets == IGNORED, 0)
+
+
+def _losses_on_a_cpu(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Logits on their side, a column a token: that product is the faster one, and its exponentials can overwrite it."""
+    logits = (weight @ features.T).float()
+    at_targets = logits.gather(0, targets.unsqueeze(0)).squeeze(0)
+    largest = logits.amax(0)
+    return logits.sub_(largest).exp_().sum(0).log_() + largest - at_targets
+
+
+def _losses_elsewhere(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    losses, _ = _losses_and_gradients(F.linear(features, weight), targets, False)
+    return losses
+
+
+def summed_nll(features: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Σ −log p(token) in nats of `(rows, width)` features under an output layer's weight, a scalar in fp32.
+
+    Targets that are `IGNORED` count nothing and have no gradient.
+
+    The logits never exist whole: gradients are computed along with the losses, some rows at a time, so that nothing is
+    computed twice either. Under autocast the products are in its precision, the softmax and the sums in fp32.
+    """
+    return _SummedNll.apply(features, weight, targets, product_dtype(features))
+
+
+def product_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """In what a matrix product of the tensor is taken here: autocast's type where it is on."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
+class _SummedNll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, features, weight, targets, dtype):
+        ctx.dtypes = features.dtype, weight.dtype
+        for_features, for_weight = ctx.needs_input_grad[:2]
+        ignored = targets == IGNORED
+        features, weight = features.to(dtype).masked_fill(ignored.unsqueeze(1), 0), weight.to(dtype)
+        features_gradient = torch.empty_like(features) if for_features else None
+        weight_gradient = torch.zeros(weight.shape, device=weight.device) if for_weight else None
+        total = torch.zeros((), device=features.device)
+        rows = _rows_at_once(weight)
+        with torch.autocast(features.device.type, enabled=False):
+            for start in range(0, len(features), rows):
+                some = features[start : start + rows]
+                wanted = targets[start : start + rows].clamp(min=0)
+                losses, gradients = _losses_and_gradients(some @ weight.T, wanted, for_features or for_weight)
+                total += losses.masked_fill_(ignored[start : start + rows], 0).sum()
+                if for_features:
+                    torch.mm(gradients, weight, out=features_gradient[start : start + rows])
+                if for_weight and dtype == torch.float32:
+                    weight_gradient.addmm_(gradients.T, some)
+                elif for_weight:
+                    weight_gradient += gradients.T @ some
+        if for_features:
+            features_gradient.masked_fill_(ignored.unsqueeze(1), 0)
+        ctx.save_for_backward(features_gradient, weight_gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, output_gradient):
+        features_gradient, weight_gradient = (
+            gradient if gradient is None else (gradient * output_gradient).to(dtype)
+            for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
+        return features_gradient, weight_gradient, None, None
+
+
+def _losses_and_gradients(
+    logits: torch.Tensor, targets: torch.Tensor, learning: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """−log softmax of `(rows, vocab_size)` logits at targets, fp32.
+
+    When learning its gradients come too, in the logits' type. The logits are overwritten.
+    """
+    if logits.device.type == "cuda" and _has_kernels(logits.device):
+        return softmax_rows(logits, targets, learning), logits if learning else None
+    targets = targets.unsqueeze(1)
+    log_probs = F.log_softmax(logits, 1, dtype=torch.float32)
+    losses = -log_probs.gather(1, targets).squeeze(1)
+    if not learning:
+        return losses, None
+    gradients = log_probs.exp_().scatter_add_(1, targets, log_probs.new_full(targets.shape, -1.0))
+    return losses, gradients.to(logits.dtype)
+
+
+@cache
+def _has_kernels(device: torch.device) -> bool:
+    """Whether our Triton kernels run here; Triton may be missing, or find no compiler."""
+    try:
+        softmax_rows(torch.zeros(1, 1, device=device), torch.zeros(1, dtype=torch.long, device=device), True)
+    except Exception as error:  # of whatever kind: the same without it is only slower
+        logger.warning("The loss is computed without Triton, more slowly: %s", str(error).strip().partition("\n")[0])
+        return False
+    return True
+
+
+def _rows_at_once(weight: torch.Tensor) -> int:
+    """Rows whose logits are computed together, a whole multiple of `ROWS_TOGETHER`."""
+    return max(1, logit_bytes(weight.device) // (4 * len(weight) * ROWS_TOGETHER)) * ROWS_TOGETHER
+
+
+def logit_bytes(device: torch.device) -> int:
+    """What the logits that are computed together may take."""
+    return LOGIT_BYTES_ON_A_CPU if device.type == "cpu" else LOGIT_BYTES_ELSEWHERE

@@ -68,6 +68,7 @@ def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scal
     from hf_bnvae.cli import dialogue, evaluation_flags, train
 
     monkeypatch.setattr(evaluation_flags, "bf16_pays", lambda: True)
+    monkeypatch.setattr("hf_bnvae.training.arguments.bf16_pays", lambda: True)
     monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # no device of this machine is asked
     scripts = {
         "sentences": (

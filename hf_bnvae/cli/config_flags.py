@@ -7,8 +7,8 @@ from dataclasses import MISSING, field
 from types import NoneType
 from typing import Any, Optional, get_args
 
-FROM_THE_DATA = ("topics",)
-"""Described fields that are read from the training data, and are no flags."""
+FROM_THE_DATA = ("topics", "encoder_vocab_size")
+"""Described fields that the training data or a tokenizer decide, and are no flags."""
 
 
 def with_flags_of(

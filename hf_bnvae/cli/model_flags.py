@@ -9,6 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
 from ..models.decoders import DECODERS
+from ..models.encoders import ENCODERS
 from ..models.posteriors import POSTERIORS
 from ..models.rates import RATE_FIELDS
 from ..plans import SENTENCES, Family
@@ -83,7 +84,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
     """What the model is: the fields of `BnVaeConfig`, and where its weights and its tokenizer come from."""
 
     FAMILY = SENTENCES
-    READ_BY = readers("posterior", POSTERIORS) | readers("decoder", DECODERS)
+    READ_BY = readers("encoder", ENCODERS) | readers("posterior", POSTERIORS) | readers("decoder", DECODERS)
 
     method: str = field(default="bn_vae", metadata={"help": "which system to train", "choices": sorted(METHODS)})
     recipe: str = field(default="fast", metadata={"help": "defaults of the training", "choices": sorted(RECIPES)})
@@ -112,7 +113,11 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def choices(self) -> dict[str, str]:
         method = METHODS[self.method]
-        return {"posterior": self.posterior or method.posterior, "decoder": self.decoder or method.decoder}
+        return {
+            "encoder": self.encoder if method.has_latent else "none",
+            "posterior": self.posterior or method.posterior,
+            "decoder": self.decoder or method.decoder,
+        }
 
     def _refuse_latent_flags(self) -> None:
         """A language model has no posterior that these flags could shape."""

@@ -67,6 +67,7 @@ class Encoder:
 class LstmEncoder(Encoder):
     """Word vectors and a single-layer LSTM; the state of a sentence is that at its last word."""
 
+    reads = ("encoder_embedding_size", "encoder_hidden_size", "encoder_vocab_size")
     embedding = "embedding"
 
     @staticmethod

@@ -6,7 +6,7 @@ from .checkpoints import CheckpointConfig
 from .configuration_checks import check_finite, check_names, check_range, check_word_dropout
 from .objectives import FREE_BITS_MODES
 from .posteriors import POSTERIORS
-from .rates import DEFAULT_RATE, check_rate, field_at_rate, kl_floor, take_rate, with_changed_rate
+from .rates import check_rate, kl_floor, take_rate, with_changed_rate
 
 CONDITIONAL_POSTERIORS = tuple(name for name, kind in POSTERIORS.items() if kind.is_conditional)
 
@@ -109,7 +109,7 @@ class BnCvaeConfig(CheckpointConfig):
             self.decoder_start_token_id = self.bos_token_id
         if self.topics is None:
             self.topics = []
-        take_rate(self, gamma=0.6, tau=field_at_rate("tied_scales", DEFAULT_RATE, max(1, self.latent_size)))
+        take_rate(self, gamma=0.6)
         super().__post_init__(**kwargs)
 
     @classmethod

@@ -8,7 +8,7 @@ from .decoders import DECODERS
 from .encoders import ENCODERS
 from .objectives import FREE_BITS_MODES
 from .posteriors import POSTERIORS
-from .rates import DEFAULT_RATE, check_rate, field_at_rate, kl_floor, take_rate, with_changed_rate
+from .rates import check_rate, kl_floor, take_rate, with_changed_rate
 
 POSTERIOR_NAMES = tuple(POSTERIORS)
 NORMALISED_POSTERIORS = tuple(name for name, kind in POSTERIORS.items() if kind.normalises_batches)
@@ -135,8 +135,7 @@ class BnVaeConfig(CheckpointConfig):
             self.decoder_start_token_id = self.bos_token_id
         if self.cnn_dilations is None:
             self.cnn_dilations = list(DEFAULT_CNN_DILATIONS)
-        tau = field_at_rate("tied_scales", DEFAULT_RATE, max(1, self.latent_size))
-        take_rate(self, gamma=0.7, tau=tau, delta=0.1)
+        take_rate(self, gamma=0.7, delta=0.1)
         super().__post_init__(**kwargs)
 
     @classmethod

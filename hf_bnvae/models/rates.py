@@ -46,16 +46,20 @@ def with_changed_rate(written: dict, changes: dict) -> dict:
 
 
 def take_rate(config, **defaults: float) -> None:
-    """Give the fields that set the rate their values: from `rate` where it is given, else their defaults."""
+    """Give the fields that set the rate their values: from `rate` where it is given, else their defaults.
+
+    Args:
+        defaults: of fields; the others have by default what a rate of `DEFAULT_RATE` means.
+    """
     name, size = RATE_FIELDS.get(config.posterior), max(1, config.latent_size)
     if config.posterior == "matched" and config.rate is None:
         of_gamma = config.gamma is not None and 0 < config.gamma < 1
         config.rate = rate_of("matched", config.gamma, size) if of_gamma else DEFAULT_RATE
     if name is not None and getattr(config, name) is None and config.rate is not None and 0 < config.rate < math.inf:
         setattr(config, name, field_at_rate(config.posterior, config.rate, size))
-    for field, default in defaults.items():
-        if getattr(config, field) is None:
-            setattr(config, field, default)
+    for kind, field in RATE_FIELDS.items():
+        if getattr(config, field, 0.0) is None:
+            setattr(config, field, defaults[field] if field in defaults else field_at_rate(kind, DEFAULT_RATE, size))
 
 
 def check_rate(config) -> None:

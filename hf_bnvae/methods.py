@@ -44,6 +44,7 @@ METHODS = {
     "agg_vae": Method("encoder trained ahead of the decoder (He et al. 2019)", strategy="aggressive"),
     "fb_vae": Method("free bits (Kingma et al. 2016)", settings={"free_bits": 4.0}),
     "delta_vae": Method("KL of at least δ in every dimension (Razavi et al. 2019)", posterior="delta"),
+    "cv_vae": Method("one constant variance for all sentences (Ghosh et al. 2020)", posterior="constant_variance"),
     "vmf_vae": Method("von Mises-Fisher posterior with fixed κ (Xu & Durrett 2018)", posterior="vmf"),
     "bn_vae": Method("batch-normalised posterior mean with a frozen scale (Zhu et al. 2020)", posterior="batch_norm"),
     "matched_vae": Method(

@@ -35,16 +35,19 @@ class BnVaeConfig(CheckpointConfig):
         latent_size: number n of latent dimensions.
         posterior: `"gaussian"` (diagonal Gaussian), `"batch_norm"` (the same with a batch-normalised mean, Eq. 5),
             `"matched"` (an aggregate with the prior's mean and variance), `"tied_scales"` (Su's extension), `"du"`
-            (DU-VAE), `"delta"` (δ-VAE) or `"vmf"` (von Mises-Fisher).
+            (DU-VAE), `"delta"` (δ-VAE), `"constant_variance"` (CV-VAE) or `"vmf"` (von Mises-Fisher).
         rate: the least KL in nats per sentence, on the data of the normalisation's statistics: sets `gamma` of
             `"batch_norm"` (√(2·rate/n)) and `"matched"` (√(1 − exp(−2·rate/n))), `tau` of `"tied_scales"`
-            (1 − exp(−2·rate/n)) and `delta` of `"delta"` (rate/n). By default None, and 8 for `"matched"`.
+            (1 − exp(−2·rate/n)), `delta` of `"delta"` (rate/n) and `variance` of `"constant_variance"` (the root of
+            σ² − 1 − log σ² = 2·rate/n under 1). By default None, and 8 for `"matched"`.
         gamma: the frozen scale γ of `"batch_norm"`, whose KL is then at least n·γ²/2 in expectation (Eq. 6); for `"du"`
             the root mean square of the learnt scales. By default 0.7.
         tau: `"tied_scales"`: the least share of the prior's variance that the means take, in (0, 1). By default that of
             a rate of 8 nats.
         variance_dropout: `"du"`: dropout on the variance above its floor.
         delta: `"delta"`: the least KL of each dimension. By default 0.1.
+        variance: `"constant_variance"`: the variance of every dimension, in (0, 1]. By default that of a rate of 8
+            nats.
         kappa: `"vmf"`: the concentration.
         decoder: `"lstm"`, `"skip_lstm"` (z joins every output as well) or `"cnn"` (dilated causal convolutions).
         cnn_dilations: `"cnn"`: one residual block each; by default 1, 2, 4.
@@ -102,6 +105,7 @@ class BnVaeConfig(CheckpointConfig):
     tau: float | int | None = None
     variance_dropout: float | int = 0.5
     delta: float | int | None = None
+    variance: float | int | None = None
     kappa: float | int = 13.0
     decoder: str = "lstm"
     cnn_dilations: list[int] | None = None

@@ -344,6 +344,39 @@ def feasible_deviations(delta: float) -> tuple[float, float]:
     return root(math.exp(-2 * delta - 2), 1.0), root(4 * delta + 4, 1.0)
 
 
+class ConstantVariancePosterior(Posterior):
+    """A Gaussian whose variance is one constant for all sentences and dimensions (the CV-VAE of Ghosh et al. 2020).
+
+    What the mean adds to its KL is never below 0, so that the KL of any sentence is at least n/2 · (σ² − 1 − log σ²).
+    Nothing of that floor is information: the mean may still be the same for all sentences.
+    """
+
+    HEADS = ("mean",)
+    reads = ("rate", "variance")
+    rate_field = "variance"
+    bound = "n/2·(σ² − 1 − log σ²)"
+
+    @staticmethod
+    def value_at_rate(rate, latent_size):
+        return feasible_deviations(rate / latent_size)[0] ** 2
+
+    @staticmethod
+    def rate_at_value(value, latent_size):
+        return latent_size / 2 * (value - 1 - math.log(value))
+
+    @classmethod
+    def check_fields(cls, config):
+        if not 0 < config.variance <= 1:
+            raise ValueError(f"variance must lie in (0, 1], got {config.variance}")
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.logvar = math.log(config.variance)
+
+    def _distribution(self, mean):
+        return DiagonalGaussian(mean, torch.full_like(mean, self.logvar))
+
+
 class VonMisesFisherPosterior(Posterior):
     """von Mises-Fisher around a direction, with a fixed concentration κ; the prior is uniform on the sphere.
 
@@ -385,5 +418,6 @@ POSTERIORS: dict[str, type[Posterior]] = {
     "tied_scales": TiedScalesPosterior,
     "du": DuPosterior,
     "delta": DeltaPosterior,
+    "constant_variance": ConstantVariancePosterior,
     "vmf": VonMisesFisherPosterior,
 }

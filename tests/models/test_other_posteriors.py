@@ -39,6 +39,17 @@ def test_delta_holds_in_every_dimension_for_any_encoder_output_with_finite_gradi
         assert torch.isfinite(tensor.grad).all() and tensor.grad.abs().max() < 1e4
 
 
+@pytest.mark.parametrize("variance", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+def test_a_constant_variance_holds_its_floor_for_any_encoder_output_and_no_more_at_a_mean_of_0(variance, scale):
+    config = BnVaeConfig(latent_size=4, posterior="constant_variance", variance=variance)
+    raw = scale * torch.randn(200, 4)
+    distribution = posterior_of("constant_variance", variance=variance)._distribution(raw)
+    torch.testing.assert_close(distribution.logvar.exp(), torch.full_like(raw, variance))
+    divergence = distribution.kl().sum(1)
+    torch.testing.assert_close(divergence, config.kl_lower_bound + raw.square().sum(1) / 2)
+
+
 def test_tied_scales_have_the_priors_second_moment_in_every_dimension():
     posterior = posterior_of("tied_scales", tau=0.4).train()
     distribution = posterior(torch.randn(300, 6) * 7 + 2)

@@ -45,6 +45,7 @@ class SampledModel(EvaluatedModel, Protocol):
     """A model whose decoder scores texts at many latents: for the importance-weighted likelihood and the grid."""
 
     decoder: Any
+    """Has `token_losses`, and `bytes_per_token`, what the activations of a token take."""
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """What the decoder reads, `(batch, length)`."""

@@ -24,7 +24,8 @@ class LinearGaussian:
         self.widen = widen
         self.training = False
         self.device = torch.device("cpu")
-        self.config = SimpleNamespace(embedding_size=1, hidden_size=1, latent_size=2, vocab_size=1)
+        self.config = SimpleNamespace(latent_size=2)
+        self.decoder = SimpleNamespace(bytes_per_token=36)
 
     def eval(self):
         return self

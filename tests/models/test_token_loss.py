@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hf_bnvae import LstmLMConfig
-from hf_bnvae.models import objectives
+from hf_bnvae.models import token_loss
 from hf_bnvae.models.decoders import LstmDecoder
 from hf_bnvae.models.objectives import IGNORED
 from hf_bnvae.models.token_loss import summed_nll, token_losses, token_nll
@@ -18,7 +18,7 @@ ROWS, WIDTH, VOCABULARY = 200, 12, 31
 @pytest.fixture(params=["in pieces", "whole"])
 def pieces(request, monkeypatch):
     if request.param == "in pieces":
-        monkeypatch.setattr(objectives, "LOGIT_BYTES_ON_A_CPU", 4 * VOCABULARY * 64)
+        monkeypatch.setattr(token_loss, "LOGIT_BYTES_ON_A_CPU", 4 * VOCABULARY * 64)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("learning", [True, False])
 def test_the_logits_never_exist_whole(monkeypatch, learning):
-    monkeypatch.setattr(objectives, "LOGIT_BYTES_ON_A_CPU", 4 * VOCABULARY * 64)
+    monkeypatch.setattr(token_loss, "LOGIT_BYTES_ON_A_CPU", 4 * VOCABULARY * 64)
     features, targets = torch.randn(3000, 4), torch.randint(VOCABULARY, (3000,))
     weight = torch.randn(VOCABULARY, 4, requires_grad=learning)
     with Largest() as largest:

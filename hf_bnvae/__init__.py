@@ -25,12 +25,12 @@ from .models.version import __version__
 if TYPE_CHECKING:
     from .dialogue_pipeline import DialoguePipeline
     from .pipelines import TextVaePipeline
-    from .train_text_vae import train
+    from .runs.train import train
 
 _IMPORTED_WHEN_NEEDED = {
     "DialoguePipeline": "dialogue_pipeline",
     "TextVaePipeline": "pipelines",
-    "train": "train_text_vae",
+    "train": "runs.train",
 }
 
 

@@ -65,9 +65,10 @@ def test_names_of_blocks_and_their_results_are_one_each(evidence):
 def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scale, tmp_path, monkeypatch):
     from transformers import TrainingArguments
 
-    from hf_bnvae.cli import dialogue, evaluation_flags, train
+    from hf_bnvae.cli import dialogue, train
+    from hf_bnvae.runs import evaluation_arguments
 
-    monkeypatch.setattr(evaluation_flags, "bf16_pays", lambda: True)
+    monkeypatch.setattr(evaluation_arguments, "bf16_pays", lambda: True)
     monkeypatch.setattr("hf_bnvae.training.arguments.bf16_pays", lambda: True)
     monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # no device of this machine is asked
     scripts = {

@@ -8,7 +8,7 @@ import pytest
 import hf_bnvae
 
 ABSENT = ("datasets", "pandas", "pyarrow", "evaluate", "sklearn", "matplotlib", "gradio")
-OWN_ABSENT = ("hf_bnvae.data", "hf_bnvae.evaluation", "hf_bnvae.training", "hf_bnvae.hub", "hf_bnvae.cli")
+OWN_ABSENT = tuple(f"hf_bnvae.{room}" for room in ("data", "evaluation", "training", "hub", "runs", "cli"))
 
 
 def test_the_import_leaves_out_what_only_training_and_data_need():

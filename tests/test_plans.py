@@ -6,11 +6,11 @@ from itertools import product
 import pytest
 
 from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
-from hf_bnvae.cli.dialogue_model_flags import DialogueModelArguments
 from hf_bnvae.cli.flags import parse_arguments
-from hf_bnvae.cli.model_flags import ModelArguments
 from hf_bnvae.methods import DIALOGUE_METHODS, METHODS
 from hf_bnvae.plans import DIALOGUES, SENTENCES, build_model, resolve
+from hf_bnvae.runs.dialogue_model_arguments import DialogueModelArguments
+from hf_bnvae.runs.model_arguments import ModelArguments
 
 FAMILIES = {"sentences": (SENTENCES, ModelArguments), "dialogues": (DIALOGUES, DialogueModelArguments)}
 PLANS = [

@@ -434,7 +434,7 @@ def check_servable(host: str, port: int | None = None) -> None:
 def _refusal(host: str, port: int | None, error: Exception) -> PageError:
     reason = getattr(error, "strerror", None) or error
     return PageError(
-        f"the page cannot start at {host}{f':{port}' if port else ''} ({reason}): name another --host or --port"
+        f"the page cannot start at {host}{f':{port}' if port else ''} ({reason}): name another `host` or `port`"
     )
 
 

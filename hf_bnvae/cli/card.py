@@ -8,11 +8,13 @@ hf-bnvae card docs/results/ptb/bn_vae_fast --output model_cards/ptb_bn_vae.md
 import argparse
 
 from ..hub import write_card
-from .checks import check_output_file
+from ..runs.checks import check_output_file
+from .errors import flags_named
 from .program import program_name
 from .run import run
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=program_name(), description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("folder", help="of the run: config.json, all_results.json, run.json, trainer_state.json")

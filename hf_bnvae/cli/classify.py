@@ -53,13 +53,13 @@ from ..evaluation.classification import (
 )
 from ..hub.records import command_line, write_json
 from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForSequenceClassification, BnVaeModel, LstmLMConfig
+from ..runs.checks import check_least, check_seeds, whole_numbers
+from ..runs.data_arguments import DataArguments
+from ..runs.loading import load_model, read_config
 from ..training.run_lock import lock, unlock
 from ..visible import visible
-from .checks import check_least, check_seeds, whole_numbers
-from .data_flags import DataArguments
 from .errors import UsageError, flags_named
 from .flags import parse_arguments
-from .loading import load_model, read_config
 from .program import called_as
 from .run import run
 from .yaml_file import all_flags
@@ -131,6 +131,7 @@ class ClassificationArguments:
         return found
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     args, data = parse_arguments(ClassificationArguments, DataArguments, description=__doc__.splitlines()[0], argv=argv)
     if find_spec("sklearn") is None:
@@ -139,14 +140,12 @@ def main(argv: list[str] | None = None) -> None:
     for model in models.values():
         check_model(model, args.finetune)
     settings = args.settings()
-    with flags_named():
-        task = read_task(data.load(), settings.sizes, settings.seeds, settings.balanced)
+    task = read_task(data.load(), settings.sizes, settings.seeds, settings.balanced)
     print(
         f"{task.num_classes:,} classes; {len(task.texts):,} of {task.train_sentences:,} training sentences are in a "
         f"sample, and {len(task.test_texts):,} to evaluate on"
     )
-    with flags_named():
-        lock(args.output_dir)
+    lock(args.output_dir)
     classifier = finetuned_classifier if args.finetune else probed_classifier
     rows: dict[str, Predict] = {name: classifier(model, task, data.max_length, args) for name, model in models.items()}
     rows |= {MAJORITY: most_frequent(task), BAG_OF_WORDS: counting_words(task)}

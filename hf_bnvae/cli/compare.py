@@ -23,9 +23,9 @@ from pathlib import Path
 from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
 from ..hub.records import command_line, write_json
 from ..methods import METHODS
+from ..runs.checks import check_output_folder, whole_numbers
 from ..training.checkpoints import last_checkpoint
 from ..training.run_lock import ENDS_WITH_PARENT, lock
-from .checks import check_output_folder, whole_numbers
 from .errors import UsageError, flags_named
 from .program import called_as, program_name
 from .run import run
@@ -46,6 +46,7 @@ class Entry:
         return output_dir / "runs" / self.text.replace("/", "_") / f"seed_{seed}"
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog=program_name(),
@@ -124,8 +125,7 @@ def check_shared(shared: list[str], output_dir: Path) -> None:
         if name in OURS:
             raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
         refuse_publishing(name)
-    with flags_named():
-        lock(output_dir)
+    lock(output_dir)
     record = output_dir / "flags.json"
     if record.is_file():
         before = json.loads(record.read_text(encoding="utf-8"))

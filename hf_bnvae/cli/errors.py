@@ -1,10 +1,14 @@
 """Errors of the command line: one sentence that names the flag."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..data import CorpusError
+from ..errors import ParameterError
+
+PACKAGE = __package__.partition(".")[0]
 
 
 class UsageError(ValueError):
@@ -13,22 +17,31 @@ class UsageError(ValueError):
 
 @contextmanager
 def flags_named() -> Iterator[None]:
-    """Turn errors of the library, which begin with a parameter, into errors that begin with its flag."""
+    """Turn errors and warnings of the package, which name parameters, into those that name flags.
+
+    Raises:
+        UsageError: for a `ParameterError`.
+        CorpusError: for a `CorpusError`.
+    """
+    make_record = logging.getLogRecordFactory()
+
+    def record(*args, **kwargs) -> logging.LogRecord:
+        made = make_record(*args, **kwargs)
+        if made.name.partition(".")[0] == PACKAGE:
+            made.msg, made.args = with_flags(made.getMessage()), ()
+        return made
+
+    logging.setLogRecordFactory(record)
     try:
         yield
-    except UsageError:
-        raise
     except CorpusError as error:
-        raise CorpusError(re.sub(r"`(\w+_\w+)`", r"--\1", str(error))) from error
-    except ValueError as error:
+        raise CorpusError(with_flags(str(error))) from error
+    except ParameterError as error:
         raise UsageError(with_flags(str(error))) from error
+    finally:
+        logging.setLogRecordFactory(make_record)
 
 
 def with_flags(message: str) -> str:
-    """A message of the library with flags in it: a name between backticks, or else the word that it begins with."""
-    return re.sub(r"`(\w+)`", r"--\1", message) if message.startswith("`") else f"--{message}"
-
-
-def one_sentence(error: Exception) -> str:
-    """The last line of a validation error, which holds the message proper."""
-    return str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+    """A message of the package with a flag for each name between backticks."""
+    return re.sub(r"`(\w+)`", r"--\1", message).replace("the arguments say", "the flags say")

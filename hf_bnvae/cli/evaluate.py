@@ -24,14 +24,15 @@ from torch.utils.data import DataLoader
 from ..data import Corpus, LengthBucketSampler, VaeCollator, encode_corpus, load_tokenizer
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from ..hub.records import write_json
-from .checks import check_least, check_output_file, check_seeds
-from .data_flags import DataArguments
-from .errors import UsageError
-from .evaluation import evaluate_nll, evaluate_texts
-from .evaluation_flags import TextMetricArguments
+from ..runs.checks import check_least, check_output_file, check_seeds
+from ..runs.data_arguments import DataArguments
+from ..runs.evaluation_arguments import TextMetricArguments
+from ..runs.loading import check_tokenizer, load_model
+from ..runs.metrics import evaluate_nll, evaluate_texts
+from ..runs.results import log_reports, unknown_shares
+from .errors import UsageError, flags_named
 from .flags import parse_arguments
-from .loading import check_tokenizer, load_model
-from .results import log_reports, print_results, unknown_shares
+from .results import print_results
 from .run import run
 
 MODEL = "--model_name_or_path"
@@ -100,6 +101,7 @@ class Shares:
         return ordered
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     args, data, judge = parse_arguments(
         EvaluationArguments, DataArguments, TextMetricArguments, description=__doc__.splitlines()[0], argv=argv

@@ -15,15 +15,16 @@ from ..data import DialogueCollator, DialogueSampler, LengthBucketSampler, encod
 from ..evaluation import dialogue_metrics, infer_with_use
 from ..evaluation.references import reference_responses
 from ..hub.records import write_json
-from .dialogue_data_flags import DialogueDataArguments
-from .errors import UsageError
+from ..runs.dialogue_data_arguments import DialogueDataArguments
+from ..runs.evaluation_arguments import ResponseArguments
+from ..runs.loading import DIALOGUE_MODELS, check_tokenizer, load_model
+from ..runs.metrics import evaluate_nll
+from ..runs.responses import evaluate_sampled, load_others, write_samples
+from ..runs.results import log_reports, unknown_shares
+from .errors import UsageError, flags_named
 from .evaluate import EvaluationArguments
-from .evaluation import evaluate_nll
-from .evaluation_flags import ResponseArguments
 from .flags import parse_arguments
-from .loading import DIALOGUE_MODELS, check_tokenizer, load_model, load_vectors
-from .responses import evaluate_sampled, load_others, write_samples
-from .results import log_reports, print_results, unknown_shares
+from .results import print_results
 from .run import run
 
 
@@ -41,6 +42,7 @@ class DialogueEvaluationArguments(EvaluationArguments):
             raise UsageError(f"--samples_file {self.samples_file} is a folder: name a file")
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     args, data, judge = parse_arguments(
         DialogueEvaluationArguments,
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     if judge.compare_with and args.samples_file is None:
         raise UsageError("--compare_with shows other models in --samples_file: name one")
-    vectors = load_vectors(judge.word_vectors, "--word_vectors")
+    vectors = judge.load_word_vectors()
     model = load_model(args.model_name_or_path, models=DIALOGUE_MODELS).to(PartialState().device)
     tokenizer = load_tokenizer(args.model_name_or_path, "--model_name_or_path")
     check_tokenizer(model, tokenizer, f"--model_name_or_path {args.model_name_or_path}")

@@ -23,9 +23,9 @@ from ..data.corpora import BUILT_IN
 from ..hub.records import RECORD_NAME, command_line
 from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig
 from ..pipelines import TextVaePipeline
-from .checks import check_least, check_seeds
-from .errors import UsageError
-from .loading import load_config, load_model
+from ..runs.checks import check_least, check_seeds
+from ..runs.loading import load_config, load_model
+from .errors import UsageError, flags_named, with_flags
 from .program import called_as, program_name
 from .run import is_full_disk, run
 
@@ -37,6 +37,7 @@ LAST_PORT = 65_535
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog=program_name(),
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         args.run(args)
     except PageError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(with_flags(str(error))) from error
 
 
 def add_report(commands) -> None:

@@ -25,12 +25,12 @@ from ..analysis.human_evaluation import (
     write_study,
 )
 from ..data import load_tokenizer
-from .checks import check_least
-from .dialogue_data_flags import DialogueDataArguments
-from .errors import UsageError
+from ..runs.checks import check_least
+from ..runs.dialogue_data_arguments import DialogueDataArguments
+from ..runs.loading import DIALOGUE_MODELS, load_model
+from ..runs.responses import responses_to
+from .errors import UsageError, flags_named
 from .flags import parse_arguments
-from .loading import DIALOGUE_MODELS, load_model
-from .responses import responses_to
 from .run import run
 
 
@@ -62,6 +62,7 @@ class ScoreArguments:
     seed: int = field(default=0, metadata={"help": "of the bootstrap"})
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"export": export, "score": score_answers}

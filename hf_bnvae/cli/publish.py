@@ -18,14 +18,15 @@ from ..data import load_corpus
 from ..data.batches import evenly_spaced
 from ..hub import name_repository, publish, publish_space, write_space
 from ..hub.publishing import files_to_publish
-from .checks import check_output_folder
-from .errors import UsageError
+from ..runs.checks import check_output_folder
+from .errors import UsageError, flags_named
 from .program import program_name
 from .run import run
 
 MAP_SENTENCES = 500
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog=program_name(),

@@ -29,9 +29,9 @@ from ..data import SyntheticCorpus, VaeCollator, spoken_words, synthetic_corpus
 from ..evaluation import grid_posterior
 from ..hub.records import command_line, write_json
 from ..models import BnVaeConfig, BnVaeForConditionalGeneration
+from ..runs.checks import check_least, check_seeds
 from ..training import SIZES, CollapseCallback, VaeTrainer, VaeTrainingArguments
 from ..training.run_lock import lock
-from .checks import check_least, check_seeds
 from .errors import UsageError, flags_named
 from .flags import parse_arguments
 from .program import called_as
@@ -116,6 +116,7 @@ class StudyArguments:
         return {self.max_steps, *self.record_steps, *frames}
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse_arguments(StudyArguments, description=__doc__.splitlines()[0], argv=argv)
     if find_spec("matplotlib") is None:
@@ -123,8 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     started = time.perf_counter()
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    with flags_named():
-        lock(folder)
+    lock(folder)
     corpus = synthetic_corpus(args.train_sequences, args.seed)
     data = judge_data(corpus, args)
     print(f"A sequence says {data['true_information']:.2f} nats of its z.", flush=True)

@@ -10,17 +10,19 @@ Flags may stand in a YAML file, named first; flags on the command line win.
 """
 
 from ..methods import method_table
+from ..runs.card_arguments import CardArguments
+from ..runs.data_arguments import TrainingDataArguments
+from ..runs.evaluation_arguments import TextMetricArguments
+from ..runs.model_arguments import ModelArguments
+from ..runs.text_run import TextRun, train_text_model
 from ..training import VaeTrainingArguments
-from ..training_run import TextRun, train_text_model
-from .card_flags import CardArguments
-from .data_flags import TrainingDataArguments
-from .evaluation_flags import TextMetricArguments
+from .errors import flags_named
 from .flags import parse_arguments
-from .model_flags import ModelArguments
-from .results import command_of, print_results
+from .results import command_of, print_published, print_results
 from .run import run
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     data, model_args, judge, card, args = parse_arguments(
         TrainingDataArguments,
@@ -34,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     if model_args.list_methods:
         print(method_table())
         return
-    train_text_model(TextRun(data, model_args, judge, card, args, command_of("train", argv, args), print_results))
+    command = command_of("train", argv, args)
+    train_text_model(TextRun(data, model_args, judge, card, args, command, print_results, print_published))
 
 
 if __name__ == "__main__":

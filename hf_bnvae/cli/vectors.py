@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data import CorpusError
-from .checks import check_least
-from .dialogue_data_flags import DialogueDataArguments
-from .errors import UsageError
+from ..runs.checks import check_least
+from ..runs.dialogue_data_arguments import DialogueDataArguments
+from .errors import UsageError, flags_named
 from .flags import parse_arguments
 from .run import run
 
@@ -36,6 +36,7 @@ class VectorArguments:
             raise UsageError(f"--output_file {self.output_file} is a folder: name a file")
 
 
+@flags_named()
 def main(argv: list[str] | None = None) -> None:
     data, vectors = parse_arguments(
         DialogueDataArguments, VectorArguments, description=__doc__.splitlines()[0], argv=argv

@@ -138,7 +138,7 @@ def load_corpus(
             loaded.update(_load_named(name, splits, most, no_header, choice))
     loaded.update({split: read_tables(matching_files(path), no_header) for split, path in paths.items()})
     if not loaded and "train" in splits:
-        raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
+        raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     if dataset_name is None:
         choice.refuse_names("a file")
     aside = choice.put_aside(loaded, len(loaded["train"])) if "train" in loaded else None
@@ -223,7 +223,7 @@ def hub_splits(
                 theirs[split] = load_dataset(name, choice.dataset_config_name, split=split, streaming=streaming)
     except DatasetNotFoundError as error:
         raise CorpusError(
-            f"--dataset_name {name!r} is no built-in corpus ({', '.join(built_in)}), no local folder, and no dataset "
+            f"`dataset_name` {name!r} is no built-in corpus ({', '.join(built_in)}), no local folder, and no dataset "
             "that the Hub knows or lets you read"
         ) from error
     except Exception as error:  # many kinds, of several libraries
@@ -376,21 +376,21 @@ def text_and_label_columns(
     Raises:
         CorpusError: when the flags name none of them, or it is not clear.
     """
-    text = _find_column(names, text_column, USUAL_TEXT_COLUMNS, source, "--text_column")
-    label = _find_column(names, label_column, USUAL_LABEL_COLUMNS, source, "--label_column")
+    text = _find_column(names, text_column, USUAL_TEXT_COLUMNS, source, "`text_column`")
+    label = _find_column(names, label_column, USUAL_LABEL_COLUMNS, source, "`label_column`")
     if text is None:
         others = [name for name in names if name != label]
         if len(others) != 1:
-            raise CorpusError(f"{source} has the columns {', '.join(names)}: say which is the text by --text_column")
+            raise CorpusError(f"{source} has the columns {', '.join(names)}: say which is the text by `text_column`")
         text = others[0]
     return text, label
 
 
-def _find_column(names: list[str], wanted: str | None, usual: tuple[str, ...], source: str, flag: str) -> str | None:
+def _find_column(names: list[str], wanted: str | None, usual: tuple[str, ...], source: str, called: str) -> str | None:
     if wanted is None:
         return next((name for name in usual if name in names), None)
     if wanted in names:
         return wanted
     if wanted.isdigit() and int(wanted) < len(names):
         return names[int(wanted)]
-    raise CorpusError(f"{source} has no column {wanted!r} ({flag}): its columns are {', '.join(names)}")
+    raise CorpusError(f"{source} has no column {wanted!r} ({called}): its columns are {', '.join(names)}")

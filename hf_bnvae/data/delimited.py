@@ -49,7 +49,7 @@ def table_options(path: Path, no_header: bool = False) -> dict:
     alone = tabs and len(first) == 1 and first[0] not in HEADERLESS_NAMES
     named = not (no_header or numbered or alone)
     if named and len(set(first)) < len(first):
-        raise CorpusError(f"{path}: two columns have one name; is its first row data (--no_header)?")
+        raise CorpusError(f"{path}: two columns have one name; is its first row data (`no_header`)?")
     columns = first
     if numbered:
         columns = ["label", "text"]
@@ -76,7 +76,7 @@ def warn_of_a_header(path: Path, names: list[str], text: str, text_column: str |
         shown = visible(", ".join(names))
         logger.warning(
             f"{path}: the first line was read as the names of the columns ({shown}); if it is data, add "
-            "--no_header true."
+            "`no_header` true."
         )
 
 

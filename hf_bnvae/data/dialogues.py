@@ -168,7 +168,7 @@ def load_dialogues(
         if file is not None:
             sources[split] = chain.from_iterable(_of_file(path, how) for path in matching_files(file))
     if not sources:
-        raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
+        raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     if dataset_name is None:
         choice.refuse_names("a file")
     if choice.validation_split_percentage is not None and "train" in sources:
@@ -232,16 +232,16 @@ def _in_one_layout(rows: Iterator[Located], layout: DialogueLayout) -> Iterator[
             rows = grouped(rows, columns)
         elif ", row " in where:
             source = where.rpartition(", row ")[0]
-            column, flag = next(
-                (column, flag)
-                for column, flag in (
-                    (layout.context_column, "--context_column"),
-                    (layout.response_column, "--response_column"),
+            column, argument = next(
+                (column, argument)
+                for column, argument in (
+                    (layout.context_column, "`context_column`"),
+                    (layout.response_column, "`response_column`"),
                 )
                 if column not in names
             )
             raise CorpusError(
-                f"{source} has no column {column!r} ({flag}), none of turns and none of a conversation's id: its "
+                f"{source} has no column {column!r} ({argument}), none of turns and none of a conversation's id: its "
                 f"columns are {', '.join(names)}"
             )
     yield from rows

@@ -133,7 +133,7 @@ def load_saved(folder: Path) -> Dataset | DatasetDict:
     if not is_saved(folder):
         raise CorpusError(
             f"{folder} is a folder: name a file in it, a pattern such as {folder}/*.jsonl, or the folder by "
-            "--dataset_name"
+            "`dataset_name`"
         )
     try:
         return load_from_disk(str(folder))
@@ -150,7 +150,7 @@ def load_saved_rows(folder: Path) -> Dataset:
     saved = load_saved(folder)
     if isinstance(saved, DatasetDict):
         raise CorpusError(
-            f"{folder} holds the splits {', '.join(saved)}: name the folder by --dataset_name, or one split, such as "
+            f"{folder} holds the splits {', '.join(saved)}: name the folder by `dataset_name`, or one split, such as "
             f"{folder / next(iter(saved), '')}"
         )
     return saved.with_format(None)

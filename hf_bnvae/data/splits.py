@@ -34,7 +34,7 @@ class SplitChoice:
     def __post_init__(self):
         share = self.validation_split_percentage
         if share is not None and not 0 < share < 100:
-            raise CorpusError(f"--validation_split_percentage must lie between 0 and 100, got {share:g}")
+            raise CorpusError(f"`validation_split_percentage` must lie between 0 and 100, got {share:g}")
 
     @classmethod
     def taken_from(cls, options: dict) -> "SplitChoice":
@@ -54,7 +54,7 @@ class SplitChoice:
         """Refuse names of configurations and splits where the source has none."""
         for item in fields(self)[:4]:
             if getattr(self, item.name) is not None:
-                raise CorpusError(f"--{item.name} is read with the splits of a data set, which {source} has not")
+                raise CorpusError(f"`{item.name}` is read with the splits of a data set, which {source} has not")
 
     @property
     def note(self) -> str:
@@ -79,10 +79,10 @@ class SplitChoice:
         if self.validation_split_percentage is None:
             return None
         if "validation" in splits:
-            raise CorpusError("--validation_split_percentage: there is a validation split already; leave the flag out")
+            raise CorpusError("`validation_split_percentage`: there is a validation split already; leave it out")
         count = round(rows * self.validation_split_percentage / 100)
         if not 0 < count < rows:
-            share = f"--validation_split_percentage {self.validation_split_percentage:g}"
+            share = f"`validation_split_percentage` {self.validation_split_percentage:g}"
             raise CorpusError(f"{share} of {rows:,} rows leaves one of the two splits empty")
         chosen = set(random.Random(self.validation_split_seed).sample(range(rows), count))
         logger.warning(f"validation: {self.note}")

@@ -152,14 +152,14 @@ def training_sources(
     if train_file is not None or (dataset_name is not None and holds_files(folder, choice)):
         paths = matching_files(train_file) if train_file else find_splits(folder, choice=choice).get("train", [])
         if not paths:
-            raise CorpusError(f"{dataset_name} has no training split: pass --train_file")
+            raise CorpusError(f"{dataset_name} has no training split: pass `train_file`")
         plain = [plain_file(path) for path in paths if builder_of(path)]
         return [
             Source(str(path), file_identity(content), content, text_column, label_column, no_header)
             for path, content in zip(paths, plain, strict=True)
         ]
     if dataset_name is None:
-        raise CorpusError("no data: pass --dataset_name, or --train_file and its companions")
+        raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     refuse_address(dataset_name)
     if dataset_name in BUILT_IN:
         texts = tuple(load_built_in(dataset_name)["train"]["text"])
@@ -184,7 +184,7 @@ def _saved_sources(
     saved = load_saved(folder) if all_splits else load_saved_rows(folder)
     rows = splits_at_hand(saved, choice).get("train")
     if rows is None:
-        raise CorpusError(f"{folder} has no training split: pass --train_file")
+        raise CorpusError(f"{folder} has no training split: pass `train_file`")
     count = max(1, len(rows.cache_files))
     shards = rows.to_iterable_dataset(num_shards=count)
     return [

@@ -68,7 +68,7 @@ def build_tokenizer(
     elif kind == "bpe":
         alphabet = len(pre_tokenizers.ByteLevel.alphabet())
         if vocab_size < alphabet + len(SPECIALS):
-            raise CorpusError(f"--vocab_size {vocab_size} is too small for bpe, which needs {alphabet + len(SPECIALS)}")
+            raise CorpusError(f"`vocab_size` {vocab_size} is too small for bpe, which needs {alphabet + len(SPECIALS)}")
         tokenizer = Tokenizer(models.BPE(unk_token=UNK))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -102,8 +102,8 @@ def build_tokenizer(
         tokenizer = words_alone
     if tokenizer.get_vocab_size() <= len(SPECIALS):
         raise CorpusError(
-            f"the vocabulary holds nothing but its {len(SPECIALS)} special symbols: lower --min_count (now "
-            f"{min_count}) or raise --vocab_size (now {vocab_size})"
+            f"the vocabulary holds nothing but its {len(SPECIALS)} special symbols: lower `min_count` (now "
+            f"{min_count}) or raise `vocab_size` (now {vocab_size})"
         )
     _add_ends(tokenizer, BOS, EOS)
     return PreTrainedTokenizerFast(
@@ -118,17 +118,18 @@ def build_tokenizer(
     )
 
 
-def load_tokenizer(name: str, flag: str = "--tokenizer") -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, called: str = "`tokenizer`") -> PreTrainedTokenizerBase:
     """An existing tokenizer by name, folder or tokenizer.json, made to put its start and its end around each sentence.
 
     Missing symbols are borrowed where that does no harm (a classifier's `[CLS]` starts, its `[SEP]` ends) and added
     otherwise. A tokenizer.json alone says nothing of its symbols: they go by their usual names.
+    `called` is what an error calls the name.
 
     Raises:
         CorpusError: when there is no such tokenizer, or it is a slow one that cannot be adapted.
     """
     path = Path(name)
-    _refuse_word_pieces(path, flag)
+    _refuse_word_pieces(path, called)
     file = path / TOKENIZER_FILE if path.is_dir() else path
     try:
         if file.is_file() and file.suffix == ".json" and not (file.parent / TOKENIZER_CONFIG_FILE).is_file():
@@ -136,9 +137,9 @@ def load_tokenizer(name: str, flag: str = "--tokenizer") -> PreTrainedTokenizerB
         else:
             tokenizer = AutoTokenizer.from_pretrained(path.parent if path.is_file() else name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise CorpusError(f"{flag} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
+        raise CorpusError(f"{called} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
     if not tokenizer.is_fast:
-        raise CorpusError(f"{flag} {name!r} is a slow tokenizer: use one with a tokenizer.json")
+        raise CorpusError(f"{called} {name!r} is a slow tokenizer: use one with a tokenizer.json")
     if tokenizer.bos_token is None:
         tokenizer.add_special_tokens({"bos_token": tokenizer.cls_token or BOS})
     if tokenizer.eos_token is None:
@@ -170,7 +171,7 @@ def _bare_tokenizer(file: Path) -> PreTrainedTokenizerBase:
     )
 
 
-def _refuse_word_pieces(path: Path, flag: str) -> None:
+def _refuse_word_pieces(path: Path, called: str) -> None:
     """Refuse the vocabulary of a WordPiece tokenizer alone, which does not say whether it lowers letters."""
     folder = path.parent if path.is_file() and path.name == "vocab.txt" else path
     if not (folder / "vocab.txt").is_file():
@@ -178,7 +179,7 @@ def _refuse_word_pieces(path: Path, flag: str) -> None:
     if any((folder / name).is_file() for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE)):
         return
     raise CorpusError(
-        f"{flag} {str(path)!r} holds the words of WordPiece (vocab.txt) alone: make a whole tokenizer of them by "
+        f"{called} {str(path)!r} holds the words of WordPiece (vocab.txt) alone: make a whole tokenizer of them by "
         f"transformers.BertTokenizerFast.from_pretrained({str(folder)!r}, do_lower_case=True or False)"
         f".save_pretrained(FOLDER), and name FOLDER"
     )

@@ -13,7 +13,7 @@ def warn_of_unknown_words(split: str, share: float) -> None:
     if share > HIGH_SHARE:
         logger.warning(
             f"{split}: {share:.0%} of the words are unknown to the tokenizer and stand as one symbol, so that the "
-            "figures say little: train with a larger --vocab_size or --tokenizer bpe, or judge on text like that of "
+            "figures say little: train with a larger `vocab_size` or `tokenizer` bpe, or judge on text like that of "
             "the training"
         )
 
@@ -28,5 +28,5 @@ def warn_of_whole_lines(split: str, sentences: int, tokens: int, kind: str) -> N
     if kind == "word" and sentences and tokens / sentences - 1 < FEW_WORDS:
         logger.warning(
             f"{split}: about one word a sentence; if no spaces stand between the words (Chinese, Japanese, molecules), "
-            "take --tokenizer bpe or char"
+            "take `tokenizer` bpe or char"
         )

@@ -12,6 +12,7 @@ from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, Trai
 from transformers.utils import logging
 
 from ..data import Corpus, CorpusError
+from ..errors import ParameterError
 from .probes import bag_of_words, classification_scores, nested_samples, probe
 
 logger = logging.get_logger(__name__)
@@ -56,7 +57,7 @@ def read_task(corpus: Corpus, sizes: list[int], seeds: list[int], balanced: bool
 
     Raises:
         CorpusError: the labels of the corpus make no task.
-        ValueError: the corpus has too few sentences for a sample; the sentence begins with a parameter.
+        ParameterError: the corpus has too few sentences for a sample.
     """
     if "train" not in corpus.splits:
         raise CorpusError(f"{corpus.name} has no training split: pass a `train_file`")
@@ -124,7 +125,7 @@ def draw_samples(
 ) -> dict[tuple[int, int], np.ndarray]:
     """Indices of labelled sentences by seed and size, those of a smaller size among those of a larger one."""
     if sizes[-1] > len(labels):
-        raise ValueError(
+        raise ParameterError(
             f"`num_labels_list` {sizes[-1]}: the training split of {name} has {len(labels):,} sentences: leave larger "
             "numbers out"
         )
@@ -133,10 +134,10 @@ def draw_samples(
         try:
             drawn = nested_samples(labels, sizes, seed, balanced)
         except ValueError as error:
-            raise ValueError(f"`balanced`: {error}; leave larger numbers out of `num_labels_list`") from error
+            raise ParameterError(f"`balanced`: {error}; leave larger numbers out of `num_labels_list`") from error
         for size, rows in drawn.items():
             if len({labels[row] for row in rows}) < 2:
-                raise ValueError(
+                raise ParameterError(
                     f"`num_labels_list` {size}: with seed {seed} all of them have one label: ask for more, or for "
                     "`balanced` true"
                 )

@@ -10,6 +10,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
+from ..errors import ParameterError
 from .ranges import check_ranges
 from .recipes import bf16_pays
 from .schedules import KL_SCHEDULES
@@ -54,11 +55,11 @@ def refuse_unread(names: Iterable[str]) -> None:
     """Refuse arguments that would change nothing.
 
     Raises:
-        ValueError: for one of them.
+        ParameterError: for one of them.
     """
     for name in names:
         if name in UNREAD:
-            raise ValueError(f"`{name}` has no effect here, because {UNREAD[name]}: leave it out")
+            raise ParameterError(f"`{name}` has no effect here, because {UNREAD[name]}: leave it out")
 
 
 @dataclass
@@ -143,7 +144,9 @@ class VaeTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         if self.hub_token is not None:
-            raise ValueError("`hub_token` would show the token to others: set HF_TOKEN, or run `hf auth login` once")
+            raise ParameterError(
+                "`hub_token` would show the token to others: set HF_TOKEN, or run `hf auth login` once"
+            )
         defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
         refuse_unread(name for name, default in defaults.items() if getattr(self, name) != default)
         check_ranges(self)
@@ -155,10 +158,12 @@ class VaeTrainingArguments(TrainingArguments):
         # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
         self._n_gpu = min(1, self.n_gpu)
         if self.overwrite_output_dir and self.resume_from_checkpoint not in (None, "false"):
-            raise ValueError("`overwrite_output_dir` removes what `resume_from_checkpoint` goes on from: leave one out")
+            raise ParameterError(
+                "`overwrite_output_dir` removes what `resume_from_checkpoint` goes on from: leave one out"
+            )
         for name, known in (("kl_schedule", KL_SCHEDULES), ("strategy", STRATEGIES)):
             if getattr(self, name) not in known:
-                raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)}")
+                raise ParameterError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)}")
         STRATEGIES[self.strategy]().check(self)
 
     def _check_what_is_installed(self) -> None:
@@ -166,30 +171,32 @@ class VaeTrainingArguments(TrainingArguments):
         trackers = self.report_to if isinstance(self.report_to, list) else [self.report_to]
         for tracker in trackers:
             if tracker not in (None, "none", "all") and tracker not in get_available_reporting_integrations():
-                raise ValueError(
+                raise ParameterError(
                     f"`report_to` {tracker} is no tracker that is installed here: install it, or leave it out"
                 )
         optimiser = str(getattr(self.optim, "value", self.optim))
         for part, package in OPTIMISER_PACKAGES.items():
             if part in optimiser and find_spec(package) is None:
-                raise ValueError(f"`optim` {optimiser} takes the package {package}, which is not installed")
+                raise ParameterError(f"`optim` {optimiser} takes the package {package}, which is not installed")
         if self.gradient_checkpointing:
-            raise ValueError(
+            raise ParameterError(
                 "`gradient_checkpointing` needs a model of several layers, which an LSTM is not: leave it out"
             )
         if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
-            raise ValueError(f"`accelerator_config` {self.accelerator_config} does not exist")
+            raise ParameterError(f"`accelerator_config` {self.accelerator_config} does not exist")
         metric = (self.metric_for_best_model or "elbo").removeprefix("eval_")
         # Of several evaluation sets a metric has the name of its set in front.
         if not any(metric == name or metric.endswith(f"_{name}") for name in self.METRICS):
-            raise ValueError(f"`metric_for_best_model` {metric} is not computed; these are: {', '.join(self.METRICS)}")
+            raise ParameterError(
+                f"`metric_for_best_model` {metric} is not computed; these are: {', '.join(self.METRICS)}"
+            )
 
     def _check_the_device(self) -> None:
         """Refuse what the machine, or the number of processes, cannot do."""
         if self.bf16 and self.device.type == "cpu" and not bf16_pays():
-            raise ValueError("`bf16`: this machine has no products in bf16, leave it out")
+            raise ParameterError("`bf16`: this machine has no products in bf16, leave it out")
         if self.fsdp and self.world_size == 1:
-            raise ValueError("`fsdp` shards a model over several processes, and this is one: leave it out")
+            raise ParameterError("`fsdp` shards a model over several processes, and this is one: leave it out")
 
 
 @dataclass
@@ -209,8 +216,8 @@ class DialogueTrainingArguments(VaeTrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         if self.strategy != "standard":
-            raise ValueError(f"`strategy` {self.strategy} is for models of sentences: leave it out")
+            raise ParameterError(f"`strategy` {self.strategy} is for models of sentences: leave it out")
         if self.equal_length:
-            raise ValueError(
+            raise ParameterError(
                 "`equal_length` is for models of sentences: dialogue is read without padding anyway, leave it out"
             )

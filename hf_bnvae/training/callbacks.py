@@ -171,7 +171,7 @@ class PlateauCallback(TrainerCallback, ExportableState):
         lr_scheduler.base_lrs = [rate / 2 for rate in lr_scheduler.base_lrs]
         logger.warning(
             f"No better {self.metric} than {abs(self.best):.2f} in {self.patience} evaluations: "
-            + ("back to the best checkpoint, " if went_back else "no checkpoint to go back to (--save_strategy), ")
+            + ("back to the best checkpoint, " if went_back else "no checkpoint to go back to (`save_strategy`), ")
             + f"learning rate halved to {lr_scheduler.base_lrs[0]:g}."
         )
 
@@ -221,9 +221,9 @@ class CollapseCallback(TrainerCallback):
     @staticmethod
     def _advice(config) -> str:
         if config.posterior == "du":
-            return "Try a larger --gamma or a smaller --kl_weight."
+            return "Try a larger `gamma` or a smaller `kl_weight`."
         if config.posterior in RATE_FIELDS and config.model_type != "bncvae":
-            return f"Try a larger --rate than {config.kl_lower_bound:.3g} nats, or longer --kl_annealing_epochs."
+            return f"Try a larger `rate` than {config.kl_lower_bound:.3g} nats, or longer `kl_annealing_epochs`."
         if config.model_type == "bncvae":
             return "Try --method bn_cvae or matched_cvae, --bow_weight 1 or longer --kl_annealing_epochs."
         return "Try --method bn_vae or matched_vae, which hold a --rate, or a smaller --kl_weight."

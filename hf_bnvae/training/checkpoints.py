@@ -12,6 +12,8 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_N
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 
+from ..errors import ParameterError
+
 MARK_NAME = "checkpoint.json"
 """Written last into a checkpoint: the sizes of all its files. A checkpoint with it, and with them, is whole."""
 RESULTS_NAME = "all_results.json"
@@ -21,7 +23,7 @@ ARGUMENTS_NAME = "run_arguments.json"
 logger = logging.get_logger(__name__)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(ParameterError):
     """A checkpoint or a folder that cannot be used: one sentence with the remedy."""
 
 
@@ -139,25 +141,27 @@ def wanted_checkpoint(output_dir: str, wanted: str | None) -> str | None:
         found = last_checkpoint(output_dir, resumable=True)
         if found is None and last_checkpoint(output_dir) is not None:
             raise CheckpointError(
-                f"resume_from_checkpoint {wanted}: the checkpoints in {output_dir} hold the model alone "
-                "(save_only_model), and no optimiser to go on with: start another run"
+                f"`resume_from_checkpoint` {wanted}: the checkpoints in {output_dir} hold the model alone "
+                "(`save_only_model`), and no optimiser to go on with: start another run"
             )
         if found is None:
             raise CheckpointError(
-                f"resume_from_checkpoint {wanted}: there is no checkpoint in {output_dir}; start without it"
+                f"`resume_from_checkpoint` {wanted}: there is no checkpoint in {output_dir}; start without it"
             )
         return str(found)
     if not (Path(wanted) / TRAINER_STATE_NAME).is_file():
-        raise CheckpointError(f"resume_from_checkpoint {wanted}: no checkpoint there ({TRAINER_STATE_NAME} is missing)")
+        raise CheckpointError(
+            f"`resume_from_checkpoint` {wanted}: no checkpoint there ({TRAINER_STATE_NAME} is missing)"
+        )
     broken = fault(wanted)
     if broken is not None:
         raise CheckpointError(
-            f"resume_from_checkpoint {wanted}: no whole checkpoint ({broken}); resume from `last`, or start again"
+            f"`resume_from_checkpoint` {wanted}: no whole checkpoint ({broken}); resume from 'last', or start again"
         )
     if lacks_training_state(wanted):
         raise CheckpointError(
-            f"resume_from_checkpoint {wanted}: it lacks the optimiser or the random state to go on with "
-            "(save_only_model): start another run"
+            f"`resume_from_checkpoint` {wanted}: it lacks the optimiser or the random state to go on with "
+            "(`save_only_model`): start another run"
         )
     return wanted
 

@@ -1,5 +1,6 @@
 """A model that starts from the encoder of a trained one, such as an autoencoder's (Li et al. 2019)."""
 
+from ..errors import ParameterError
 from ..models import BnVaeForConditionalGeneration
 
 SIZES = ("vocab_size", "embedding_size", "hidden_size", "latent_size")
@@ -18,13 +19,13 @@ def start_from_encoder(model: BnVaeForConditionalGeneration, source, name: str, 
         What was taken, in one sentence.
 
     Raises:
-        ValueError: `source` is no text VAE, or differs from the model in a size or in the decoder.
+        ParameterError: `source` is no text VAE, or differs from the model in a size or in the decoder.
     """
     if not isinstance(source, BnVaeForConditionalGeneration):
-        raise ValueError(f"pretrained_encoder {name} is a language model, which has no encoder")
+        raise ParameterError(f"`pretrained_encoder` {name} is a language model, which has no encoder")
     _check_equal(model.config, source.config, name, SIZES, "give both models the same sizes")
     if not reset_decoder:
-        _check_equal(model.config, source.config, name, DECODER_CHOICES, "add reset_decoder")
+        _check_equal(model.config, source.config, name, DECODER_CHOICES, "add `reset_decoder`")
         model.decoder.load_state_dict(source.decoder.state_dict())
     new = model.model.load_state_dict(source.model.state_dict(), strict=False).missing_keys
     taken = "the encoder" if reset_decoder else "the encoder and the decoder"
@@ -35,4 +36,6 @@ def _check_equal(config, source, name: str, fields: tuple[str, ...], remedy: str
     for field in fields:
         theirs, ours = getattr(source, field), getattr(config, field)
         if theirs != ours:
-            raise ValueError(f"pretrained_encoder {name} has {field} {theirs} and this model has {ours}: {remedy}")
+            raise ParameterError(
+                f"`pretrained_encoder` {name} has {field} {theirs} and the arguments say {ours}: {remedy}"
+            )

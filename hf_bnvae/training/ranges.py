@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, fields
 
+from ..errors import ParameterError
+
 MOST_SEED = 2**32 - 1
 MOST_WIDTH = 1_000_000
 
@@ -93,7 +95,7 @@ def check_ranges(arguments) -> None:
         arguments: an instance of a dataclass.
 
     Raises:
-        ValueError: naming the argument, its range and its value.
+        ParameterError: naming the argument, its range and its value.
     """
     for item in fields(arguments):
         given = getattr(arguments, item.name, None)
@@ -102,4 +104,4 @@ def check_ranges(arguments) -> None:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             if not allowed.holds(value):
-                raise ValueError(f"`{item.name}` must be {allowed}, got {value}")
+                raise ParameterError(f"`{item.name}` must be {allowed}, got {value}")

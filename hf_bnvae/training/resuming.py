@@ -87,22 +87,23 @@ def check_same_run(checkpoint: str | Path, told: Mapping) -> list[str]:
         return []
     if before.get("train_digest") != told["train_digest"] or before.get("train_examples") != told["train_examples"]:
         raise CheckpointError(
-            f"resume_from_checkpoint {checkpoint}: its run trained on {before.get('train_examples'):,} examples, which "
-            f"are not the {told['train_examples']:,} of this one: repeat its data, max_train_samples and max_length"
+            f"`resume_from_checkpoint` {checkpoint}: its run trained on {before.get('train_examples'):,} examples, "
+            f"which are not the {told['train_examples']:,} of this one: repeat its data, "
+            "max_train_samples and max_length"
         )
     for name, value in told.items():
         if name in MAY_CHANGE or name.startswith("train_") or before.get(name, value) == value:
             continue
         shown = "sentences in a step" if name == "sentences_a_step" else name
         raise CheckpointError(
-            f"resume_from_checkpoint {checkpoint}: its run had {shown} {before[name]} and this one has {value}; repeat "
-            "the run's own, or start another run"
+            f"`resume_from_checkpoint` {checkpoint}: its run had {shown} {before[name]} and this one has {value}; "
+            "repeat the run's own, or start another run"
         )
     for name in LENGTHS:
         old, new = before.get(name), told.get(name)
         if old and new and 0 < new < old:
             raise CheckpointError(
-                f"resume_from_checkpoint {checkpoint}: its run had {name} {old:g}, and {new:g} is less: name no less"
+                f"`resume_from_checkpoint` {checkpoint}: its run had {name} {old:g}, and {new:g} is less: name no less"
             )
     changed = [name for name in MAY_CHANGE if name in told and before.get(name, told[name]) != told[name]]
     return [f"The resumed run had {name} {before[name]} and goes on with {told[name]}." for name in changed]

@@ -9,6 +9,8 @@ from typing import IO
 
 from transformers.utils import logging
 
+from ..errors import ParameterError
+
 LOCK_NAME = ".lock"
 ENDS_WITH_PARENT = "HF_BNVAE_ENDS_WITH_PARENT"
 """Set to 1 in the environment of a run that another command waits for."""
@@ -18,7 +20,7 @@ logger = logging.get_logger(__name__)
 _held: dict[Path, IO[str]] = {}
 
 
-class LockError(ValueError):
+class LockError(ParameterError):
     """Another run writes into the same folder."""
 
 
@@ -47,7 +49,8 @@ def lock(output_dir: str | Path) -> None:
         file.close()
         process = f" (process {holder})" if holder else ""
         raise LockError(
-            f"output_dir {output_dir}: another run{process} writes there: wait for it, stop it, or name another folder"
+            f"`output_dir` {output_dir}: another run{process} writes there: wait for it, stop it, or name "
+            "another folder"
         ) from None
     except OSError as error:
         file.close()

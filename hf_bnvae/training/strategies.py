@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
+from ..errors import ParameterError
 from ..methods import METHODS
 from ..models.objectives import IGNORED
 
@@ -36,7 +37,7 @@ class Strategy(Protocol):
             streaming: whether the training set is a `data.TokenStore`.
 
         Raises:
-            ValueError: in one sentence, in which names of parameters stand between backticks.
+            ParameterError: in one sentence, in which names of parameters stand between backticks.
         """
 
     def callbacks(self) -> list[TrainerCallback]:
@@ -79,13 +80,13 @@ class AggressiveStrategy:
 
     def check(self, args: "VaeTrainingArguments", method: str | None = None, streaming: bool = False) -> None:
         if args.gradient_accumulation_steps > 1:
-            raise ValueError("`strategy` aggressive updates at every batch: use `gradient_accumulation_steps` 1")
+            raise ParameterError("`strategy` aggressive updates at every batch: use `gradient_accumulation_steps` 1")
         if args.eval_strategy == "no":
-            raise ValueError("`strategy` aggressive ends by the MI of evaluations: use an `eval_strategy`")
+            raise ParameterError("`strategy` aggressive ends by the MI of evaluations: use an `eval_strategy`")
         if streaming:
-            raise ValueError("`strategy` aggressive draws sentences from all of the corpus: leave out `streaming`")
+            raise ParameterError("`strategy` aggressive draws sentences from all of the corpus: leave out `streaming`")
         if method is not None and not METHODS[method].has_latent:
-            raise ValueError(f"`strategy` aggressive trains an encoder, and `method` {method} has none")
+            raise ParameterError(f"`strategy` aggressive trains an encoder, and `method` {method} has none")
 
     def callbacks(self) -> list[TrainerCallback]:
         return [AggressiveCallback()]

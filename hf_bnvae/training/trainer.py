@@ -281,8 +281,8 @@ class VaeTrainer(Trainer):
     def _shorter_annealing(self, num_training_steps: int) -> str:
         """An annealing that is over after half of the training, as a flag."""
         if self.args.kl_annealing_steps is not None:
-            return f"--kl_annealing_steps {num_training_steps // 2}"
-        return f"--kl_annealing_epochs {num_training_steps / self._steps_per_epoch / 2:.2g}"
+            return f"`kl_annealing_steps` {num_training_steps // 2}"
+        return f"`kl_annealing_epochs` {num_training_steps / self._steps_per_epoch / 2:.2g}"
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         if self.control.should_log or self.control.should_evaluate or self.control.should_save:

@@ -1,6 +1,7 @@
 """What a training set must be for a training to mean something."""
 
 from ..data import CorpusError
+from ..errors import ParameterError
 from .arguments import VaeTrainingArguments
 
 
@@ -15,12 +16,12 @@ def check_training_set(args: VaeTrainingArguments, config, name: str, examples: 
 
     Raises:
         CorpusError: the corpus has too few examples, or no validation split.
-        ValueError: the batch is too small; the sentence begins with the argument.
+        ParameterError: the batch is too small.
     """
     if config.normalises_batches:
         if args.train_batch_size * args.world_size < 2:
-            raise ValueError(
-                f"per_device_train_batch_size {args.per_device_train_batch_size} leaves nothing to normalise "
+            raise ParameterError(
+                f"`per_device_train_batch_size` {args.per_device_train_batch_size} leaves nothing to normalise "
                 f"over: use at least 2 with the posterior {config.posterior}"
             )
         if examples < 2:
@@ -31,6 +32,6 @@ def check_training_set(args: VaeTrainingArguments, config, name: str, examples: 
         )
     if not has_validation and args.eval_strategy != "no":
         raise CorpusError(
-            f"{name} has no validation split: pass a validation_file, or the eval_strategy `no` together with "
-            "load_best_model_at_end false"
+            f"{name} has no validation split: pass a `validation_file`, or the `eval_strategy` no together with "
+            "`load_best_model_at_end` false"
         )

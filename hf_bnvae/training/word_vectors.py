@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ..errors import ParameterError
 from ..evaluation import WordVectors
 
 
@@ -13,12 +14,12 @@ def start_from_vectors(model, tokenizer, vectors: WordVectors) -> str:
         How many words were known, in one sentence.
 
     Raises:
-        ValueError: the vectors have another width than the model's.
+        ParameterError: the vectors have another width than the model's.
     """
     width = vectors.matrix.shape[1]
     if width != model.config.embedding_size:
-        raise ValueError(
-            f"initial_word_vectors {vectors.name} have {width} dimensions: use embedding_size {width} with them"
+        raise ParameterError(
+            f"`initial_word_vectors` {vectors.name} have {width} dimensions: use `embedding_size` {width} with them"
         )
     vocabulary = tokenizer.get_vocab()
     found = {number: vectors.rows[word] for word, number in vocabulary.items() if word in vectors.rows}

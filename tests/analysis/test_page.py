@@ -188,7 +188,7 @@ def test_the_server_takes_and_gives_no_files(address, path):
 @pytest.mark.parametrize("host", ["999.1.1.1", "", "a" * 300])
 def test_a_host_that_cannot_be_had_is_refused_at_once(host):
     pytest.importorskip("gradio", reason="gradio is not installed")
-    with pytest.raises(PageError, match=f"cannot start at {host} .*: name another --host or --port"):
+    with pytest.raises(PageError, match=f"cannot start at {host} .*: name another `host` or `port`"):
         pages.check_servable(host)
 
 

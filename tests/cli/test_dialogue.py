@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 
 from hf_bnvae.cli import dialogue, evaluate_dialogue
 from hf_bnvae.cli.errors import UsageError
-from hf_bnvae.cli.loading import DIALOGUE_MODELS, load_model
 from hf_bnvae.data import CorpusError, Dialogue, DialogueCorpus, Turn, build_tokenizer, load_tokenizer
+from hf_bnvae.evaluation.references import reference_responses
 from hf_bnvae.methods import DIALOGUE_METHODS
+from hf_bnvae.runs.loading import DIALOGUE_MODELS, load_model
 
 SMALL = {
     "dataset_name": "toy_dialogues",
@@ -157,7 +158,7 @@ def test_references_are_cut_into_words_as_responses_are_and_keep_the_words_that_
     corpus = DialogueCorpus(
         {"test": [Dialogue((Turn("A", "hi"), Turn("B", "i am  swell, thanks.", None, ("fine.",))))]}
     )
-    found = dialogue.reference_responses(corpus, "test", tokenizer)
+    found = reference_responses(corpus, "test", tokenizer)
     assert found == [["i am swell , thanks .", "fine ."]]
 
 

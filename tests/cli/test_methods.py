@@ -11,13 +11,13 @@ from transformers import AutoConfig
 from hf_bnvae.cli import train
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.cli.flags import parse_arguments
-from hf_bnvae.cli.loading import load_model
-from hf_bnvae.cli.model_flags import ModelArguments
 from hf_bnvae.data import LengthBucketSampler, VaeCollator, encode_corpus, load_corpus, load_tokenizer
 from hf_bnvae.evaluation import elbo_metrics, infer, nll
 from hf_bnvae.methods import METHODS, method_table
 from hf_bnvae.models.decoders import DECODERS
 from hf_bnvae.models.posteriors import POSTERIORS
+from hf_bnvae.runs.loading import load_model
+from hf_bnvae.runs.model_arguments import ModelArguments
 from hf_bnvae.training import KL_SCHEDULES
 from hf_bnvae.training.strategies import STRATEGIES
 from tests.helpers import flags

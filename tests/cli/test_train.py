@@ -16,10 +16,10 @@ from hf_bnvae.cli import train
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.cli.evaluate import main as evaluate
 from hf_bnvae.cli.flags import parse_arguments
-from hf_bnvae.cli.model_flags import ModelArguments
-from hf_bnvae.cli.output_folder import check_training
 from hf_bnvae.data import CorpusError
+from hf_bnvae.runs.model_arguments import ModelArguments
 from hf_bnvae.training import VaeTrainingArguments
+from hf_bnvae.training.training_set import check_training_set
 from tests.helpers import flags
 
 ROOT = Path(__file__).parents[2]
@@ -199,9 +199,9 @@ def test_a_streamed_run_is_a_run(corpus, finished, tmp_path, monkeypatch):
 def test_more_processes_than_sentences_are_refused():
     three = SimpleNamespace(train_batch_size=8, world_size=3, eval_strategy="no")
     config = SimpleNamespace(normalises_batches=True)
-    check_training(three, config, "lines.txt", 3, has_validation=False)
+    check_training_set(three, config, "lines.txt", 3, has_validation=False)
     with pytest.raises(CorpusError, match="2 training examples for 3 processes"):
-        check_training(three, config, "lines.txt", 2, has_validation=False)
+        check_training_set(three, config, "lines.txt", 2, has_validation=False)
 
 
 def test_what_streaming_cannot_do_is_said(corpus, tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 from datasets import Dataset
 
+from hf_bnvae.cli.errors import flags_named
 from hf_bnvae.data import CorpusError, build_tokenizer, encode_corpus, load_corpus, pydocs_splits
 from hf_bnvae.data.corpora import CorpusReport
 
@@ -38,9 +39,12 @@ def test_tsv_with_a_header_and_columns_by_name_and_number(tmp_path):
     by_name = read(path, text_column="body", label_column="stars").splits["train"]
     by_number = read(path, text_column="1", label_column="2").splits["train"]
     assert by_name[:] == by_number[:] == {"text": ["good food", "bad food"], "label": [5, 1]}
-    with pytest.raises(CorpusError, match="id, body, stars: say which is the text by --text_column"):
+    with pytest.raises(CorpusError, match="id, body, stars: say which is the text by --text_column"), flags_named():
         read(path)
-    with pytest.raises(CorpusError, match=r"a\.tsv has no column 'review' \(--text_column\).*id, body, stars"):
+    with (
+        pytest.raises(CorpusError, match=r"a\.tsv has no column 'review' \(--text_column\).*id, body, stars"),
+        flags_named(),
+    ):
         read(path, text_column="review")
 
 
@@ -120,7 +124,7 @@ def test_bad_files_are_named(tmp_path, name, content, message):
 
 
 def test_no_data_and_a_folder_without_data(tmp_path):
-    with pytest.raises(CorpusError, match="no data: pass --dataset_name"):
+    with pytest.raises(CorpusError, match="no data: pass --dataset_name"), flags_named():
         load_corpus()
     with pytest.raises(CorpusError, match="holds no train or test file"):
         load_corpus(str(tmp_path))

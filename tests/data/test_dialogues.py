@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from hf_bnvae.cli.errors import flags_named
 from hf_bnvae.data import (
     CorpusError,
     DialogueCollator,
@@ -92,7 +93,7 @@ def test_a_table_of_pairs_has_one_response_a_row(name, tmp_path):
 
 def test_a_table_without_its_columns_and_plain_text_are_refused(tmp_path):
     table = write(tmp_path / "a.csv", "question,answer\n", "hello,hi\n")
-    with pytest.raises(CorpusError, match=r"no column 'context' \(--context_column\)"):
+    with pytest.raises(CorpusError, match=r"no column 'context' \(--context_column\)"), flags_named():
         load_dialogues(files={"train": table})
     assert load_dialogues(files={"train": table}, context_column="question", response_column="answer").splits["train"]
     with pytest.raises(CorpusError, match="plain text says nothing of turns"):

@@ -10,6 +10,7 @@ import zipfile
 import pytest
 from datasets import Dataset, DatasetDict, config
 
+from hf_bnvae.cli.errors import flags_named
 from hf_bnvae.data import CorpusError, first_texts, load_corpus, training_sources
 
 TEXTS = ["a b c", 'he said "hi"', "tab or, comma", "NA"]
@@ -71,7 +72,10 @@ def test_what_save_to_disk_wrote_is_read_by_its_folder(tmp_path):
     assert texts_of(str(tmp_path / "rows")) == texts_of(train=str(tmp_path / "rows")) == TEXTS
     assert texts_of(str(tmp_path / "splits")) == TEXTS
     assert load_corpus(str(tmp_path / "splits")).splits["validation"]["text"][:] == TEXTS[:1]
-    with pytest.raises(CorpusError, match="holds the splits train, validation: name the folder by --dataset_name"):
+    with (
+        pytest.raises(CorpusError, match="holds the splits train, validation: name the folder by --dataset_name"),
+        flags_named(),
+    ):
         load_corpus(files={"train": str(tmp_path / "splits")})
     arrow = next((tmp_path / "rows").glob("*.arrow"))
     assert texts_of(train=str(arrow)) == TEXTS

@@ -5,6 +5,7 @@ import json
 import pytest
 from datasets import Dataset, DatasetDict
 
+from hf_bnvae.cli.errors import flags_named
 from hf_bnvae.data import CorpusError, first_texts, load_corpus, load_dialogues, training_sources
 
 LINES = [f"word{number} word" for number in range(40)]
@@ -55,7 +56,7 @@ def test_dialogues_are_drawn_alike(tmp_path):
     ],
 )
 def test_what_cannot_be_split_so_is_said(data, options, message):
-    with pytest.raises(CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message), flags_named():
         load_corpus(data, **options)
 
 

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
+from hf_bnvae.cli.errors import flags_named
 from hf_bnvae.data import (
     CorpusError,
     StreamSampler,
@@ -271,7 +272,7 @@ def test_bad_input_is_one_sentence_whoever_reads_it(tmp_path, make_store, tokeni
         lambda: load_corpus(files={"train": str(tmp_path / name)}),
     )
     for read in readers:
-        with pytest.raises(CorpusError, match=said) as raised:
+        with pytest.raises(CorpusError, match=said) as raised, flags_named():
             read()
         assert len(str(raised.value).splitlines()) == 1
 
@@ -316,7 +317,7 @@ def test_columns_are_found_as_in_memory(tmp_path, columns):
         assert streamed() == in_memory() == ["good food", "never again"]
     else:
         for read in (streamed, in_memory):
-            with pytest.raises(CorpusError, match="say which is the text by --text_column"):
+            with pytest.raises(CorpusError, match="say which is the text by --text_column"), flags_named():
                 read()
 
 
@@ -329,7 +330,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(shards, tokenizer, tmp_p
 def test_no_data_is_one_sentence(tmp_path):
     with pytest.raises(CorpusError, match=r"nothing.txt does not exist"):
         training_sources(train_file=str(tmp_path / "nothing.txt"))
-    with pytest.raises(CorpusError, match="pass --dataset_name"):
+    with pytest.raises(CorpusError, match="pass --dataset_name"), flags_named():
         training_sources()
 
 

@@ -16,13 +16,13 @@ from markdown_it import MarkdownIt
 from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
 from hf_bnvae.cli import card as write_card_script
 from hf_bnvae.cli import dialogue, train
-from hf_bnvae.cli.card_flags import CardArguments
-from hf_bnvae.cli.errors import UsageError
-from hf_bnvae.cli.responses import RESPONSES_SHOWN
+from hf_bnvae.cli.errors import UsageError, flags_named
 from hf_bnvae.cli.yaml_file import all_flags
 from hf_bnvae.hub import CardError, cards, name_repository, write_card
 from hf_bnvae.hub.cards import COUNTS
 from hf_bnvae.hub.records import command_line, versions
+from hf_bnvae.runs.card_arguments import CardArguments
+from hf_bnvae.runs.responses import RESPONSES_SHOWN
 from tests.conftest import ROOT
 from tests.helpers import flags
 
@@ -438,14 +438,15 @@ def test_a_folder_that_is_no_run_gets_one_sentence(make_folder, name, content, m
 
 @pytest.mark.parametrize("value", ["Apache 2.0", "apache-2.0\nx: y", ""])
 def test_a_licence_is_an_id_of_the_hub(value):
-    with pytest.raises(UsageError, match="--license must be the id of a licence"):
+    with pytest.raises(UsageError, match="--license must be the id of a licence"), flags_named():
         CardArguments(license=value)
 
 
 def test_a_language_is_a_code_and_stands_in_the_metadata(make_folder):
     assert ModelCard(text_of(make_folder(language=["en", "zh"]))).data.language == ["en", "zh"]
     assert CardArguments(language=["en", "pt-BR"]).language == ["en", "pt-BR"]
-    with pytest.raises(UsageError, match="--language must be the codes of languages, such as en or zh, got 'English'"):
+    words = "--language must be the codes of languages, such as en or zh, got 'English'"
+    with pytest.raises(UsageError, match=words), flags_named():
         CardArguments(language=["English"])
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, set_seed
 
 from hf_bnvae import BnVaeConfig
+from hf_bnvae.cli.errors import with_flags
 from hf_bnvae.evaluation import infer_with_use
 from hf_bnvae.training import CollapseCallback, PlateauCallback, callbacks
 from hf_bnvae.training import trainer as trainer_module
@@ -76,7 +77,7 @@ def test_its_state_survives_a_checkpoint():
 @pytest.fixture
 def warnings(monkeypatch):
     said = []
-    monkeypatch.setattr(callbacks.logger, "warning", said.append)
+    monkeypatch.setattr(callbacks.logger, "warning", lambda message: said.append(with_flags(message)))
     return said
 
 

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from ..errors import ParameterError
 from ..training import check_same_run, run_arguments
-from ..training.checkpoints import holds_a_run, last_checkpoint, remove_broken, remove_run, wanted_checkpoint
+from ..training.checkpoints import holds_a_run, last_checkpoint, remove_broken, remove_run
 from ..training.run_lock import lock
-from ..training.training_set import check_training_set
-from .errors import UsageError, flags_named
 from .loading import DIALOGUE_MODELS, SENTENCE_MODELS, load_config
-from .model_flags import MethodArguments
+from .model_arguments import MethodArguments
 
 logger = logging.get_logger(__name__)
 
@@ -20,32 +19,25 @@ def check_output_dir(output_dir: str, checkpoint: str | None, overwrite: bool = 
     """Refuse a folder that holds another run than the one that `checkpoint` goes on with."""
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--output_dir {folder} is a file: name a folder")
+        raise ParameterError(f"`output_dir` {folder} is a file: name a folder")
     resumed = checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve()
     if not (resumed or overwrite) and holds_a_run(folder):
         go_on = (
-            ", go on with that run by --resume_from_checkpoint last" if last_checkpoint(folder, resumable=True) else ""
+            ", go on with that run by `resume_from_checkpoint` last" if last_checkpoint(folder, resumable=True) else ""
         )
-        raise UsageError(
-            f"--output_dir {folder} already holds a model: name another folder{go_on}, or replace it by "
-            "--overwrite_output_dir true"
+        raise ParameterError(
+            f"`output_dir` {folder} already holds a model: name another folder{go_on}, or replace it by "
+            "`overwrite_output_dir` true"
         )
-
-
-def find_checkpoint(output_dir: str, wanted: str | None) -> str | None:
-    """The checkpoint folder behind --resume_from_checkpoint: a path, or `last` (also `true`), the last whole one."""
-    with flags_named():
-        return wanted_checkpoint(output_dir, wanted)
 
 
 def begin_run(args, checkpoint: str | None, overwrite: bool) -> None:
     """Take the output folder for this run alone, and clear it of a former run that is to be replaced.
 
-    The folder is looked at once more: another run may have ended there since the flags were read.
+    The folder is looked at once more: another run may have ended there since the arguments were read.
     """
     if args.process_index == 0:
-        with flags_named():
-            lock(args.output_dir)
+        lock(args.output_dir)
         check_output_dir(args.output_dir, checkpoint, overwrite)
         if overwrite:
             remove_run(args.output_dir)
@@ -56,28 +48,22 @@ def record_arguments(trainer, checkpoint: str | None, streaming: bool = False) -
     """Give a trainer the arguments that its checkpoints record; refuse to resume a run that had others."""
     trainer.run_arguments = run_arguments(trainer.args, trainer.train_dataset, streaming)
     if checkpoint is not None:
-        with flags_named():
-            changes = check_same_run(checkpoint, trainer.run_arguments)
-        for sentence in changes:
+        for sentence in check_same_run(checkpoint, trainer.run_arguments):
             logger.warning(sentence)
 
 
-def check_training(args, config, name: str, examples: int, has_validation: bool) -> None:
-    """`check_training_set`, whose errors name flags."""
-    with flags_named():
-        check_training_set(args, config, name, examples, has_validation)
-
-
 def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> None:
-    """Refuse to resume a checkpoint under flags that would make another model of it."""
-    flag = f"--resume_from_checkpoint {checkpoint}"
-    saved = load_config(checkpoint, flag, SENTENCE_MODELS | DIALOGUE_MODELS)
+    """Refuse to resume a checkpoint under arguments that would make another model of it."""
+    called = f"`resume_from_checkpoint` {checkpoint}"
+    saved = load_config(checkpoint, called, SENTENCE_MODELS | DIALOGUE_MODELS)
     if type(saved) is not type(config):
-        raise UsageError(f"{flag}: the checkpoint is a {saved.model_type}, and --method makes a {config.model_type}")
+        raise ParameterError(
+            f"{called}: the checkpoint is a {saved.model_type}, and `method` makes a {config.model_type}"
+        )
     for name in [*(item.name for item in fields(arguments)), "topics"]:
         decides = hasattr(config, name) and not name.endswith("initializer_range")  # weights have left their start
         if decides and getattr(saved, name) != getattr(config, name):
-            raise UsageError(
-                f"{flag}: the checkpoint has {name} {getattr(saved, name)} and the flags say {getattr(config, name)}; "
-                "repeat the flags of the run"
+            raise ParameterError(
+                f"{called}: the checkpoint has {name} {getattr(saved, name)} and the arguments say "
+                f"{getattr(config, name)}; repeat those of the run"
             )

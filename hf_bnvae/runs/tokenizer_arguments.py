@@ -1,4 +1,4 @@
-"""Flags of the tokenizer and of the word vectors."""
+"""Arguments of the tokenizer and of the word vectors."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ class TokenizerArguments:
     )
 
     if TYPE_CHECKING:
-        vocab_size: int = 0  # `config_flags.with_flags_of` adds it to the classes that inherit
+        vocab_size: int = 0  # `config_fields.with_fields_of` adds it to the classes that inherit
 
     def make_tokenizer(self, texts, started_from: str | None):
         """The tokenizer of the model that the run starts from, one by name, or one built from the training texts."""

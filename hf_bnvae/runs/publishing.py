@@ -1,14 +1,13 @@
-"""--push_to_hub: before a training and after it."""
+"""`push_to_hub`: before a training and after it."""
 
 import shlex
 
-from ..hub import HubError, make_repository, publish
-from .errors import UsageError
-from .program import PROGRAM
+from ..errors import ParameterError
+from ..hub import HubError, Published, make_repository, publish
 
 
 def take_push_to_hub(args) -> bool:
-    """Take --push_to_hub from `Trainer`, which would push at every save; make sure of the repository before training.
+    """Take `push_to_hub` from `Trainer`, which would push at every save; make sure of the repository before training.
 
     Returns:
         Whether the finished run is to be published, by `push_to_hub`.
@@ -20,27 +19,28 @@ def take_push_to_hub(args) -> bool:
     if not wanted:
         return False
     if args.hub_model_id is None:
-        raise UsageError("--push_to_hub needs the name of the model on the Hub: add --hub_model_id USER/NAME")
+        raise ParameterError("`push_to_hub` needs the name of the model on the Hub: add `hub_model_id` USER/NAME")
     if args.hub_strategy != "end" or args.hub_always_push:
-        raise UsageError("a run is published once, when it is finished: leave out --hub_strategy and --hub_always_push")
+        raise ParameterError(
+            "a run is published once, when it is finished: leave out `hub_strategy` and `hub_always_push`"
+        )
     if args.process_index == 0:
         make_repository(args.hub_model_id, args.hub_private_repo)
     return True
 
 
-def push_to_hub(args) -> None:
+def push_to_hub(args) -> Published:
     """Publish the finished run in `args.output_dir`.
 
     Raises:
         HubError: it was not published; the error names the command that finishes the job.
     """
     try:
-        published = publish(args.output_dir, args.hub_model_id, args.hub_private_repo, revision=args.hub_revision)
+        return publish(args.output_dir, args.hub_model_id, args.hub_private_repo, revision=args.hub_revision)
     except HubError as error:
-        command = [PROGRAM, "publish", args.output_dir, "--repo_id", args.hub_model_id]
+        command = ["hf-bnvae", "publish", args.output_dir, "--repo_id", args.hub_model_id]
         command += ["--private"] if args.hub_private_repo else []
         command += ["--revision", args.hub_revision] if args.hub_revision else []
         raise HubError(
             f"{error}. The trained model is whole in {args.output_dir}, and `{shlex.join(command)}` publishes it"
         ) from None
-    print(f"Published: {published}")

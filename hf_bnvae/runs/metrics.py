@@ -1,4 +1,4 @@
-"""Metrics of a trained model as the flags ask for them."""
+"""Metrics of a trained model as the arguments of a run ask for them."""
 
 from collections.abc import Callable, Sized
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 
 from ..data.batches import evenly_spaced
 from ..evaluation import judge_reconstructions, nll, sample_ppl
-from .evaluation_flags import LikelihoodArguments, TextMetricArguments
+from .evaluation_arguments import LikelihoodArguments, TextMetricArguments
 
 
 def evaluate_trained_nll(trainer, dataset, make_batches, wanted: LikelihoodArguments) -> dict:
@@ -26,12 +26,12 @@ def evaluate_nll(
     shares: Callable[[Sized], bool] = lambda rows: False,
     each: list[torch.Tensor] | None = None,
 ) -> dict:
-    """`nll` and `ppl` with what they were computed on; nothing where --nll_samples is 0.
+    """`nll` and `ppl` with what they were computed on; nothing where `nll_samples` is 0.
 
     Args:
         dataset: an encoded split.
         make_batches: from a data set to its batches.
-        wanted: the flags.
+        wanted: what is asked for.
         shares: whether `make_batches` gives this process a part of a data set only.
         each: a list that gets the losses of the sentences, a tensor a batch.
     """

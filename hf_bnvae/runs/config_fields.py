@@ -1,4 +1,4 @@
-"""Flags that derive from a configuration: each field that its docstring describes is a flag of the same name."""
+"""Arguments that derive from a configuration: each field that its docstring describes is one of the same name."""
 
 import inspect
 import re
@@ -8,18 +8,18 @@ from types import NoneType
 from typing import Any, Optional, get_args
 
 FROM_THE_DATA = ("topics", "encoder_vocab_size")
-"""Described fields that the training data or a tokenizer decide, and are no flags."""
+"""Described fields that the training data or a tokenizer decide, and are no arguments."""
 
 
-def with_flags_of(
+def with_fields_of(
     config_class: Any, defaults: Mapping[str, object], help_texts: Mapping[str, str]
 ) -> Callable[[type], type]:
     """A class decorator, written under `@dataclass`: adds the fields of a configuration with their help and choices.
 
     Args:
         config_class: the configuration. A class attribute `CHOICES` has the values of the fields that are names.
-        defaults: of flags that something else decides, such as the method; the others have the configuration's.
-        help_texts: of flags that say more on the command line than the field of the configuration.
+        defaults: of arguments that something else decides, such as the method; the others have the configuration's.
+        help_texts: of arguments that say more than the field of the configuration.
     """
 
     def add(arguments_class: type) -> type:
@@ -29,7 +29,7 @@ def with_flags_of(
             if name in FROM_THE_DATA or name in own:
                 continue
             item = config_class.__dataclass_fields__[name]
-            added[name] = flag_type(item.type)
+            added[name] = argument_type(item.type)
             if name in defaults:
                 added[name] = Optional[added[name]] if defaults[name] is None else added[name]  # noqa: UP045
             metadata: dict[str, Any] = {"help": help_texts.get(name, text).replace("%", "%%")}
@@ -51,7 +51,7 @@ def descriptions(kind: type) -> dict[str, str]:
     return {name: " ".join(text.split()).replace("`", "").rstrip(".") for name, text in entries}
 
 
-def flag_type(annotation):
+def argument_type(annotation):
     """The type that a command line parses for a field's: `float` where a whole number is allowed too."""
     parts = get_args(annotation)
     if float in parts and int in parts:

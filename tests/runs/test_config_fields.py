@@ -6,10 +6,10 @@ import pytest
 from transformers import HfArgumentParser
 
 from hf_bnvae import BnCvaeConfig, BnVaeConfig
-from hf_bnvae.cli.config_flags import FROM_THE_DATA, descriptions, with_flags_of
-from hf_bnvae.cli.dialogue_model_flags import DialogueModelArguments
-from hf_bnvae.cli.model_flags import ModelArguments
 from hf_bnvae.plans import SENTENCES
+from hf_bnvae.runs.config_fields import FROM_THE_DATA, descriptions, with_fields_of
+from hf_bnvae.runs.dialogue_model_arguments import DialogueModelArguments
+from hf_bnvae.runs.model_arguments import ModelArguments
 
 PAIRS = [(ModelArguments, BnVaeConfig, SENTENCES.sizes_without_name), (DialogueModelArguments, BnCvaeConfig, {})]
 OF_THE_METHOD = {"posterior", "decoder"}
@@ -51,7 +51,7 @@ def test_a_new_field_is_a_flag_without_a_line_about_it():
         hidden: int = 3
 
     @dataclass
-    @with_flags_of(Config, defaults={}, help_texts={"names": "another help"})
+    @with_fields_of(Config, defaults={}, help_texts={"names": "another help"})
     class Arguments:
         size: int = 1
 

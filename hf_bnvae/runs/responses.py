@@ -17,10 +17,10 @@ from ..data import (
     load_tokenizer,
 )
 from ..data.batches import evenly_spaced
+from ..errors import ParameterError
 from ..evaluation import WordVectors, judge_responses, sample_responses
 from ..hub.records import response_interpolation
-from .errors import UsageError
-from .evaluation_flags import ResponseArguments
+from .evaluation_arguments import ResponseArguments
 from .loading import DIALOGUE_MODELS, load_model
 
 RESPONSES_SHOWN = 3
@@ -28,14 +28,14 @@ CONTEXTS_IN_A_BATCH = 128
 
 
 def load_others(names: list[str], ours: str) -> dict[str, tuple]:
-    """The models of --compare_with with their tokenizers, by the names of their folders."""
+    """The models of `compare_with` with their tokenizers, by the names of their folders."""
     others: dict[str, tuple] = {}
     for name in names:
         folder = Path(name).resolve().name
         if folder == ours or folder in others:
-            raise UsageError(f"--compare_with {name}: another model's folder is named {folder} too; rename one")
-        model = load_model(name, "--compare_with", DIALOGUE_MODELS)
-        others[folder] = model, load_tokenizer(name, "--compare_with")
+            raise ParameterError(f"`compare_with` {name}: another model's folder is named {folder} too; rename one")
+        model = load_model(name, "`compare_with`", DIALOGUE_MODELS)
+        others[folder] = model, load_tokenizer(name, "`compare_with`")
     return others
 
 

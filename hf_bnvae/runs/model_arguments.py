@@ -1,11 +1,13 @@
-"""Flags that say what the model of sentences is."""
+"""Arguments that say what the model of sentences is."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from huggingface_hub.errors import StrictDataclassError
 
+from ..errors import ParameterError, last_line
 from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
 from ..models.decoders import DECODERS
@@ -15,9 +17,8 @@ from ..models.rates import RATE_FIELDS
 from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
 from .checks import check_least
-from .config_flags import with_flags_of
-from .errors import UsageError, one_sentence
-from .tokenizer_flags import VOCABULARY_HELP, TokenizerArguments
+from .config_fields import with_fields_of
+from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
 
 def readers(choice: str, kinds: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -32,28 +33,28 @@ class MethodArguments:
 
     FAMILY: ClassVar[Family]
     READ_BY: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]]
-    """Flags that only some choices read: the choice, and its values that do."""
+    """Arguments that only some choices read: the choice, and its values that do."""
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """The fields of the configuration, which `config_flags.with_flags_of` adds."""
+            """The fields of the configuration, which `config_fields.with_fields_of` adds."""
 
     def choices(self) -> dict[str, str]:
         """The choices that `READ_BY` names, as they stand."""
         raise NotImplementedError
 
     def refuse_unread(self, given: set[str]) -> None:
-        """Refuse flags that the user gave and that what was chosen does not read, or that say one thing twice."""
+        """Refuse arguments that the user gave and that what was chosen does not read, or that say one thing twice."""
         chosen = self.choices()
         twice = RATE_FIELDS.get(chosen["posterior"])
         if "rate" in given and twice in given:
-            raise UsageError(f"--rate sets {twice}: give either --rate or --{twice}")
+            raise ParameterError(f"`rate` sets {twice}: give either `rate` or `{twice}`")
         for name in sorted(given & self.READ_BY.keys()):
             choice, readers = self.READ_BY[name]
             if chosen[choice] not in readers:
-                raise UsageError(
-                    f"--{name} is read by the {choice} {' or '.join(readers)} only, and this run has "
+                raise ParameterError(
+                    f"`{name}` is read by the {choice} {' or '.join(readers)} only, and this run has "
                     f"{chosen[choice]}: leave it out"
                 )
 
@@ -71,11 +72,12 @@ class MethodArguments:
                 unk_token_id=tokenizer.unk_token_id,
             )
         except StrictDataclassError as error:
-            raise UsageError(f"--{one_sentence(error)}") from error
+            # Its message begins with the name of the field.
+            raise ParameterError(re.sub(r"^\w+", r"`\g<0>`", last_line(error))) from error
 
 
 @dataclass
-@with_flags_of(
+@with_fields_of(
     BnVaeConfig,
     defaults={"posterior": None, "decoder": None, **SENTENCES.sizes_without_name},
     help_texts={"vocab_size": VOCABULARY_HELP},
@@ -94,20 +96,20 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         metadata={"help": "start from the weights and the tokenizer of this model, such as an autoencoder's"},
     )
     reset_decoder: bool = field(
-        default=False, metadata={"help": "take the encoder alone of --pretrained_encoder, and a new decoder"}
+        default=False, metadata={"help": "take the encoder alone of `pretrained_encoder`, and a new decoder"}
     )
     list_methods: bool = field(default=False, metadata={"help": "print the table of methods and exit"})
 
     def __post_init__(self):
         check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0)
         if self.reset_decoder and self.pretrained_encoder is None:
-            raise UsageError("--reset_decoder takes the encoder of another model: name it by --pretrained_encoder")
+            raise ParameterError("`reset_decoder` takes the encoder of another model: name it by `pretrained_encoder`")
 
     def config(self, tokenizer) -> BnVaeConfig | LstmLMConfig:
         """The model's configuration for a tokenizer."""
         method = METHODS[self.method]
         if not method.has_latent:
-            self._refuse_latent_flags()
+            self._refuse_latent_arguments()
             return self.make_config(LstmLMConfig, tokenizer)
         return self.make_config(BnVaeConfig, tokenizer, **self.choices())
 
@@ -119,8 +121,10 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             "decoder": self.decoder or method.decoder,
         }
 
-    def _refuse_latent_flags(self) -> None:
-        """A language model has no posterior that these flags could shape."""
+    def _refuse_latent_arguments(self) -> None:
+        """A language model has no posterior that these arguments could shape."""
         for name in ("posterior", "decoder", "free_bits", "refinement_steps", "pretrained_encoder"):
             if getattr(self, name):
-                raise UsageError(f"--{name} means nothing with --method {self.method}, which has no latent: drop it")
+                raise ParameterError(
+                    f"`{name}` means nothing with `method` {self.method}, which has no latent: drop it"
+                )

@@ -9,18 +9,18 @@ from typing import Any, cast
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
-from .cli.card_flags import CardArguments
-from .cli.data_flags import TrainingDataArguments
-from .cli.evaluation_flags import TextMetricArguments
-from .cli.flags import arguments_from_values
-from .cli.model_flags import ModelArguments
-from .data import CorpusError
-from .data.splits import SPLIT_NAMES
-from .methods import METHODS
-from .models import BnVaeForConditionalGeneration
-from .pipelines import TextVaePipeline
-from .training import VaeTrainingArguments
-from .training_run import TextRun, train_text_model
+from ..data import CorpusError
+from ..data.splits import SPLIT_NAMES
+from ..methods import METHODS
+from ..models import BnVaeForConditionalGeneration
+from ..pipelines import TextVaePipeline
+from ..training import VaeTrainingArguments
+from .arguments import arguments_from_values
+from .card_arguments import CardArguments
+from .data_arguments import TrainingDataArguments
+from .evaluation_arguments import TextMetricArguments
+from .model_arguments import ModelArguments
+from .text_run import TextRun, train_text_model
 
 VALIDATION_PERCENTAGE = 10.0
 

@@ -1,11 +1,12 @@
-"""Flags that say where dialogues come from."""
+"""Arguments that say where dialogues come from."""
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from ..data import DialogueCorpus, load_dialogues
 from ..data.dialogue_formats import DEFAULT_TURN_SEPARATOR, DialogueLayout
 from .checks import check_least
-from .data_flags import SplitArguments
+from .data_arguments import SplitArguments
 
 
 @dataclass
@@ -50,13 +51,13 @@ class DialogueDataArguments(SplitArguments):
     def __post_init__(self):
         check_least(self, max_utterance_length=3, max_train_samples=1, max_eval_samples=1)
 
-    def load(self) -> DialogueCorpus:
-        """Read the dialogues that the flags name."""
+    def load(self, dialogues: Any = None) -> DialogueCorpus:
+        """Read the dialogues that the arguments name, or `dialogues` in a shape that `load_dialogues` takes."""
         files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
         limits = {"train": self.max_train_samples, "validation": self.max_eval_samples, "test": self.max_eval_samples}
         names = [item.name for item in fields(DialogueLayout)]
         return load_dialogues(
-            self.dataset_name,
+            self.dataset_name if dialogues is None else dialogues,
             files,
             max_dialogues=limits,
             **{name: getattr(self, name) for name in names},

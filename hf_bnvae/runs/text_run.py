@@ -1,4 +1,4 @@
-"""A whole run on sentences, from the corpus to the trained model, its results and its card. No flag is parsed here."""
+"""A whole run on sentences, from the corpus to the trained model, its results and its card."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,31 +9,26 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging
 
-from .cli.card_flags import CardArguments
-from .cli.data_flags import TrainingDataArguments
-from .cli.errors import flags_named
-from .cli.evaluation import evaluate_texts, evaluate_trained_nll
-from .cli.evaluation_flags import TextMetricArguments
-from .cli.loading import load_config, take_pretrained_encoder, take_word_vectors
-from .cli.model_flags import ModelArguments
-from .cli.output_folder import (
-    begin_run,
-    check_output_dir,
-    check_same_model,
-    check_training,
-    find_checkpoint,
-    record_arguments,
-)
-from .cli.publishing import push_to_hub, take_push_to_hub
-from .cli.results import log_reports, unknown_shares, write_run
-from .data import Corpus, CorpusError, TokenStore, VaeCollator, encode_corpus
-from .data.batches import evenly_spaced
-from .hub.records import sentence_examples, write_json
-from .methods import METHODS
-from .models import BnVaeForConditionalGeneration, LstmLMForCausalLM
-from .training import VaeTrainer, VaeTrainingArguments
-from .training.strategies import STRATEGIES
-from .training.training_results import training_results
+from ..data import Corpus, CorpusError, TokenStore, VaeCollator, encode_corpus
+from ..data.batches import evenly_spaced
+from ..hub import Published
+from ..hub.records import sentence_examples, write_json
+from ..methods import METHODS
+from ..models import BnVaeForConditionalGeneration, LstmLMForCausalLM
+from ..training import VaeTrainer, VaeTrainingArguments
+from ..training.checkpoints import wanted_checkpoint
+from ..training.strategies import STRATEGIES
+from ..training.training_results import training_results
+from ..training.training_set import check_training_set
+from .card_arguments import CardArguments
+from .data_arguments import TrainingDataArguments
+from .evaluation_arguments import TextMetricArguments
+from .loading import load_config, take_pretrained_encoder, take_word_vectors
+from .metrics import evaluate_texts, evaluate_trained_nll
+from .model_arguments import ModelArguments
+from .output_folder import begin_run, check_output_dir, check_same_model, record_arguments
+from .publishing import push_to_hub, take_push_to_hub
+from .results import log_reports, unknown_shares, write_run
 
 METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use")
 SPLITS = {"validation": "eval", "test": "test"}
@@ -54,6 +49,7 @@ class TextRun:
         training: how it is trained.
         command: what the card shows as the command of the run; None for none.
         report: is called with the results before the run is published.
+        report_published: is called with the address of the published run.
         sentences: the data themselves, in a shape that `data.load_corpus` takes, in place of those that `data` names.
     """
 
@@ -64,6 +60,7 @@ class TextRun:
     training: VaeTrainingArguments
     command: str | None = None
     report: Callable[[dict], None] | None = None
+    report_published: Callable[[Published], None] | None = None
     sentences: Any = None
 
 
@@ -92,7 +89,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
 
     Raises:
         CorpusError: the data cannot be read or trained on.
-        UsageError: two values do not go together, or one names what is not there.
+        ParameterError: two values do not go together, or one names what is not there.
         HubError: the run was to be published and was not.
     """
     checkpoint = check_run(run)
@@ -104,7 +101,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     if checkpoint is not None:
         check_same_model(config, checkpoint, run.model)
     splits = encoded.splits
-    check_training(run.training, config, encoded.corpus.name, len(splits["train"]), "validation" in splits)
+    check_training_set(run.training, config, encoded.corpus.name, len(splits["train"]), "validation" in splits)
     published = take_push_to_hub(run.training)
     trainer = make_trainer(run, start_model(run, config, encoded, checkpoint), encoded)
     record_arguments(trainer, checkpoint, run.data.streaming)
@@ -123,13 +120,12 @@ def check_run(run: TextRun) -> str | None:
     """Refuse what cannot be trained, before any work. Returns the checkpoint that the run goes on from, if any."""
     args = run.training
     assert args.output_dir is not None
-    checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
+    checkpoint = wanted_checkpoint(args.output_dir, args.resume_from_checkpoint)
     check_output_dir(args.output_dir, checkpoint, args.overwrite_output_dir)
-    with flags_named():
-        STRATEGIES[args.strategy]().check(args, run.model.method, run.data.streaming)
+    STRATEGIES[args.strategy]().check(args, run.model.method, run.data.streaming)
     encoder = run.model.pretrained_encoder
     if encoder is not None:
-        load_config(encoder, f"--pretrained_encoder {encoder}")
+        load_config(encoder, f"`pretrained_encoder` {encoder}")
     return checkpoint
 
 
@@ -151,7 +147,7 @@ def encode_run(run: TextRun, started_from: str | None) -> EncodedCorpus:
         logger.warning(f"Token ids of the training split: {train.folder}")
     else:
         if "train" not in corpus.splits:
-            raise CorpusError(f"{corpus.name} has no training split: pass --train_file")
+            raise CorpusError(f"{corpus.name} has no training split: pass `train_file`")
         tokenizer = run.model.make_tokenizer(corpus.splits["train"]["text"], started_from)
         splits = encode_corpus(corpus, tokenizer, data.max_length)
         longest = max(splits["train"]["length"])
@@ -220,7 +216,9 @@ def write_results(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, res
     if run.report is not None:
         run.report(results)
     if published:
-        push_to_hub(run.training)
+        address = push_to_hub(run.training)
+        if run.report_published is not None:
+            run.report_published(address)
 
 
 def write_examples(trainer: VaeTrainer, encoded: EncodedCorpus, quotes: int) -> dict:

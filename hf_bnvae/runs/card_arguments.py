@@ -1,10 +1,10 @@
-"""Flags of the model card."""
+"""Arguments of the model card."""
 
 import re
 from dataclasses import dataclass, field
 
+from ..errors import ParameterError
 from .checks import check_least
-from .errors import UsageError
 
 
 @dataclass
@@ -26,8 +26,8 @@ class CardArguments:
         check_least(self, card_quotes=0)
         for code in self.language or ():
             if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual|code", code):
-                raise UsageError(f"--language must be the codes of languages, such as en or zh, got {code!r}")
+                raise ParameterError(f"`language` must be the codes of languages, such as en or zh, got {code!r}")
         if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license):
-            raise UsageError(
-                f"--license must be the id of a licence on the Hub, such as apache-2.0 or other, got {self.license!r}"
+            raise ParameterError(
+                f"`license` must be the id of a licence on the Hub, such as apache-2.0 or other, got {self.license!r}"
             )

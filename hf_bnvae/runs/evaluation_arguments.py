@@ -1,13 +1,14 @@
-"""Flags that say how a trained model is evaluated."""
+"""Arguments that say how a trained model is evaluated."""
 
 from dataclasses import dataclass, field
 
 from ..data import load_tokenizer
+from ..errors import ParameterError
+from ..evaluation import WordVectors
 from ..models import LstmLMConfig, LstmLMForCausalLM
 from ..training.recipes import bf16_pays
 from .checks import check_least
-from .errors import UsageError
-from .loading import check_tokenizer, load_model
+from .loading import check_tokenizer, load_model, load_vectors
 
 
 @dataclass
@@ -26,7 +27,7 @@ class LikelihoodArguments:
     def __post_init__(self):
         check_least(self, nll_samples=0, max_nll_samples=1)
         if self.nll_bf16 and not bf16_pays():
-            raise UsageError("--nll_bf16: this machine has no products in bf16, leave it out")
+            raise ParameterError("`nll_bf16`: this machine has no products in bf16, leave it out")
 
 
 @dataclass
@@ -39,7 +40,7 @@ class TextMetricArguments(LikelihoodArguments):
     )
     language_model: str | None = field(
         default=None,
-        metadata={"help": "an LSTM-LM of the same corpus (--method lstm_lm): gives the perplexity of samples"},
+        metadata={"help": "an LSTM-LM of the same corpus (`method` lstm_lm): gives the perplexity of samples"},
     )
     prior_samples: int | None = field(
         default=None, metadata={"help": "samples of the prior whose perplexity is taken, by default 1,000"}
@@ -49,19 +50,19 @@ class TextMetricArguments(LikelihoodArguments):
         super().__post_init__()
         check_least(self, reconstruction_samples=0, prior_samples=1)
         if self.prior_samples is not None and self.language_model is None:
-            raise UsageError("--prior_samples is read with --language_model only: leave it out")
+            raise ParameterError("`prior_samples` is read with `language_model` only: leave it out")
         self.prior_samples = self.prior_samples or 1_000
 
     def load_language_model(self, latent_size: int) -> tuple | None:
         """The language model and its tokenizer, for a model with so many latent dimensions; None without one."""
         if self.language_model is None:
             return None
-        flag = "--language_model"
+        called = "`language_model`"
         if latent_size == 0:
-            raise UsageError(f"{flag} judges draws of a prior, and a language model has none: leave it out")
-        model = load_model(self.language_model, flag, {LstmLMConfig: LstmLMForCausalLM})
-        tokenizer = load_tokenizer(self.language_model, flag)
-        check_tokenizer(model, tokenizer, f"{flag} {self.language_model}")
+            raise ParameterError(f"{called} judges draws of a prior, and a language model has none: leave it out")
+        model = load_model(self.language_model, called, {LstmLMConfig: LstmLMForCausalLM})
+        tokenizer = load_tokenizer(self.language_model, called)
+        check_tokenizer(model, tokenizer, f"{called} {self.language_model}")
         return model, tokenizer
 
 
@@ -95,4 +96,8 @@ class ResponseArguments(LikelihoodArguments):
             ("compare_with", "num_cases"),
         ):
             if getattr(self, name) and not getattr(self, reader):
-                raise UsageError(f"--{name} is read with --{reader} above 0 only: leave it out")
+                raise ParameterError(f"`{name}` is read with `{reader}` above 0 only: leave it out")
+
+    def load_word_vectors(self) -> WordVectors | None:
+        """The word vectors that judge responses; None without them."""
+        return None if self.word_vectors is None else load_vectors(self.word_vectors, "`word_vectors`")

@@ -1,8 +1,9 @@
-"""Flags that say what the model of dialogues is."""
+"""Arguments that say what the model of dialogues is."""
 
 from dataclasses import dataclass, field
 
 from ..data import DialogueCorpus
+from ..errors import ParameterError
 from ..methods import DIALOGUE_METHODS
 from ..models import BnCvaeConfig
 from ..models.configuration_bncvae import CONDITIONAL_POSTERIORS
@@ -10,14 +11,13 @@ from ..models.posteriors import POSTERIORS
 from ..plans import DIALOGUES
 from ..training import DIALOGUE_RECIPES, DIALOGUE_SIZES
 from .checks import check_least
-from .config_flags import with_flags_of
-from .errors import UsageError
-from .model_flags import MethodArguments, readers
-from .tokenizer_flags import VOCABULARY_HELP, TokenizerArguments
+from .config_fields import with_fields_of
+from .model_arguments import MethodArguments, readers
+from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
 
 @dataclass
-@with_flags_of(BnCvaeConfig, defaults={"posterior": None}, help_texts={"vocab_size": VOCABULARY_HELP})
+@with_fields_of(BnCvaeConfig, defaults={"posterior": None}, help_texts={"vocab_size": VOCABULARY_HELP})
 class DialogueModelArguments(MethodArguments, TokenizerArguments):
     """What the model is: the fields of `BnCvaeConfig`, and where its tokenizer comes from."""
 
@@ -45,7 +45,7 @@ class DialogueModelArguments(MethodArguments, TokenizerArguments):
         if self.topic_embedding:
             topics = sorted({dialogue.topic for dialogue in corpus.splits["train"] if dialogue.topic})
             if not topics:
-                raise UsageError(f"--topic_embedding: no training dialogue of {corpus.name} has a topic")
+                raise ParameterError(f"`topic_embedding`: no training dialogue of {corpus.name} has a topic")
         return self.make_config(BnCvaeConfig, tokenizer, topics=topics, **self.choices())
 
     def choices(self) -> dict[str, str]:
@@ -54,6 +54,6 @@ class DialogueModelArguments(MethodArguments, TokenizerArguments):
     def refuse_unread(self, given: set[str]) -> None:
         super().refuse_unread(given - {"gamma"} if self.prior_batch_norm else given)
         if "topic_size" in given and not self.topic_embedding:
-            raise UsageError("--topic_size is read with --topic_embedding only: leave it out")
+            raise ParameterError("`topic_size` is read with `topic_embedding` only: leave it out")
         if "bow_hidden_size" in given and not self.bow_weight:
-            raise UsageError("--bow_hidden_size is read with --bow_weight above 0 only: leave it out")
+            raise ParameterError("`bow_hidden_size` is read with `bow_weight` above 0 only: leave it out")

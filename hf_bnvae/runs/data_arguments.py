@@ -1,4 +1,4 @@
-"""Flags that say where sentences come from."""
+"""Arguments that say where sentences come from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -6,8 +6,8 @@ from typing import Any
 
 from ..data import Corpus, TokenStore, first_texts, load_corpus, token_store, training_sources
 from ..data.streaming import Source
+from ..errors import ParameterError
 from .checks import check_least
-from .errors import UsageError
 
 
 @dataclass
@@ -24,7 +24,7 @@ class SplitArguments:
         default=None, metadata={"help": "put aside so many percent of the training split as the validation split"}
     )
     validation_split_seed: int = field(
-        default=0, metadata={"help": "draws them, so that runs with several --seed share one validation split"}
+        default=0, metadata={"help": "draws them, so that runs with several `seed` share one validation split"}
     )
 
     def split_choice(self) -> dict:
@@ -60,7 +60,7 @@ class DataArguments(SplitArguments):
         check_least(self, max_length=3, max_train_samples=1, max_eval_samples=1)
 
     def load(self, sentences: Any = None) -> Corpus:
-        """Read the corpus that the flags name, or `sentences` in a shape that `load_corpus` takes."""
+        """Read the corpus that the arguments name, or `sentences` in a shape that `load_corpus` takes."""
         return load_corpus(
             self.dataset_name if sentences is None else sentences,
             {"train": self.train_file, "validation": self.validation_file, "test": self.test_file},
@@ -100,7 +100,7 @@ class TrainingDataArguments(DataArguments):
         super().__post_init__()
         check_least(self, preprocessing_num_workers=1)
         if self.streaming and self.validation_split_percentage is not None:
-            raise UsageError("--validation_split_percentage holds the whole training split: leave out --streaming")
+            raise ParameterError("`validation_split_percentage` holds the whole training split: leave out `streaming`")
 
     def sources(self) -> list[Source]:
         """The shards of the training split."""

@@ -258,6 +258,16 @@ def test_the_citation_and_the_changelog_know_the_version():
     assert f"\n## {hf_bnvae.__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_transformers_is_bounded_by_what_is_tested_and_the_documents_say_so():
+    (bound,) = re.findall(r'"(transformers>=[^"]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (pinned,) = re.findall(r"^transformers==(\S+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M)
+    least, below = re.fullmatch(r"transformers>=([\d.]+),<5\.(\d+)", bound).groups()
+    assert pinned.startswith(f"5.{int(below) - 1}.")
+    for page in ("README.md", "docs/quick_start.md"):
+        words = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+        assert f"transformers {least} to 5.{int(below) - 1}" in words, page
+
+
 def test_every_page_stands_on_the_site():
     """`mkdocs build --strict` refuses pages that are not in the navigation; it is not installed for the tests."""
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))

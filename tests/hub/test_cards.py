@@ -452,9 +452,7 @@ def test_a_language_is_a_code_and_stands_in_the_metadata(make_folder):
 
 def test_the_committed_cards_are_what_their_commands_write(tmp_path):
     folder = ROOT / "model_cards"
-    commands = re.findall(
-        r"^python run_scripts/write_card.py (\S+) --output (\S+)$", *[(folder / "README.md").read_text()], re.M
-    )
+    commands = re.findall(r"^hf-bnvae card (\S+) --output (\S+)$", *[(folder / "README.md").read_text()], re.M)
     assert {ROOT / output for _, output in commands} == {*folder.glob("*.md")} - {folder / "README.md"}
     for results, output in commands:
         written = write_card(ROOT / results, output=tmp_path / (ROOT / output).name)

@@ -25,12 +25,17 @@ from .models.version import __version__
 if TYPE_CHECKING:
     from .dialogue_pipeline import DialoguePipeline
     from .pipelines import TextVaePipeline
-    from .runs.train import train
+    from .plans import Plan, build_model, resolve
+    from .runs.train import train, train_dialogue
 
 _IMPORTED_WHEN_NEEDED = {
     "DialoguePipeline": "dialogue_pipeline",
+    "Plan": "plans",
     "TextVaePipeline": "pipelines",
+    "build_model": "plans",
+    "resolve": "plans",
     "train": "runs.train",
+    "train_dialogue": "runs.train",
 }
 
 
@@ -68,7 +73,11 @@ __all__ = [
     "DialoguePipeline",
     "LstmLMConfig",
     "LstmLMForCausalLM",
+    "Plan",
     "TextVaePipeline",
     "__version__",
+    "build_model",
+    "resolve",
     "train",
+    "train_dialogue",
 ]

@@ -1,4 +1,4 @@
-"""`train`: from sentences to a trained text VAE in one call."""
+"""`train` and `train_dialogue`: from data to a trained model in one call."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,21 +11,27 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data import CorpusError
 from ..data.splits import SPLIT_NAMES
-from ..methods import METHODS
-from ..models import BnVaeForConditionalGeneration
+from ..dialogue_pipeline import DialoguePipeline
+from ..methods import DIALOGUE_METHODS, METHODS, Method
+from ..models import BnCvaeForConditionalGeneration, BnVaeForConditionalGeneration
 from ..pipelines import TextVaePipeline
-from ..training import VaeTrainingArguments
+from ..training import DialogueTrainingArguments, VaeTrainingArguments
 from .arguments import arguments_from_values
 from .card_arguments import CardArguments
 from .data_arguments import TrainingDataArguments
-from .evaluation_arguments import TextMetricArguments
+from .dialogue_data_arguments import DialogueDataArguments
+from .dialogue_model_arguments import DialogueModelArguments
+from .dialogue_run import DialogueRun, train_dialogue_model
+from .evaluation_arguments import ResponseArguments, TextMetricArguments
 from .model_arguments import ModelArguments
 from .text_run import TextRun, train_text_model
 
 VALIDATION_PERCENTAGE = 10.0
+COLUMNS = ("text", "turns", "context")
+"""A dict with one of these keys holds columns; any other holds splits."""
 
 
-def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = "out", **flags) -> TextVaePipeline:
+def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = "out", **parameters) -> TextVaePipeline:
     """Train a text VAE on sentences.
 
     The output folder gets what the command `hf-bnvae train` writes: the model, its tokenizer, checkpoints,
@@ -34,10 +40,11 @@ def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = 
     Args:
         dataset: a list of strings, a `datasets.Dataset`, a `DatasetDict`, a pandas `DataFrame` or `Series`, a dict of
             any of these by split, the path of a file, or the name of a built-in corpus, a folder or a dataset on the
-            Hub. Without a validation split, a tenth of the data is put aside as one. None where `flags` name the data.
+            Hub. Without a validation split, a tenth of the data is put aside as one. None where `parameters` name the
+            data.
         method: a row of `methods.METHODS` that has a latent.
         output_dir: a folder that holds no run yet.
-        flags: any flag of `hf-bnvae train`, by its name: `rate=8`, `num_train_epochs=5`, `text_column="review"`.
+        parameters: any flag of `hf-bnvae train`, by its name: `rate=8`, `num_train_epochs=5`, `text_column="review"`.
 
     Returns:
         The trained model with its tokenizer.
@@ -51,22 +58,77 @@ def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = 
         vae = train(["the food was great", "never again", ...], method="bn_vae", output_dir="out")
         vae.encode(["the service was slow"])
     """
-    with _parameters_named():
-        if method not in METHODS or not METHODS[method].has_latent:
-            known = ", ".join(name for name, row in METHODS.items() if row.has_latent)
-            raise ValueError(f"method must be one of {known}, got {method!r}")
-        sentences, named = _data_of(dataset)
-        values = {"method": method, "output_dir": str(output_dir)} | named | flags
-        if _lacks_validation(sentences, values):
-            values["validation_split_percentage"] = VALIDATION_PERCENTAGE
-        kinds = (TrainingDataArguments, ModelArguments, TextMetricArguments, CardArguments, VaeTrainingArguments)
-        data, model, metrics, card, training = arguments_from_values(*kinds, values=values)
-        trainer, _ = train_text_model(TextRun(data, model, metrics, card, training, sentences=sentences))
-    pipeline = TextVaePipeline(
-        cast(BnVaeForConditionalGeneration, trainer.model), cast(PreTrainedTokenizerBase, trainer.processing_class)
-    )
+    kinds = (TrainingDataArguments, ModelArguments, TextMetricArguments, CardArguments, VaeTrainingArguments)
+    with _plain_names():
+        sentences, values = _data_and_values(dataset, method, METHODS, output_dir, parameters)
+        data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
+        trainer, _ = train_text_model(TextRun(data, model_args, metrics, card, args, sentences=sentences))
+    model = cast(BnVaeForConditionalGeneration, trainer.model)
+    pipeline = TextVaePipeline(model, cast(PreTrainedTokenizerBase, trainer.processing_class))
     pipeline.folder = Path(output_dir)
     return pipeline
+
+
+def train_dialogue(
+    dataset: Any = None, method: str = "bn_cvae", output_dir: str | Path = "out", **parameters
+) -> DialoguePipeline:
+    """Train a conditional VAE that answers in dialogues.
+
+    The output folder gets what the command `hf-bnvae dialogue` writes: the model, its tokenizer, checkpoints,
+    `all_results.json`, `samples.md` and the model card.
+
+    Args:
+        dataset: a list of dialogues, each a list of strings or a dict as a line of a jsonl file is, or any other shape
+            that `train` takes. The layouts of a row are those of `data.load_dialogues`.
+        method: a row of `methods.DIALOGUE_METHODS`.
+        output_dir: a folder that holds no run yet.
+        parameters: any flag of `hf-bnvae dialogue`, by its name: `rate=8`, `num_responses=0`.
+
+    Returns:
+        The trained model with its tokenizer.
+
+    Raises:
+        CorpusError: the data cannot be read or trained on.
+        ValueError: a parameter that does not exist, or a value that cannot be used; the sentence names it.
+
+    Example:
+
+        chat = train_dialogue([["hello !", "hi , how are you ?"], ...], output_dir="out")
+        chat.respond(["hello !"], num_responses=5)
+    """
+    kinds = (
+        DialogueDataArguments,
+        DialogueModelArguments,
+        ResponseArguments,
+        CardArguments,
+        DialogueTrainingArguments,
+    )
+    with _plain_names():
+        dialogues, values = _data_and_values(dataset, method, DIALOGUE_METHODS, output_dir, parameters)
+        data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
+        trainer, _ = train_dialogue_model(DialogueRun(data, model_args, metrics, card, args, dialogues=dialogues))
+    model = cast(BnCvaeForConditionalGeneration, trainer.model)
+    pipeline = DialoguePipeline(model, cast(PreTrainedTokenizerBase, trainer.processing_class))
+    pipeline.folder = Path(output_dir)
+    return pipeline
+
+
+def _data_and_values(
+    dataset: Any,
+    method: str,
+    methods: Mapping[str, Method],
+    output_dir: str | Path,
+    parameters: dict[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """The data at hand (None where parameters name them), and the values of the run's arguments by their names."""
+    known = [name for name, row in methods.items() if row.has_latent]
+    if method not in known:
+        raise ValueError(f"method must be one of {', '.join(known)}, got {method!r}")
+    at_hand, named = _data_of(dataset)
+    values = {"method": method, "output_dir": str(output_dir)} | named | parameters
+    if _lacks_validation(at_hand, values):
+        values["validation_split_percentage"] = VALIDATION_PERCENTAGE
+    return at_hand, values
 
 
 def _data_of(dataset: Any) -> tuple[Any, dict[str, str]]:
@@ -76,41 +138,43 @@ def _data_of(dataset: Any) -> tuple[Any, dict[str, str]]:
     if isinstance(dataset, str | Path):
         return None, {"train_file" if Path(dataset).is_file() else "dataset_name": str(dataset)}
     if isinstance(dataset, Mapping) and not isinstance(dataset, Dataset):
-        if "text" in dataset:
+        if any(column in dataset for column in COLUMNS):
             return Dataset.from_dict(dict(dataset)), {}
         return {split: _as_dataset(rows) for split, rows in dataset.items()}, {}
     return _as_dataset(dataset), {}
 
 
 def _as_dataset(rows: Any) -> Any:
-    """A data set of a list of strings or of what pandas holds; anything else as it is."""
+    """A data set of a list of texts, of dialogues or of rows, or of what pandas holds; anything else as it is."""
     if type(rows).__module__.partition(".")[0] == "pandas":
         if hasattr(rows, "columns"):
             return Dataset.from_pandas(rows, preserve_index=False)
         rows = rows.tolist()
-    if isinstance(rows, list | tuple):
-        texts = all(isinstance(row, str) for row in rows)
-        return Dataset.from_dict({"text": list(rows)}) if texts else Dataset.from_list(list(rows))
-    return rows
+    if not isinstance(rows, list | tuple):
+        return rows
+    for kind, column in ((str, "text"), (list | tuple, "turns")):
+        if all(isinstance(row, kind) for row in rows):
+            return Dataset.from_dict({column: list(rows)})
+    return Dataset.from_list(list(rows))
 
 
-def _lacks_validation(sentences: Any, values: Mapping[str, Any]) -> bool:
+def _lacks_validation(at_hand: Any, values: Mapping[str, Any]) -> bool:
     """Whether a validation split is to be put aside: there is none, and the caller says nothing of it."""
     decided = ("validation_file", "validation_split", "validation_split_percentage", "eval_strategy", "dataset_name")
     if any(values.get(name) is not None for name in decided) or values.get("streaming"):
         return False
-    if isinstance(sentences, Mapping) and not isinstance(sentences, Dataset | IterableDataset):
-        return not any(name in sentences for name in SPLIT_NAMES["validation"])
+    if isinstance(at_hand, Mapping) and not isinstance(at_hand, Dataset | IterableDataset):
+        return not any(name in at_hand for name in SPLIT_NAMES["validation"])
     return True
 
 
 @contextmanager
-def _parameters_named() -> Iterator[None]:
-    """Turn errors that name flags into errors that name parameters."""
+def _plain_names() -> Iterator[None]:
+    """Leave the backticks around names of parameters out of errors."""
     try:
         yield
     except ValueError as error:
-        message = re.sub(r"--(?=[a-z])|`(\w+)`", r"\1", str(error))
+        message = re.sub(r"`(\w+)`", r"\1", str(error))
         if message == str(error):
             raise
         raise (CorpusError if isinstance(error, CorpusError) else ValueError)(message) from error

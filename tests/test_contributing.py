@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 PASTED = re.compile(
-    r"^In `(?P<file>[\w/.]+)`, (?P<where>before|behind) `(?P<line>[^\n]+)`:\n\n```python\n(?P<code>.*?)^```",
+    r"^In `(?P<file>[\w/.]+)`, (?P<where>before|behind) `(?P<line>[^\n]+)`:\n\n```(?:python|text)\n(?P<code>.*?)^```",
     re.M | re.S,
 )
 
@@ -27,7 +27,7 @@ def package_with(tmp_path):
         page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
         text = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
         blocks = list(PASTED.finditer(text))
-        assert len(blocks) == text.count("```python")
+        assert len(blocks) == text.count("\n```\n")
         for block in blocks:
             path = tmp_path / block["file"]
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

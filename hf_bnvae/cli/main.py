@@ -30,7 +30,7 @@ def main() -> None:
         print(usage())
         sys.exit(0 if argv else 2)
     if argv[0] == "--version":
-        from .. import __version__
+        from ..models.version import __version__
 
         print(f"{PROGRAM} {__version__}")
         return

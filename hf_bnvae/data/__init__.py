@@ -7,9 +7,10 @@ from .dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn, load_dial
 from .pydocs import pydocs_labels, pydocs_sentences, pydocs_splits
 from .python_data import encoded_rows
 from .raw_texts import with_token_ids
-from .streaming import StreamSampler, TokenStore, first_texts, token_store, training_sources
+from .streaming import first_texts, training_sources
 from .synthetic import SyntheticCorpus, spoken_words, synthetic_corpus
 from .tokenizers import build_tokenizer, load_tokenizer
+from .tokens_on_disk import StreamSampler, TokenStore, token_store
 from .toy_sentences import SentenceFactors, read_factors, toy_sentences
 
 __all__ = [

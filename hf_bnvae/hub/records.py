@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__
+from ..models.version import __version__
 
 RECORD_NAME = "run.json"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate")

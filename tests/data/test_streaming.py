@@ -19,6 +19,7 @@ from hf_bnvae.data import (
     load_corpus,
     streaming,
     token_store,
+    tokens_on_disk,
     training_sources,
 )
 from hf_bnvae.data.batches import encode_texts
@@ -30,8 +31,8 @@ MAX_LENGTH = 12
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch):
-    monkeypatch.setattr(streaming, "GROUP_ROWS", 8)
-    monkeypatch.setattr(streaming, "BLOCK_ROWS", 24)
+    monkeypatch.setattr(tokens_on_disk, "GROUP_ROWS", 8)
+    monkeypatch.setattr(tokens_on_disk, "BLOCK_ROWS", 24)
     monkeypatch.setattr(streaming, "LINES_AT_ONCE", 5)
 
 
@@ -197,7 +198,7 @@ def test_the_memory_holds_two_blocks_and_an_epoch_reads_each_group_once(store, u
     for batch in sampler:
         store.__getitems__(batch)
         at_hand = sum(len(store.rows_of(group)) for group in store._at_hand)
-        assert at_hand <= 2 * streaming.BLOCK_ROWS < len(store)
+        assert at_hand <= 2 * tokens_on_disk.BLOCK_ROWS < len(store)
     assert len(read) == len(store._groups)
 
 
@@ -213,17 +214,19 @@ def test_small_shards_make_no_small_batches(uneven_store):
     """But for the last of each block, and blocks are of one size."""
     sampler = StreamSampler(uneven_store, 6)
     sizes = [sum(len(uneven_store.rows_of(group)) for group in block) for block in sampler._blocks]
-    assert max(sizes) - min(sizes) <= 2 * streaming.GROUP_ROWS and min(sizes) >= streaming.BLOCK_ROWS / 2
+    assert max(sizes) - min(sizes) <= 2 * tokens_on_disk.GROUP_ROWS and min(sizes) >= tokens_on_disk.BLOCK_ROWS / 2
     short = [batch for batch in sampler if len(batch) < 6]
-    assert len(short) <= len(uneven_store) // streaming.BLOCK_ROWS
+    assert len(short) <= len(uneven_store) // tokens_on_disk.BLOCK_ROWS
     assert sorted(row for batch in sampler for row in batch) == list(range(len(uneven_store)))
 
 
 def test_what_is_made_once_is_not_made_again_until_something_changes(shards, make_store, tokenizer, monkeypatch):
     first = make_store(training_sources(str(shards)), tokenizer)
     made = []
-    write = streaming._write_shard
-    monkeypatch.setattr(streaming, "_write_shard", lambda *args, **kwargs: made.append(1) or write(*args, **kwargs))
+    write = tokens_on_disk._write_shard
+    monkeypatch.setattr(
+        tokens_on_disk, "_write_shard", lambda *args, **kwargs: made.append(1) or write(*args, **kwargs)
+    )
     assert make_store(training_sources(str(shards)), tokenizer).folder == first.folder and not made
     (shards / "train-0.txt").write_text("w1 w2\n")
     changed = make_store(training_sources(str(shards)), tokenizer)
@@ -235,7 +238,7 @@ def test_what_is_made_once_is_not_made_again_until_something_changes(shards, mak
 
 
 def test_what_fails_leaves_nothing_behind(shards, make_store, tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "_write_group", lambda *args: 1 / 0)
+    monkeypatch.setattr(tokens_on_disk, "_write_group", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_store(training_sources(str(shards)), tokenizer)
     assert not list((tmp_path / "cache").iterdir())

@@ -15,7 +15,14 @@ from safetensors.torch import save_file
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.cli import train as train_command
-from hf_bnvae.data import DialogueCollator, VaeCollator, build_tokenizer, encode_dialogues, load_dialogues, streaming
+from hf_bnvae.data import (
+    DialogueCollator,
+    VaeCollator,
+    build_tokenizer,
+    encode_dialogues,
+    load_dialogues,
+    tokens_on_disk,
+)
 from hf_bnvae.evaluation import nll
 from hf_bnvae.training import DialogueTrainer, DialogueTrainingArguments, VaeTrainer, VaeTrainingArguments
 from tests.helpers import make_batch
@@ -102,7 +109,7 @@ def train_sentences(folder: Path, config: dict, changes: dict, checkpoint: Path 
 
 def stream(folder: Path, corpus: Path, *flags: str) -> None:
     """A training of several blocks an epoch, on token ids that the first process makes while the others wait."""
-    streaming.GROUP_ROWS, streaming.BLOCK_ROWS = 8, 24
+    tokens_on_disk.GROUP_ROWS, tokens_on_disk.BLOCK_ROWS = 8, 24
     batch = str(BATCH // int(os.environ.get("WORLD_SIZE", 1)))
     where = ["--dataset_name", str(corpus), "--output_dir", str(folder), "--per_device_train_batch_size", batch]
     train_command.main([*where, *STREAMED, *flags])

@@ -38,7 +38,7 @@ import evidence_blocks
 from evidence_blocks import ON_A_GPU, Block, Flags
 
 from hf_bnvae.cli.compare import Entry, parse_method
-from hf_bnvae.hub.records import write_json
+from hf_bnvae.hub.run_record import write_json
 from hf_bnvae.training.checkpoints import last_checkpoint
 
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from hf_bnvae import BnVaeConfig
-from hf_bnvae.hub.records import cpu_name
+from hf_bnvae.hub.run_record import cpu_name
 from hf_bnvae.training.recipes import bf16_pays
 
 DATA = Path(os.environ.get("BNVAE_DATA", Path(__file__).parents[2] / "shared" / "data"))

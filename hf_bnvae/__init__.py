@@ -53,9 +53,9 @@ _register()
 def __getattr__(name: str):
     if name not in _IMPORTED_WHEN_NEEDED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f".{_IMPORTED_WHEN_NEEDED[name]}", __name__), name)
-    globals()[name] = found
-    return found
+    value = getattr(import_module(f".{_IMPORTED_WHEN_NEEDED[name]}", __name__), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -120,13 +120,13 @@ class TextVaePipeline(ModelWithTokenizer):
         texts = self._checked(texts)
         if not texts:
             return torch.zeros(0, self.latent_size)
-        found = encode_counted(texts, self.tokenizer, self.max_length)
-        rows = found.input_ids
-        cut = sum(found.truncated)
+        encoded = encode_counted(texts, self.tokenizer, self.max_length)
+        rows = encoded.input_ids
+        cut = sum(encoded.truncated)
         if cut:
             logger.warning(f"{cut:,} of {len(texts):,} texts have more than {self.max_length} tokens and were cut.")
         words = sum(map(len, rows)) - 2 * len(rows)
-        warn_of_unknown_words("the texts", sum(found.unknown) / words if words else 0.0)
+        warn_of_unknown_words("the texts", sum(encoded.unknown) / words if words else 0.0)
         encode = partial(self.model.encode, sample=sample)
         return encode_in_order(rows, encode, self.batch_size, self.model.config.pad_token_id, self.model.device)
 
@@ -256,7 +256,7 @@ class TextVaePipeline(ModelWithTokenizer):
             raise ValueError(f"k must be at least 1, got {k}")
         cosines = F.normalize(known, dim=1) @ F.normalize(self._latent(text), dim=0)
         best = cosines.topk(min(k, len(texts)))
-        return [(texts[place], value) for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+        return [(texts[index], value) for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
     def _latent(self, end: str | torch.Tensor) -> torch.Tensor:
         """One latent `(latent_size,)`: of a text, or a latent as it is."""
@@ -272,7 +272,7 @@ class TextVaePipeline(ModelWithTokenizer):
         if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
             raise TypeError(f"texts must be strings, got a {type(texts).__name__}")
         texts = [texts] if isinstance(texts, str) else list(texts)
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise TypeError(f"texts[{place}] must be a string, got {type(text).__name__}")
+                raise TypeError(f"texts[{index}] must be a string, got {type(text).__name__}")
         return texts

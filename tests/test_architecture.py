@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hf_bnvae"
 ORDER = (
-    ("visible", "errors"),
+    ("visible", "errors", "deprecation"),
     ("models",),
     ("methods",),
     ("data",),

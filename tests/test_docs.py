@@ -112,7 +112,7 @@ def test_every_python_block_of_the_documents_runs_as_printed(
     what_the_documents_name, monkeypatch, tmp_path, document, together
 ):
     for split, size in {"train": 300, "validation": 20, "test": 20}.items():
-        monkeypatch.setitem(toy_sentences.SIZES, split, size)
+        monkeypatch.setitem(toy_sentences.SENTENCES_OF_SPLITS, split, size)
     folder = shutil.copytree(what_the_documents_name, tmp_path / "folder")
     monkeypatch.chdir(folder)
     scope: dict = {"__name__": "__main__"}

@@ -37,22 +37,26 @@ def write_case_study(path: Path, cases: Sequence[Case], responses: dict[str, lis
     """
     lines = ["# Responses side by side", ""]
     for number, case in enumerate(cases):
-        lines += [f"## {number + 1}" + (f". {escaped(case.topic)}" if case.topic else ""), ""]
+        lines += [f"## {number + 1}" + (f". {escaped_markdown(case.topic)}" if case.topic else ""), ""]
         shown = case.context[-CONTEXT_SHOWN:]
         if len(shown) < len(case.context):
             lines += [f"*{len(case.context) - len(shown)} turns before these*", ""]
-        lines += [f"- **{escaped(turn.speaker)}**: {escaped(turn.text)}" for turn in shown]
-        act = f" ({escaped(case.response.dialogue_act)})" if case.response.dialogue_act else ""
-        lines += ["", f"Target{act}: **{escaped(case.response.speaker)}**: {escaped(case.response.text)}", ""]
-        lines.append("| | " + " | ".join(map(escaped, responses)) + " |")
+        lines += [f"- **{escaped_markdown(turn.speaker)}**: {escaped_markdown(turn.text)}" for turn in shown]
+        act = f" ({escaped_markdown(case.response.dialogue_act)})" if case.response.dialogue_act else ""
+        lines += [
+            "",
+            f"Target{act}: **{escaped_markdown(case.response.speaker)}**: {escaped_markdown(case.response.text)}",
+            "",
+        ]
+        lines.append("| | " + " | ".join(map(escaped_markdown, responses)) + " |")
         lines.append("|---" * (len(responses) + 1) + "|")
-        for place, texts in enumerate(zip(*(found[number] for found in responses.values()), strict=True), start=1):
-            lines.append(f"| {place} | " + " | ".join(map(escaped, texts)) + " |")
+        for rank, texts in enumerate(zip(*(rows[number] for rows in responses.values()), strict=True), start=1):
+            lines.append(f"| {rank} | " + " | ".join(map(escaped_markdown, texts)) + " |")
         lines.append("")
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def escaped(text: str) -> str:
+def escaped_markdown(text: str) -> str:
     """Text on one line that stays text in Markdown, also inside a table, and on a page that sets formulas.
 
     An address in it is no link, and nothing in it turns the reading direction.
@@ -63,7 +67,7 @@ def escaped(text: str) -> str:
     return re.sub(r"(?i)\b(https?|ftp|mailto):|\b(www)\.|(?<=\w)@(?=\w)", _no_link, text)
 
 
-def _no_link(found: re.Match) -> str:
+def _no_link(match: re.Match) -> str:
     """The sign by which Markdown knows an address, as an entity."""
-    sign = found[0][-1]
-    return f"{found[0][:-1]}&#{ord(sign)};"
+    sign = match[0][-1]
+    return f"{match[0][:-1]}&#{ord(sign)};"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .pictures import pyplot, save
 
-METRICS = ("nll", "ppl", "elbo", "rec", "kl", "mi", "au", "use", "reconstruction_bleu")
+COMPARED_METRICS = ("nll", "ppl", "elbo", "rec", "kl", "mi", "au", "use", "reconstruction_bleu")
 HEADS = {"reconstruction_bleu": "BLEU"}
 BETTER: dict[str, Callable] = {
     "nll": min,
@@ -63,7 +63,7 @@ def read_run(folder: Path, method: str, seed: int, pretraining_seconds: float = 
     return Run(
         method,
         seed,
-        {metric: results[f"{split}_{metric}"] for metric in METRICS if f"{split}_{metric}" in results},
+        {metric: results[f"{split}_{metric}"] for metric in COMPARED_METRICS if f"{split}_{metric}" in results},
         pretraining_seconds + seconds,
         history,
     )
@@ -72,7 +72,7 @@ def read_run(folder: Path, method: str, seed: int, pretraining_seconds: float = 
 def results_table(runs: Sequence[Run]) -> str:
     """Mean (and standard deviation, where there are several seeds) of every metric, the best mean in bold."""
     methods = by_method(runs)
-    metrics = [metric for metric in METRICS if any(metric in run.results for run in runs)]
+    metrics = [metric for metric in COMPARED_METRICS if any(metric in run.results for run in runs)]
     means = {
         method: {
             metric: statistics.mean(run.results[metric] for run in group)
@@ -135,7 +135,7 @@ def write_comparison(runs: Sequence[Run], folder: Path, command: str, notes: Seq
     ]
     (folder / "comparison.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     with (folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["method", "seed", *METRICS, "seconds"], restval="")
+        writer = csv.DictWriter(file, ["method", "seed", *COMPARED_METRICS, "seconds"], restval="")
         writer.writeheader()
         writer.writerows({"method": r.method, "seed": r.seed, "seconds": r.seconds, **r.results} for r in runs)
     draw_dynamics(runs, folder / "dynamics.png")

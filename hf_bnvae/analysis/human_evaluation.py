@@ -80,8 +80,8 @@ def make_study(
     everything = [
         {"context": number, "model": model, "response": text}
         for number in range(len(cases))
-        for model, found in responses.items()
-        for text in found[number]
+        for model, rows in responses.items()
+        for text in rows[number]
     ]
     generator = random.Random(seed)
     generator.shuffle(everything)
@@ -152,7 +152,7 @@ def read_answers(study: Study, paths: Sequence[Path]) -> dict[int, dict[str, dic
         AnswersError: for a file of another study, an unknown item or grade, an item without a grade, two files of one
             annotator, and grades that contradict each other.
     """
-    found: dict[int, dict[str, dict[str, int]]] = {}
+    grades: dict[int, dict[str, dict[str, int]]] = {}
     sources: dict[int, Path] = {}
     for path in paths:
         content = _read_json(path)
@@ -163,12 +163,12 @@ def read_answers(study: Study, paths: Sequence[Path]) -> dict[int, dict[str, dic
         annotator = content.get("annotator")
         if type(annotator) is not int or not 1 <= annotator <= study.annotators:
             raise AnswersError(f"{path} is of annotator {annotator!r}, and there are 1 to {study.annotators}")
-        if annotator in found:
+        if annotator in grades:
             raise AnswersError(f"{path} and {sources[annotator]} are both of annotator {annotator}: keep one")
-        found[annotator], sources[annotator] = _grades(study, content["answers"], path), path
-    if not found:
+        grades[annotator], sources[annotator] = _grades(study, content["answers"], path), path
+    if not grades:
         raise AnswersError("no files of answers")
-    return found
+    return grades
 
 
 def _grades(study: Study, answers: list, path: Path) -> dict[str, dict[str, int]]:

@@ -212,12 +212,12 @@ def dimensions(space: LatentSpace) -> list[Dimension]:
     promised = promised_bounds(space)
     groups = None if space.labels is None else [space.label_kinds.index(label) for label in space.labels]
     divergences = None if space.gaussian is None else space.gaussian.kl().double().mean(0)
-    found = []
+    rows = []
     for number in range(space.latent_size):
         values = space.inference.latents[:, number]
         kl = None if divergences is None else float(divergences[number])
         agg_kl = None if kl is None else kl - _information_of_dimension(space, number)
-        found.append(
+        rows.append(
             Dimension(
                 number=number,
                 variance=float(variance[number]),
@@ -236,7 +236,7 @@ def dimensions(space: LatentSpace) -> list[Dimension]:
                 with_label=None if groups is None else binned_information(values, torch.tensor(groups)),
             )
         )
-    return found
+    return rows
 
 
 def _information_of_dimension(space: LatentSpace, number: int) -> float:
@@ -322,7 +322,7 @@ def principal_plane(points: torch.Tensor) -> Projection:
 
 
 def umap_layout(points: torch.Tensor, seed: int = 0) -> torch.Tensor | None:
-    """`(n, 2)` places of `(n, latent_size)` points by UMAP; None without umap-learn, and for fewer than 10 points."""
+    """Points `(n, latent_size)` in the plane, `(n, 2)`, by UMAP; None without umap-learn and for fewer than 10."""
     try:
         from umap import UMAP
     except ImportError:
@@ -350,25 +350,25 @@ def nearest(space: LatentSpace, point: torch.Tensor, k: int = 5, metric: str = "
 
 
 def nearest_others(space: LatentSpace, k: int = 5) -> list[list[int]]:
-    """For every sentence the places of the k with the highest cosine, best first; no text comes twice."""
+    """For every sentence the indices of the k with the highest cosine, best first; no text comes twice."""
     directions = F.normalize(space.means, dim=1)
-    first = {text: place for place, text in reversed(list(enumerate(space.texts)))}
+    first = {text: index for index, text in reversed(list(enumerate(space.texts)))}
     candidates = torch.tensor(sorted(first.values()))
     own = torch.tensor([first[text] for text in space.texts])
     k = min(k, len(candidates) - 1)
-    found: list[list[int]] = []
+    neighbours: list[list[int]] = []
     for rows in torch.arange(len(own)).split(ROWS_AT_ONCE):
         cosines = directions[rows] @ directions[candidates].T
         cosines[own[rows].unsqueeze(1) == candidates] = -math.inf
-        found += candidates[cosines.topk(k, dim=1).indices].tolist()
-    return found
+        neighbours += candidates[cosines.topk(k, dim=1).indices].tolist()
+    return neighbours
 
 
 def examples(space: LatentSpace, count: int, label: str | None = None) -> list[int]:
-    """Places of at most `count` different sentences (with a label) of usual length: the middle half, spread over it."""
+    """Indices of at most `count` different sentences (with a label), spread over the half of usual length."""
     wanted = [True] * len(space.texts) if label is None else space.of_label(label).tolist()
-    different = {text: place for place, text in enumerate(space.texts) if wanted[place]}
-    by_length = sorted(different.values(), key=lambda place: (int(space.lengths[place]), place))
+    different = {text: index for index, text in enumerate(space.texts) if wanted[index]}
+    by_length = sorted(different.values(), key=lambda index: (int(space.lengths[index]), index))
     middle = by_length[len(by_length) // 4 : math.ceil(len(by_length) * 3 / 4)]
     chosen = middle if len(middle) >= count else by_length
     count = min(count, len(chosen))
@@ -426,5 +426,5 @@ def quantiles(space: LatentSpace, count: int = 41) -> tuple[torch.Tensor, torch.
     # A coordinate of the uniform distribution on the sphere is cos θ, where θ has the density sinⁿ⁻²θ.
     angles = torch.linspace(math.pi, 0, ANGLES + 1, dtype=torch.float64)
     mass = torch.cumulative_trapezoid(angles.sin().clamp(min=0) ** (space.latent_size - 2), dx=1)
-    places = torch.searchsorted(mass / mass[-1], probabilities).clamp(max=ANGLES - 1)
-    return angles[places + 1].cos() / space.unit, ours
+    indices = torch.searchsorted(mass / mass[-1], probabilities).clamp(max=ANGLES - 1)
+    return angles[indices + 1].cos() / space.unit, ours

@@ -143,14 +143,14 @@ class Explorer:
         """The sentences of the map that are nearest to one, each of them once."""
         texts = self.space.texts
         ranked = nearest(self.space, self.encode(text), len(texts))
-        return list(dict.fromkeys(texts[place] for place, _ in ranked))[:NEAREST]
+        return list(dict.fromkeys(texts[index] for index, _ in ranked))[:NEAREST]
 
     def map(self, latent: torch.Tensor | None = None, moved: torch.Tensor | None = None) -> str:
         """An SVG of the sentences, with a cross where a latent is and a ring where it was moved to."""
-        places = self.plane(self.space.means)
+        sentences = self.plane(self.space.means)
         # At least the prior's deviation to each side: a collapsed posterior is to look like one.
-        low = places.min(0).values.clamp(max=-self.space.unit)
-        high = places.max(0).values.clamp(min=self.space.unit)
+        low = sentences.min(0).values.clamp(max=-self.space.unit)
+        high = sentences.max(0).values.clamp(min=self.space.unit)
         room = torch.tensor([MAP_WIDTH - 2 * MAP_EDGE, MAP_HEIGHT - 2 * MAP_EDGE])
 
         def shown(points: torch.Tensor) -> list[list[float]]:
@@ -159,7 +159,7 @@ class Explorer:
             return (MAP_EDGE + share * room).tolist()
 
         marks = [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escaped(text)}</title></circle>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escaped_html(text)}</title></circle>'
             for (x, y), colour, text in zip(shown(self.space.means), self._colours(), self.space.texts, strict=True)
         ]
         if latent is not None:
@@ -195,14 +195,14 @@ def bounded(value: Any, low: float, high: float) -> float:
     return value
 
 
-def escaped(text: str) -> str:
+def escaped_html(text: str) -> str:
     """Text that stays text in HTML, and in the templates that Gradio makes of it."""
     return html.escape(text).replace("{", "&#123;").replace("$", "&#36;").replace("`", "&#96;")
 
 
 def lines(texts: Sequence[str]) -> str:
     """Texts as a numbered list."""
-    return '<ol class="texts">' + "".join(f"<li>{escaped(text) or '(nothing)'}</li>" for text in texts) + "</ol>"
+    return '<ol class="texts">' + "".join(f"<li>{escaped_html(text) or '(nothing)'}</li>" for text in texts) + "</ol>"
 
 
 def _gradio():
@@ -248,17 +248,17 @@ def build_page(explorers: Sequence[Explorer]):
     # One model answers one visitor at a time, whatever is asked.
     one_at_a_time = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
     space = explorers[0].space
-    usual = [space.texts[place][:MOST_CHARACTERS] for place in examples(space, EXAMPLES)]
+    usual = [space.texts[index][:MOST_CHARACTERS] for index in examples(space, EXAMPLES)]
     with gr.Blocks(title="Text VAE", analytics_enabled=False) as page:
         gr.Markdown("# Inside a text VAE")
         with gr.Tab("A sentence"):
             text = sentence_box(gr, "Sentence", "sentence", usual[0])
             gr.Examples([[one] for one in usual], [text], label="Or one of these")
-            found, sliders = [], []
+            outputs, sliders = [], []
             with gr.Row():
                 for number, explorer in enumerate(explorers):
                     with gr.Column(min_width=280):
-                        gr.HTML(f"<h3>{escaped(explorer.name)}</h3><p>{escaped(explorer.verdict)}</p>")
+                        gr.HTML(f"<h3>{escaped_html(explorer.name)}</h3><p>{escaped_html(explorer.verdict)}</p>")
                         said = gr.Textbox(label="Reconstruction", elem_id=f"said-{number}", interactive=False, lines=2)
                         picture = gr.HTML(explorer.map(), elem_id=f"map-{number}")
                         near = gr.HTML(elem_id=f"near-{number}")
@@ -266,7 +266,7 @@ def build_page(explorers: Sequence[Explorer]):
                             label="The same with z moved", elem_id=f"moved-{number}", interactive=False, lines=2
                         )
                         own = slider_pairs(gr, explorer, number)
-                        found += [said, picture, near, moved, *own]
+                        outputs += [said, picture, near, moved, *own]
                         sliders.append((explorer, own, [moved, picture]))
 
             def read(sentence):
@@ -285,9 +285,9 @@ def build_page(explorers: Sequence[Explorer]):
                 return values
 
             gr.on(
-                [text.submit, text.change], answered(read), [text], found, trigger_mode="always_last", **one_at_a_time
+                [text.submit, text.change], answered(read), [text], outputs, trigger_mode="always_last", **one_at_a_time
             )
-            page.load(answered(read), [text], found, **one_at_a_time)
+            page.load(answered(read), [text], outputs, **one_at_a_time)
             for explorer, own, changed in sliders:
 
                 def move(sentence, *values, explorer=explorer):
@@ -345,33 +345,33 @@ def sentence_box(gr, label: str, name: str, value: str):
 
 def slider_pairs(gr, explorer: Explorer, number: int) -> list:
     """A slider for each of the strongest dimensions of a model, two in a row."""
-    found = []
+    sliders = []
     for first in range(0, len(explorer.strongest), 2):
         with gr.Row():
-            for rank, place in list(enumerate(explorer.strongest))[first : first + 2]:
-                found.append(
+            for rank, dimension in list(enumerate(explorer.strongest))[first : first + 2]:
+                sliders.append(
                     gr.Slider(
                         -explorer.reach,
                         explorer.reach,
                         0,
                         step=0.1,
-                        label=f"z{place}",
+                        label=f"z{dimension}",
                         elem_id=f"z-{number}-{rank}",
                         min_width=120,
                     )
                 )
-    return found
+    return sliders
 
 
 def columns(gr, explorers: Sequence[Explorer], name: str) -> list:
     """A place for the texts of each model, side by side."""
     with gr.Row():
-        found = []
+        boxes = []
         for number, explorer in enumerate(explorers):
             with gr.Column(min_width=280):
-                gr.HTML(f"<h3>{escaped(explorer.name)}</h3>")
-                found.append(gr.HTML(elem_id=f"{name}-{number}"))
-    return found
+                gr.HTML(f"<h3>{escaped_html(explorer.name)}</h3>")
+                boxes.append(gr.HTML(elem_id=f"{name}-{number}"))
+    return boxes
 
 
 FILES = ("/file=", "/file/", "/upload", "/proxy=", "/stream/")

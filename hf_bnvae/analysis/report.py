@@ -47,14 +47,14 @@ def write_report(
         seed: of the UMAP layout.
         max_new_tokens: the most that a decoded text has.
     """
-    content = describe(space, name, notes, seed, max_new_tokens)
+    content = report_content(space, name, notes, seed, max_new_tokens)
     # Inside a script nothing is markup but "</", and "<!--".
     data = json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", data), encoding="utf-8")
 
 
-def describe(space: LatentSpace, name: str, notes: Sequence[str], seed: int, max_new_tokens: int) -> dict:
+def report_content(space: LatentSpace, name: str, notes: Sequence[str], seed: int, max_new_tokens: int) -> dict:
     """Everything on the page, as JSON has it: numbers rounded, and None for one that is not finite."""
     ranked = sorted(dimensions(space), key=lambda one: -one.strength)
     options = {"max_new_tokens": max_new_tokens}
@@ -110,12 +110,12 @@ def _maps(space: LatentSpace, seed: int) -> list[dict]:
 
 
 def _traversals(space: LatentSpace, ranked: Sequence[Dimension], options: dict) -> dict:
-    (place,) = examples(space, 1)
+    (index,) = examples(space, 1)
     values = traversal_values()
     numbers = [one.number for one in ranked[:MOST_TRAVERSED]]
-    texts = traverse(space, space.means[place], numbers, values, **options)
+    texts = traverse(space, space.means[index], numbers, values, **options)
     return {
-        "place": place,
+        "place": index,
         "values": values.tolist(),
         "texts": [{"number": number, "texts": row} for number, row in zip(numbers, texts, strict=True)],
     }
@@ -137,13 +137,13 @@ def _arithmetic(space: LatentSpace, options: dict) -> dict | None:
         return None
     away_from, towards = kinds
     direction = torch.outer(torch.tensor(STRENGTHS), label_direction(space, towards, away_from))
-    places = examples(space, EXAMPLES, away_from)
-    rows = decode_rows(space, [on_support(space, space.means[place] + direction) for place in places], **options)
+    indices = examples(space, EXAMPLES, away_from)
+    rows = decode_rows(space, [on_support(space, space.means[index] + direction) for index in indices], **options)
     return {
         "towards": towards,
         "away_from": away_from,
         "strengths": STRENGTHS,
-        "rows": [{"place": place, "texts": texts} for place, texts in zip(places, rows, strict=True)],
+        "rows": [{"place": index, "texts": texts} for index, texts in zip(indices, rows, strict=True)],
     }
 
 

@@ -43,7 +43,7 @@ def paired_bootstrap(
     differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     if np.ptp(differences) == 0:
         return Difference(*[float(differences[0])] * 3)
-    found = bootstrap(
+    resampled = bootstrap(
         (differences,),
         np.mean,
         n_resamples=resamples,
@@ -52,7 +52,7 @@ def paired_bootstrap(
         method="percentile",
         rng=np.random.default_rng(seed),
     )
-    return Difference(float(differences.mean()), *map(float, found.confidence_interval))
+    return Difference(float(differences.mean()), *map(float, resampled.confidence_interval))
 
 
 def over_seeds(first: Sequence[float], second: Sequence[float]) -> Difference:

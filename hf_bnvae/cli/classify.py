@@ -51,7 +51,7 @@ from ..evaluation.classification import (
     probing,
     read_task,
 )
-from ..hub.records import command_line, write_json
+from ..hub.run_record import command_line, write_json
 from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForSequenceClassification, BnVaeModel, LstmLMConfig
 from ..runs.checks import check_least, check_seeds, whole_numbers
 from ..runs.data_arguments import DataArguments
@@ -119,16 +119,16 @@ class ClassificationArguments:
 
     def models(self) -> dict[str, str]:
         """The model of each row. Without a name a row has that of the folder, or, over `seed_N`, of the one above."""
-        found: dict[str, str] = {}
+        by_row: dict[str, str] = {}
         for text in self.model_name_or_path:
             row, equals, model = text.partition("=")
             if not equals or "/" in row or Path(text).exists():
                 path = Path(text).resolve()
                 row, model = (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name, text
-            if row in found or row in ROW_NAMES:
+            if row in by_row or row in ROW_NAMES:
                 raise UsageError(f"{FLAG}: two rows would have the name {row}: say NAME=MODEL")
-            found[row] = model
-        return found
+            by_row[row] = model
+        return by_row
 
 
 @flags_named()

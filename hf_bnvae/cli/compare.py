@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
-from ..hub.records import command_line, write_json
+from ..hub.run_record import command_line, write_json
 from ..methods import METHODS
 from ..runs.checks import check_output_folder, whole_numbers
 from ..training.checkpoints import last_checkpoint

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from ..data import Corpus, LengthBucketSampler, VaeCollator, encode_corpus, load_tokenizer
 from ..evaluation import Inference, elbo_metrics, infer_with_use
-from ..hub.records import write_json
+from ..hub.run_record import write_json
 from ..runs.checks import check_least, check_output_file, check_seeds
 from ..runs.data_arguments import DataArguments
 from ..runs.evaluation_arguments import TextMetricArguments
@@ -41,11 +41,11 @@ ENDINGS = (".csv", ".jsonl")
 
 @dataclass
 class EvaluationArguments:
-    """What is judged."""
+    """What is evaluated."""
 
     model_name_or_path: str = field(metadata={"help": "folder of a checkpoint, or its Hub id"})
     split: str = field(
-        default="test", metadata={"help": "the split to judge", "choices": ["train", "validation", "test"]}
+        default="test", metadata={"help": "the split to evaluate", "choices": ["train", "validation", "test"]}
     )
     batch_size: int = field(default=128, metadata={"help": "sentences in a batch"})
     seed: int = field(default=42, metadata={"help": "of the latent noise, which is keyed by sentence"})
@@ -61,7 +61,7 @@ class EvaluationArguments:
 
 
 @dataclass
-class Shares:
+class ShardedSplit:
     """A split as several processes share it out.
 
     Args:
@@ -74,14 +74,14 @@ class Shares:
     collate: VaeCollator
     state: PartialState
 
-    def shared(self, dataset: Dataset) -> bool:
+    def is_sharded(self, dataset: Dataset) -> bool:
         """Whether each process has a part; fewer sentences than processes go to all of them whole."""
         return len(dataset) >= self.state.num_processes > 1
 
     def sampler(self, dataset: Dataset) -> LengthBucketSampler:
         options = {"num_processes": self.state.num_processes, "process_index": self.state.process_index}
         return LengthBucketSampler(
-            dataset["length"][:], self.batch_size, shuffle=False, **options if self.shared(dataset) else {}
+            dataset["length"][:], self.batch_size, shuffle=False, **options if self.is_sharded(dataset) else {}
         )
 
     def batches(self, dataset: Dataset) -> DataLoader:
@@ -94,7 +94,7 @@ class Shares:
     def in_order(self, dataset: Dataset, values: torch.Tensor) -> torch.Tensor:
         """A value of each row of this process's batches as one of each row of the data set."""
         rows = self.rows(dataset)
-        if self.shared(dataset):
+        if self.is_sharded(dataset):
             rows, values = gather_object(rows), torch.cat(gather_object([values]))
         ordered = torch.empty(len(dataset), *values.shape[1:], dtype=values.dtype)
         ordered[torch.tensor(rows)] = values
@@ -103,12 +103,12 @@ class Shares:
 
 @flags_named()
 def main(argv: list[str] | None = None) -> None:
-    args, data, judge = parse_arguments(
+    args, data, wanted = parse_arguments(
         EvaluationArguments, DataArguments, TextMetricArguments, description=__doc__.splitlines()[0], argv=argv
     )
     state = PartialState()
     model = load_model(args.model_name_or_path).to(state.device)
-    language_model = judge.load_language_model(model.config.latent_size)
+    language_model = wanted.load_language_model(model.config.latent_size)
     tokenizer = load_tokenizer(args.model_name_or_path, MODEL)
     check_tokenizer(model, tokenizer, f"{MODEL} {args.model_name_or_path}")
     corpus = data.load()
@@ -116,21 +116,21 @@ def main(argv: list[str] | None = None) -> None:
         raise UsageError(f"{corpus.name} has no {args.split} split: pass --{args.split}_file or another --split")
     dataset = encode_corpus(corpus, tokenizer, data.max_length)[args.split]
     report = {args.split: corpus.reports[args.split]}
-    shares = Shares(args.batch_size, VaeCollator(tokenizer.pad_token_id), state)
+    sharding = ShardedSplit(args.batch_size, VaeCollator(tokenizer.pad_token_id), state)
 
-    own, inference = infer_with_use(model, shares.batches(dataset), args.seed, shares.shared(dataset))
+    own, inference = infer_with_use(model, sharding.batches(dataset), args.seed, sharding.is_sharded(dataset))
     results = elbo_metrics(inference) | {"sentences": len(dataset)}
     each: list[torch.Tensor] = []
     progress = state.is_main_process
-    results |= evaluate_nll(model, dataset, shares.batches, judge, args.seed, progress, shares.shared, each)
+    results |= evaluate_nll(model, dataset, sharding.batches, wanted, args.seed, progress, sharding.is_sharded, each)
     results |= evaluate_texts(
-        model, tokenizer, dataset, shares.batches, judge, args.seed, progress, shares.shared, language_model
+        model, tokenizer, dataset, sharding.batches, wanted, args.seed, progress, sharding.is_sharded, language_model
     )
     prefix = "eval" if args.split == "validation" else args.split
     results = {f"{prefix}_{name}": value for name, value in results.items()} | unknown_shares(report)
     scores = None
     if args.scores_file is not None:
-        scores = sentence_scores(corpus, dataset, shares, own, each, judge.max_nll_samples, args)
+        scores = sentence_scores(corpus, dataset, sharding, own, each, wanted.max_nll_samples, args)
     if state.is_main_process:
         log_reports(report)
         print_results(results)
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
 def sentence_scores(
     corpus: Corpus,
     dataset: Dataset,
-    shares: Shares,
+    sharding: ShardedSplit,
     own: Inference,
     each: list[torch.Tensor],
     most: int | None,
@@ -156,13 +156,13 @@ def sentence_scores(
         each: the bounds of its batches, of the first `most` sentences of the split.
     """
     columns = {"tokens": own.tokens, "rec": own.reconstruction, "kl": own.kl, "elbo": own.reconstruction + own.kl}
-    columns = {name: shares.in_order(dataset, values) for name, values in columns.items()}
+    columns = {name: sharding.in_order(dataset, values) for name, values in columns.items()}
     if own.other_reconstruction is not None:
-        columns["use"] = shares.in_order(dataset, own.other_reconstruction - own.reconstruction)
+        columns["use"] = sharding.in_order(dataset, own.other_reconstruction - own.reconstruction)
     frame = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
     if each:
-        judged = dataset.select(range(min(most or len(dataset), len(dataset))))
-        frame.insert(1, "nll", pd.Series(shares.in_order(judged, torch.cat(each)).numpy()))
+        evaluated = dataset.select(range(min(most or len(dataset), len(dataset))))
+        frame.insert(1, "nll", pd.Series(sharding.in_order(evaluated, torch.cat(each)).numpy()))
     frame["text"] = corpus.splits[args.split]["text"][:]
     return frame
 

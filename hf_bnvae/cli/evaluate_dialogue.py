@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from ..data import DialogueCollator, DialogueSampler, LengthBucketSampler, encode_dialogues, load_tokenizer
 from ..evaluation import dialogue_metrics, infer_with_use
 from ..evaluation.references import reference_responses
-from ..hub.records import write_json
+from ..hub.run_record import write_json
 from ..runs.dialogue_data_arguments import DialogueDataArguments
 from ..runs.evaluation_arguments import ResponseArguments
 from ..runs.loading import DIALOGUE_MODELS, check_tokenizer, load_model
@@ -44,21 +44,21 @@ class DialogueEvaluationArguments(EvaluationArguments):
 
 @flags_named()
 def main(argv: list[str] | None = None) -> None:
-    args, data, judge = parse_arguments(
+    args, data, wanted = parse_arguments(
         DialogueEvaluationArguments,
         DialogueDataArguments,
         ResponseArguments,
         description=__doc__.splitlines()[0],
         argv=argv,
     )
-    if judge.compare_with and args.samples_file is None:
+    if wanted.compare_with and args.samples_file is None:
         raise UsageError("--compare_with shows other models in --samples_file: name one")
-    vectors = judge.load_word_vectors()
+    vectors = wanted.load_word_vectors()
     model = load_model(args.model_name_or_path, models=DIALOGUE_MODELS).to(PartialState().device)
     tokenizer = load_tokenizer(args.model_name_or_path, "--model_name_or_path")
     check_tokenizer(model, tokenizer, f"--model_name_or_path {args.model_name_or_path}")
     ours = Path(args.model_name_or_path).resolve().name
-    others = load_others(judge.compare_with, ours)
+    others = load_others(wanted.compare_with, ours)
     corpus = data.load()
     if args.split not in corpus.splits:
         raise UsageError(f"{corpus.name} has no {args.split} split: pass --{args.split}_file or another --split")
@@ -78,11 +78,11 @@ def main(argv: list[str] | None = None) -> None:
         return DataLoader(part, batch_sampler=sampler, collate_fn=collate)
 
     results = dialogue_metrics(infer_with_use(model, batches(rows), args.seed)[0]) | {"sentences": len(rows)}
-    results |= evaluate_nll(model, rows, by_length, judge, args.seed, progress=True)
-    if judge.num_responses:
+    results |= evaluate_nll(model, rows, by_length, wanted, args.seed, progress=True)
+    if wanted.num_responses:
         references = reference_responses(corpus, args.split, tokenizer)
         results |= evaluate_sampled(
-            model, tokenizer, rows, batches, references, judge, vectors, args.seed, progress=True
+            model, tokenizer, rows, batches, references, wanted, vectors, args.seed, progress=True
         )
     prefix = "eval" if args.split == "validation" else args.split
     report = {args.split: corpus.reports[args.split]}
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.samples_file is not None:
         models = {ours: (model, tokenizer), **others}
         Path(args.samples_file).parent.mkdir(parents=True, exist_ok=True)
-        write_samples(Path(args.samples_file), corpus, args.split, models, data, judge, args.seed)
+        write_samples(Path(args.samples_file), corpus, args.split, models, data, wanted, args.seed)
 
 
 if __name__ == "__main__":

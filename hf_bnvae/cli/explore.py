@@ -20,7 +20,7 @@ from ..analysis.page import Explorer, PageError, build_page, check_servable, ser
 from ..data import load_corpus, load_tokenizer
 from ..data.batches import evenly_spaced
 from ..data.corpora import BUILT_IN
-from ..hub.records import RECORD_NAME, command_line
+from ..hub.run_record import RECORD_NAME, command_line
 from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig
 from ..pipelines import TextVaePipeline
 from ..runs.checks import check_least, check_seeds
@@ -164,10 +164,10 @@ def serve_page(args) -> None:
 
 def demo_folders(compare: str | None) -> list[str]:
     """The two models of the demo, the one that uses its latent first."""
-    found = [folder for folder in DEMO if (Path(folder) / "config.json").is_file()]
-    if not found:
+    folders = [folder for folder in DEMO if (Path(folder) / "config.json").is_file()]
+    if not folders:
         raise UsageError("name the folder of a finished run, or train the demo's by `hf-bnvae demo`")
-    return [found[0], compare] if compare else found
+    return [folders[0], compare] if compare else folders
 
 
 if __name__ == "__main__":

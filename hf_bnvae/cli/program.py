@@ -15,7 +15,7 @@ def program_name() -> str:
 
 
 def called_as(command: str, argv: list[str] | None) -> str:
-    """What `hub.records.command_line` writes in front of the flags: the launcher that was run, or the command.
+    """What `hub.run_record.command_line` writes in front of the flags: the launcher that was run, or the command.
 
     Args:
         command: the subcommand of `hf-bnvae`.

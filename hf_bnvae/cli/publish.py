@@ -74,7 +74,7 @@ def make_space(args) -> None:
         check_output_folder(args.space_dir, "--space_dir")
     folders = [args.folder, *([args.compare] if args.compare else [])]
     rows = load_corpus(files={"test": args.text_file}).splits["test"]["text"] if args.text_file else []
-    sentences = [rows[place] for place in evenly_spaced(MAP_SENTENCES, len(rows))]
+    sentences = [rows[index] for index in evenly_spaced(MAP_SENTENCES, len(rows))]
     if args.space_dir is not None:
         print(f"python {write_space(folders, args.space_dir, Path(args.folder).resolve().name, sentences) / 'app.py'}")
         return

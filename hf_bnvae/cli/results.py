@@ -1,7 +1,7 @@
 """The command of a run, and its results, as the user sees them."""
 
 from ..hub import Published
-from ..hub.records import command_line
+from ..hub.run_record import command_line
 from ..visible import visible
 from .program import called_as
 from .yaml_file import all_flags

@@ -27,7 +27,7 @@ from ..analysis import MeanSpace, MeanSpaceCallback, animate_training, draw_swee
 from ..analysis.synthetic_study import Setting, StudyRun, study_report
 from ..data import SyntheticCorpus, VaeCollator, spoken_words, synthetic_corpus
 from ..evaluation import grid_posterior
-from ..hub.records import command_line, write_json
+from ..hub.run_record import command_line, write_json
 from ..models import BnVaeConfig, BnVaeForConditionalGeneration
 from ..runs.checks import check_least, check_seeds
 from ..training import SIZES, CollapseCallback, VaeTrainer, VaeTrainingArguments
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lock(folder)
     corpus = synthetic_corpus(args.train_sequences, args.seed)
-    data = judge_data(corpus, args)
+    data = describe_data(corpus, args)
     print(f"A sequence says {data['true_information']:.2f} nats of its z.", flush=True)
     runs, spaces = {}, {}
     for setting, results, seen in train_all(args, corpus.splits):
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     print(report)
 
 
-def judge_data(corpus: SyntheticCorpus, args: StudyArguments) -> dict[str, float]:
+def describe_data(corpus: SyntheticCorpus, args: StudyArguments) -> dict[str, float]:
     """What the true posterior says of the sequences that the figures show."""
     shown = corpus.splits["validation"].select(range(args.points))
     words = spoken_words(torch.tensor(shown["input_ids"][:]))
@@ -202,8 +202,8 @@ def train(
     trainer.add_callback(look)
     trainer.train()
     metrics = trainer.evaluate(metric_key_prefix="test")
-    judged = {f"test_{name}": metrics[f"test_{name}"] for name in ("elbo", "rec", "kl", "mi", "au", "agg_kl")}
-    return setting, judged | look.spaces[-1].statistics() | {"seconds": trainer.stopwatch.seconds}, look.spaces
+    metrics_shown = {f"test_{name}": metrics[f"test_{name}"] for name in ("elbo", "rec", "kl", "mi", "au", "agg_kl")}
+    return setting, metrics_shown | look.spaces[-1].statistics() | {"seconds": trainer.stopwatch.seconds}, look.spaces
 
 
 def draw(args: StudyArguments, spaces: dict[Setting, list[MeanSpace]], latents: np.ndarray, folder: Path) -> None:

@@ -24,7 +24,7 @@ from .run import run
 
 @flags_named()
 def main(argv: list[str] | None = None) -> None:
-    data, model_args, judge, card, args = parse_arguments(
+    data, model_args, metrics, card, args = parse_arguments(
         TrainingDataArguments,
         ModelArguments,
         TextMetricArguments,
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         print(method_table())
         return
     command = command_of("train", argv, args)
-    train_text_model(TextRun(data, model_args, judge, card, args, command, print_results, print_published))
+    train_text_model(TextRun(data, model_args, metrics, card, args, command, print_results, print_published))
 
 
 if __name__ == "__main__":

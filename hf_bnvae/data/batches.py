@@ -25,9 +25,9 @@ def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length
     """
 
     def encode(rows):
-        found = encode_counted(rows["text"], tokenizer, max_length)
-        counts = {"truncated": found.truncated, "unknown": found.unknown, "symbols": found.symbols}
-        return {"input_ids": found.input_ids, "length": [len(ids) for ids in found.input_ids]} | counts
+        counted = encode_counted(rows["text"], tokenizer, max_length)
+        counts = {"truncated": counted.truncated, "unknown": counted.unknown, "symbols": counted.symbols}
+        return {"input_ids": counted.input_ids, "length": [len(ids) for ids in counted.input_ids]} | counts
 
     encoded = {}
     for split, dataset in corpus.splits.items():
@@ -44,8 +44,8 @@ def encode_texts(
     texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[list[list[int]], list[bool]]:
     """Token ids of texts, cut to `max_length` with their ends, and which of them were cut. See `encode_counted`."""
-    found = encode_counted(texts, tokenizer, max_length)
-    return found.input_ids, found.truncated
+    encoded = encode_counted(texts, tokenizer, max_length)
+    return encoded.input_ids, encoded.truncated
 
 
 @dataclass(frozen=True)

@@ -180,8 +180,8 @@ def _load_named(
     if is_saved(folder):
         return read_at_hand(load_saved(folder), splits, max_samples, choice)
     if holds_files(folder, choice):
-        found = {split: paths for split, paths in find_splits(folder, choice=choice).items() if split in splits}
-        return {split: read_tables(paths, no_header) for split, paths in found.items()}
+        files = {split: paths for split, paths in find_splits(folder, choice=choice).items() if split in splits}
+        return {split: read_tables(paths, no_header) for split, paths in files.items()}
     streaming = "train" not in splits
     theirs = hub_splits(name, BUILT_IN, streaming, choice)
     if not streaming:
@@ -322,8 +322,8 @@ def unreadable(path: Path, error: Exception) -> CorpusError:
         cause = cause.__cause__ or cause.__context__
     try:
         check_file(path)
-    except CorpusError as found:
-        return found
+    except CorpusError as fault:
+        return fault
     line = _line_that_is_no_json(path) if path.suffix.lower() == ".jsonl" else None
     where = f"{path}, line {line}:" if line else f"{path}"
     return CorpusError(f"{where} could not be read as {path.suffix[1:]}: {first_line(error.__cause__ or error)}")

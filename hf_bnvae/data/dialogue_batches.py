@@ -90,12 +90,12 @@ def encode_dialogues(
     encoded = {}
     for split, dialogues in corpus.splits.items():
         texts = [turn.text for dialogue in dialogues for turn in dialogue.turns]
-        found = encode_counted(texts, tokenizer, max_utterance_length)
-        rows = DialogueResponses(found.input_ids, [], [], [], [], context_turns)
+        counted = encode_counted(texts, tokenizer, max_utterance_length)
+        rows = DialogueResponses(counted.input_ids, [], [], [], [], context_turns)
         report = corpus.reports[split]
-        report.truncated_turns = sum(found.truncated)
-        report.unknown, report.symbols = sum(found.unknown), sum(found.symbols)
-        report.words = sum(map(len, found.input_ids)) - 2 * len(texts)
+        report.truncated_turns = sum(counted.truncated)
+        report.unknown, report.symbols = sum(counted.unknown), sum(counted.symbols)
+        report.words = sum(map(len, counted.input_ids)) - 2 * len(texts)
         report.truncated_contexts = 0
         for dialogue in dialogues:
             start, turns = len(rows.speakers), len(dialogue.turns)
@@ -120,16 +120,16 @@ class DialogueCollator:
     pad_token_id: int
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        places: dict[int, int] = {}
+        indices: dict[int, int] = {}
         utterances: list[list[int]] = []
         contexts, responses = [], []
         for row in rows:
             numbers = []
             for offset, ids in enumerate(row["utterances"]):
-                place = places.setdefault(row["first"] + offset, len(utterances))
-                if place == len(utterances):
+                index = indices.setdefault(row["first"] + offset, len(utterances))
+                if index == len(utterances):
                     utterances.append(ids)
-                numbers.append(place)
+                numbers.append(index)
             responses.append(numbers.pop())
             contexts.append(numbers)
         input_ids, attention_mask = padded(utterances, self.pad_token_id)
@@ -189,7 +189,7 @@ class DialogueSampler(EpochSampler):
     def runs(self, generator: random.Random) -> list[range]:
         """All responses in runs, shuffled."""
         runs = []
-        ends = [place for place in range(1, len(self.dialogues)) if self.dialogues[place] != self.dialogues[place - 1]]
+        ends = [index for index in range(1, len(self.dialogues)) if self.dialogues[index] != self.dialogues[index - 1]]
         for first, last in zip([0, *ends], [*ends, len(self.dialogues)], strict=True):
             start = first
             length = generator.randint(1, self.run_length)

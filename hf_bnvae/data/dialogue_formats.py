@@ -68,13 +68,13 @@ class DialogueLayout:
             (self.utterance_column, UTTERANCE_COLUMNS),
             (self.speaker_column, SPEAKER_COLUMNS),
         )
-        found = []
+        columns = []
         for name, usual in wanted:
             column = next((name for name in usual if name in names), None) if name is None else _column(names, name)
             if name is not None and column is None:
                 raise CorpusError(f"there is no column {name!r}: the columns are {', '.join(names)}")
-            found.append(column)
-        conversation, utterance, speaker = found
+            columns.append(column)
+        conversation, utterance, speaker = columns
         return None if conversation is None or utterance is None else (conversation, utterance, speaker)
 
 
@@ -144,10 +144,10 @@ def _array(path: Path) -> list | None:
                 return None  # its lines are arrays
             except ValueError:
                 pass
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return None
-    return found if found and not isinstance(found[0], str) else None
+    return content if content and not isinstance(content[0], str) else None
 
 
 def _plain_dialogues(path: Path, plain: Path, layout: DialogueLayout) -> Iterator[Located]:
@@ -226,28 +226,28 @@ def as_turns(turns: list | Mapping) -> list:
         columns = [values for values in turns.values() if isinstance(values, list)]
         turns = [dict(zip(turns, values, strict=False)) for values in zip(*columns, strict=False)]
     if all(isinstance(turn, str) for turn in turns):
-        return [{"speaker": "AB"[place % 2], "text": text} for place, text in enumerate(turns)]
+        return [{"speaker": "AB"[index % 2], "text": text} for index, text in enumerate(turns)]
     return [_renamed(turn) if isinstance(turn, Mapping) else turn for turn in turns]
 
 
 def _renamed(turn: Mapping) -> dict:
-    found = dict(turn)
+    renamed = dict(turn)
     for ours, names in (("text", TEXT_FIELDS), ("speaker", SPEAKER_FIELDS)):
         name = next((name for name in names if turn.get(name) is not None), None)
         if name is not None:
-            found[ours] = turn[name]
-    return found
+            renamed[ours] = turn[name]
+    return renamed
 
 
 def grouped(rows: Iterable[Located], columns: tuple[str, str, str | None]) -> Iterator[Located]:
     """Rows of one utterance as rows of whole dialogues: those of one id in their order, wherever they stand."""
     conversation, utterance, speaker = columns
-    found: dict[str, tuple[str, list[dict]]] = {}
+    conversations: dict[str, tuple[str, list[dict]]] = {}
     for where, row in rows:
         if not isinstance(row, Mapping) or row.get(conversation) is None:
             raise CorpusError(f"{where}, field {conversation}: missing")
-        _, turns = found.setdefault(str(row[conversation]), (where, []))
+        _, turns = conversations.setdefault(str(row[conversation]), (where, []))
         who = "AB"[len(turns) % 2] if speaker is None else row.get(speaker)
         turns.append({"speaker": who, "text": row.get(utterance)})
-    for name, (where, turns) in found.items():
+    for name, (where, turns) in conversations.items():
         yield where, {"dialogue_id": name, "turns": turns}

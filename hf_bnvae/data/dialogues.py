@@ -199,8 +199,8 @@ def _named_rows(data, layout: DialogueLayout, choice: SplitChoice) -> dict[str, 
     if isinstance(data, str) and is_saved(Path(data)):
         data = load_saved(Path(data))
     if isinstance(data, str) and holds_files(Path(data), choice):
-        found = find_splits(Path(data), ENDINGS, choice)
-        return {split: chain.from_iterable(_of_file(path, layout) for path in paths) for split, paths in found.items()}
+        files = find_splits(Path(data), ENDINGS, choice)
+        return {split: chain.from_iterable(_of_file(path, layout) for path in paths) for split, paths in files.items()}
     if isinstance(data, str):
         refuse_address(data)
         source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES, choice=choice)
@@ -303,8 +303,8 @@ def _pair(row: Mapping, where: str, columns: tuple[str, str], layout: DialogueLa
             raise CorpusError(f"{where}, {columns[1]}: empty; take the row out or mend it")
     count = len(turns) + 1
     turns = [
-        {"speaker": "AB"[(count - place) % 2], "text": turn} if isinstance(turn, str) else turn
-        for place, turn in enumerate(turns)
+        {"speaker": "AB"[(count - index) % 2], "text": turn} if isinstance(turn, str) else turn
+        for index, turn in enumerate(turns)
     ]
     if speaker is None:
         names = [turn.get("speaker") for turn in turns]

@@ -27,7 +27,7 @@ def splits_at_hand(data: Any, choice: SplitChoice = USUAL) -> dict[str, Dataset 
     """
     if not isinstance(data, Mapping):
         return {"train": data}
-    found = {}
+    chosen = {}
     for split in SPLIT_NAMES:
         name = next((name for name in choice.names_of(split) if name in data), None)
         if name is not None:
@@ -36,10 +36,10 @@ def splits_at_hand(data: Any, choice: SplitChoice = USUAL) -> dict[str, Dataset 
                     f"the split {name} is a {type(data[name]).__name__}: give a Dataset or an IterableDataset of "
                     "the library datasets, which Dataset.from_list and Dataset.from_dict make"
                 )
-            found[split] = data[name]
-    if "train" not in found and "test" not in found:
+            chosen[split] = data[name]
+    if "train" not in chosen and "test" not in chosen:
         raise CorpusError(f"the data has neither train nor test, only {', '.join(map(str, data)) or 'no split'}")
-    return found
+    return chosen
 
 
 def read_at_hand(
@@ -55,8 +55,8 @@ def read_at_hand(
             f"a {type(data).__name__} is no data set: give a Dataset, an IterableDataset or a DatasetDict of the "
             "library datasets, which Dataset.from_list and Dataset.from_dict make"
         )
-    found = {split: rows for split, rows in splits_at_hand(data, choice).items() if split in splits}
-    return {split: in_memory(rows, max_samples.get(split), f"the data ({split})") for split, rows in found.items()}
+    chosen = {split: rows for split, rows in splits_at_hand(data, choice).items() if split in splits}
+    return {split: in_memory(rows, max_samples.get(split), f"the data ({split})") for split, rows in chosen.items()}
 
 
 def in_memory(rows: Dataset | IterableDataset, most: int | None = None, source: str = "the data") -> Dataset:
@@ -69,11 +69,11 @@ def in_memory(rows: Dataset | IterableDataset, most: int | None = None, source: 
         rows = rows.with_format(None)
         return rows if most is None or most >= len(rows) else rows.select(range(most))
     try:
-        found = list(rows if most is None else islice(rows, most))
-        dataset = Dataset.from_list(found, features=getattr(rows, "features", None))
+        kept = list(rows if most is None else islice(rows, most))
+        dataset = Dataset.from_list(kept, features=getattr(rows, "features", None))
     except Exception as error:  # many kinds, of several libraries
         raise CorpusError(f"{source} could not be read: {first_line(error.__cause__ or error)}") from error
-    if not found:
+    if not kept:
         raise CorpusError(f"{source} holds no rows")
     return dataset
 

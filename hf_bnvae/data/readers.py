@@ -86,14 +86,14 @@ def find_splits(
 
     Those endings may have that of a compression behind them.
     """
-    for place in FOLDERS if choice.dataset_config_name is None else (choice.dataset_config_name,):
-        found = {
+    for subfolder in FOLDERS if choice.dataset_config_name is None else (choice.dataset_config_name,):
+        splits = {
             split: paths
             for split in SPLIT_NAMES
-            if (paths := _files_of(choice.names_of(split), folder / place, endings))
+            if (paths := _files_of(choice.names_of(split), folder / subfolder, endings))
         }
-        if "train" in found or "test" in found:
-            return found
+        if "train" in splits or "test" in splits:
+            return splits
     raise CorpusError(
         f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
         f"{', '.join(endings)}"

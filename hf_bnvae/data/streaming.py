@@ -178,15 +178,15 @@ def first_texts(
     Raises:
         CorpusError: when a source cannot be read, or none holds a sentence.
     """
-    lines = found = 0
+    lines = sentences = 0
     for some in _in_turn(sources) if max_samples is None else _first_lines(sources, max_samples):
-        kept = list(islice(filter(holds_words, some), count - found))
+        kept = list(islice(filter(holds_words, some), count - sentences))
         yield from kept
         lines += len(some)
-        found += len(kept)
-        if found == count:
+        sentences += len(kept)
+        if sentences == count:
             return
-    if not found:
+    if not sentences:
         raise no_sentence(sources, lines)
 
 

@@ -155,12 +155,12 @@ def _write_shard(
             report.lines += len(lines)
             report.empty += len(lines) - len(texts)
             if texts:
-                found = encode_counted(texts, tokenizer, max_length)
-                report.truncated += sum(found.truncated)
-                report.unknown += sum(found.unknown)
-                report.symbols += sum(found.symbols)
-                report.tokens += sum(map(len, found.input_ids)) - len(found.input_ids)
-                waiting += found.input_ids
+                encoded = encode_counted(texts, tokenizer, max_length)
+                report.truncated += sum(encoded.truncated)
+                report.unknown += sum(encoded.unknown)
+                report.symbols += sum(encoded.symbols)
+                report.tokens += sum(map(len, encoded.input_ids)) - len(encoded.input_ids)
+                waiting += encoded.input_ids
             while len(waiting) >= GROUP_ROWS:
                 _write_group(writer, waiting[:GROUP_ROWS])
                 del waiting[:GROUP_ROWS]
@@ -219,12 +219,12 @@ class TokenStore(TorchDataset):
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, list[int]]]:
-        found = []
+        sentences = []
         for row, group in zip(rows, np.searchsorted(self.starts, rows, side="right") - 1, strict=True):
             values, offsets = self._group(int(group))
-            place = row - self.starts[group]
-            found.append({"input_ids": values[offsets[place] : offsets[place + 1]].tolist()})
-        return found
+            index = row - self.starts[group]
+            sentences.append({"input_ids": values[offsets[index] : offsets[index + 1]].tolist()})
+        return sentences
 
     def select(self, rows: Sequence[int]) -> Dataset:
         """Some rows, in memory, with their `length`."""

@@ -2,7 +2,7 @@
 
 import random
 
-SIZES = {"train": 1200, "validation": 100, "test": 100}
+DIALOGUES_OF_SPLITS = {"train": 1200, "validation": 100, "test": 100}
 OPINIONS = ("good", "bad")
 
 TOPICS = {
@@ -60,7 +60,7 @@ def toy_dialogues(seed: int = 1) -> dict[str, list[dict]]:
     generator = random.Random(seed)
     return {
         split: [_dialogue(generator, f"{split}-{number:04d}") for number in range(size)]
-        for split, size in SIZES.items()
+        for split, size in DIALOGUES_OF_SPLITS.items()
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 from functools import cache
 from itertools import product
 
-SIZES = {"train": 20_000, "validation": 1_000, "test": 1_000}
+SENTENCES_OF_SPLITS = {"train": 20_000, "validation": 1_000, "test": 1_000}
 
 DETERMINERS = ("the", "my")
 TRAITS = ("", "young", "old", "tired", "happy")
@@ -179,7 +179,7 @@ def toy_sentences(seed: int = 1) -> dict[str, list[SentenceFactors]]:
     """`train`, `validation` and `test` as the choices behind their sentences, no sentence twice."""
     generator = random.Random(seed)
     drawn: dict[SentenceFactors, None] = {}
-    while len(drawn) < sum(SIZES.values()):
+    while len(drawn) < sum(SENTENCES_OF_SPLITS.values()):
         drawn[draw_factors(generator)] = None
     left = iter(drawn)
-    return {split: [next(left) for _ in range(size)] for split, size in SIZES.items()}
+    return {split: [next(left) for _ in range(size)] for split, size in SENTENCES_OF_SPLITS.items()}

@@ -180,7 +180,7 @@ def word_vector_similarity(predictions: Texts, references: Texts, vectors: WordV
     A text without a known word is like nothing: 0.
     """
     check_pairs(predictions, references)
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     sizes = [(len(given), len(wanted)) for given, wanted in zip(predictions, references, strict=True)]
     given = vectors.pooled([text for texts in predictions for text in texts])
     wanted = vectors.pooled([text for texts in references for text in texts])
@@ -191,8 +191,8 @@ def word_vector_similarity(predictions: Texts, references: Texts, vectors: WordV
             likeness.append(responses[row : row + count] @ people[column : column + others].T)
             row, column = row + count, column + others
         precision, recall = precision_and_recall(likeness)
-        found |= {f"{name}_precision": 100 * precision, f"{name}_recall": 100 * recall}
-    return found
+        metrics |= {f"{name}_precision": 100 * precision, f"{name}_recall": 100 * recall}
+    return metrics
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -208,12 +208,12 @@ def distinct(predictions: Texts, orders: Sequence[int] = (1, 2)) -> dict[str, fl
 
     Averaged over the responses, or the contexts, that have an n-gram.
     """
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for order in orders:
         groups, grams = _ngrams(predictions, order)
-        found[f"distinct_{order}"] = _distinct_share(groups["context"], grams)
-        found[f"within_distinct_{order}"] = _distinct_share(groups["response"], grams)
-    return found
+        metrics[f"distinct_{order}"] = _distinct_share(groups["context"], grams)
+        metrics[f"within_distinct_{order}"] = _distinct_share(groups["response"], grams)
+    return metrics
 
 
 def _ngrams(predictions: Texts, order: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -244,7 +244,7 @@ def average_length(predictions: Texts) -> float:
     return float(np.mean([len(text.split()) for texts in predictions for text in texts]))
 
 
-def judge_responses(predictions: Texts, references: Texts, vectors: WordVectors | None = None) -> dict[str, float]:
+def evaluate_responses(predictions: Texts, references: Texts, vectors: WordVectors | None = None) -> dict[str, float]:
     """All judges of this module; those of word vectors where there are any."""
-    found = bleu(predictions, references) | distinct(predictions) | {"average_length": average_length(predictions)}
-    return found | (word_vector_similarity(predictions, references, vectors) if vectors is not None else {})
+    metrics = bleu(predictions, references) | distinct(predictions) | {"average_length": average_length(predictions)}
+    return metrics | (word_vector_similarity(predictions, references, vectors) if vectors is not None else {})

@@ -37,7 +37,7 @@ def sample_responses(
         raise ValueError("num_return_sequences: ask for more responses by num_samples")
     was_training = model.training
     model.eval()
-    found: list[list[str]] = []
+    responses: list[list[str]] = []
     for batch in tqdm(batches, desc=f"{num_samples} responses each", disable=not progress):
         inputs = {
             name: tensor.to(model.device) for name, tensor in batch.items() if name not in ("labels", "response_index")
@@ -47,6 +47,6 @@ def sample_responses(
         latents = model.model.prior_of(**inputs).rsample(noise=noise).flatten(0, 1)
         tokens = model.generate(latents=latents, **inputs, **generation_options)
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        found += [texts[start : start + num_samples] for start in range(0, len(texts), num_samples)]
+        responses += [texts[start : start + num_samples] for start in range(0, len(texts), num_samples)]
     model.train(was_training)
-    return found
+    return responses

@@ -65,8 +65,8 @@ def with_another_s_latents(
     else:
         keys, order = scrambled(whole.keys + seed).sort()
         # The first key above a sentence's own: a sentence that comes twice is not its own other.
-        places = torch.searchsorted(keys, scrambled(own.keys + seed), right=True) % len(keys)
-        others = whole.latents[order[places]]
+        positions = torch.searchsorted(keys, scrambled(own.keys + seed), right=True) % len(keys)
+        others = whole.latents[order[positions]]
     was_training = model.training
     model.eval()
     losses, start = [], 0

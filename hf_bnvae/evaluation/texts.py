@@ -15,7 +15,7 @@ SAMPLES_AT_ONCE = 100
 
 
 @torch.no_grad()
-def judge_reconstructions(
+def evaluate_reconstructions(
     model: GeneratingModel,
     batches: Iterable[Mapping[str, torch.Tensor]],
     tokenizer,
@@ -37,7 +37,7 @@ def judge_reconstructions(
 
     was_training = model.training
     model.eval()
-    found: list[tuple[str, str, bool]] = []
+    compared: list[tuple[str, str, bool]] = []
     for batch in tqdm(batches, desc="Reconstructions", disable=not progress):
         labels = batch["labels"]
         inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
@@ -46,13 +46,13 @@ def judge_reconstructions(
         given = [_up_to_the_end(row, model.config) for row in written.tolist()]
         texts = (tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (given, wanted))
         same = [one == other for one, other in zip(given, wanted, strict=True)]
-        found += zip(*texts, same, strict=True)
+        compared += zip(*texts, same, strict=True)
     model.train(was_training)
     if shared:
-        found = gather_object(found)
-    if not found:
+        compared = gather_object(compared)
+    if not compared:
         raise ValueError("no batches to evaluate")
-    hypotheses, references, matches = (list(column) for column in zip(*found, strict=True))
+    hypotheses, references, matches = (list(column) for column in zip(*compared, strict=True))
     bleu = BLEU(force=True).corpus_score(hypotheses, [references])
     return {"reconstruction_bleu": float(bleu.score), "exact_match": sum(matches) / len(matches)}
 
@@ -60,8 +60,8 @@ def judge_reconstructions(
 def _up_to_the_end(ids: list[int], config) -> list[int]:
     """Token ids with the end symbol, and without what stands behind it."""
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    place = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-    return ids[: place + 1]
+    end = next((index for index, token in enumerate(ids) if token in ends), len(ids))
+    return ids[: end + 1]
 
 
 @torch.no_grad()

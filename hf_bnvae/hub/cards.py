@@ -15,13 +15,13 @@ from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, StrictUndefined, UndefinedError
 from transformers import AutoConfig, PreTrainedConfig
 
-from ..analysis.case_study import escaped
+from ..analysis.case_study import escaped_markdown
 from ..analysis.comparison import Run, draw_dynamics
 from ..data.errors import first_line
 from ..evaluation import collapse_verdict
 from ..methods import DIALOGUE_METHODS, METHODS
 from ..models.posteriors import POSTERIORS
-from .records import RECORD_NAME
+from .run_record import RECORD_NAME
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 CARD_NAME = "README.md"
@@ -47,7 +47,7 @@ AUTO_CLASSES = {
     "lstm_lm": "AutoModelForCausalLM",
 }
 PIPELINE_TAGS = {"bnvae": "feature-extraction", "bncvae": "text-generation", "lstm_lm": "text-generation"}
-SIZES = (
+SIZE_FIELDS = (
     "vocab_size",
     "embedding_size",
     "utterance_hidden_size",
@@ -77,7 +77,7 @@ class Metric:
     meaning: str = ""
 
 
-METRICS = {
+CARD_METRICS = {
     "nll": Metric("NLL", "nats", "importance-weighted bound on −log p of the text"),
     "ppl": Metric("PPL", "", "perplexity per word that the NLL gives, end symbols counted"),
     "elbo": Metric("ELBO (negative)", "nats", "reconstruction and KL together, each at weight 1"),
@@ -158,7 +158,7 @@ def write_card(
     picture = output.with_name(PICTURE_NAME if output.name == CARD_NAME else f"{output.stem}_{PICTURE_NAME}")
     with _refused(folder):
         if config.latent_size:
-            draw_training(folder, picture)
+            draw_training_curves(folder, picture)
         picture_name = picture.name if picture.is_file() else None
         make_card(folder, config, repo_id, picture_name, saved_next).save(output)
     return output
@@ -241,13 +241,13 @@ def make_card(
         published=saved_next or any((folder / name).is_file() for name in WEIGHTS),
         picture=picture,
         unit=unit,
-        description=describe(config, results, record, unit),
+        description=describe_model(config, results, record, unit),
         diagnosis=diagnose(config, results, prefixes),
         splits=[SPLITS[prefix] for prefix in prefixes],
         rows=metric_rows(results, prefixes, unit),
         judged=[judged_on(results, prefix, unit, config) for prefix in prefixes],
         training=training_rows(results, unit),
-        sizes=[(size, getattr(config, size)) for size in SIZES if getattr(config, size, 0)],
+        sizes=[(size, getattr(config, size)) for size in SIZE_FIELDS if getattr(config, size, 0)],
         auto_class=AUTO_CLASSES[config.model_type],
     )
     return ModelCard(content)
@@ -256,7 +256,7 @@ def make_card(
 def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) -> ModelCardData:
     """The metadata, with every metric of the results that is a finite number."""
     data = record.get("data", {})
-    found = eval_results(results, data)
+    entries = eval_results(results, data)
     hub_id = data.get("hub_id")
     return ModelCardData(
         library_name="transformers",
@@ -266,15 +266,15 @@ def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) 
         datasets=[hub_id] if hub_id else None,
         base_model=record.get("base_model"),
         tags=["hf_bnvae", config.model_type, *([record["method"]] if "method" in record else [])],
-        model_name=name if found else None,
-        eval_results=found or None,
+        model_name=name if entries else None,
+        eval_results=entries or None,
     )
 
 
 def eval_results(results: dict, data: dict) -> list[EvalResult]:
     """Every metric of every split, but those that are not finite."""
     name = data.get("name") or "unknown"
-    found = []
+    entries = []
     for prefix, split in SPLITS.items():
         counts = {count: results.get(f"{prefix}_{count}") for count in COUNTS}
         by_samples = {"samples": counts["nll_samples"], "sentences": counts["nll_sentences"]}
@@ -283,7 +283,7 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
         for metric, value in _metrics(results, prefix).items():
             if not math.isfinite(value):
                 continue
-            shown = METRICS.get(metric, Metric(metric))
+            shown = CARD_METRICS.get(metric, Metric(metric))
             arguments: dict | None = None
             if metric in ("nll", "ppl"):
                 arguments = by_samples
@@ -291,7 +291,7 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
                 arguments = by_vectors
             elif metric.startswith(("bleu", "distinct", "within_distinct", "average_length")):
                 arguments = by_responses
-            found.append(
+            entries.append(
                 EvalResult(
                     task_type="text-generation",
                     dataset_type=data.get("hub_id") or name,
@@ -304,10 +304,10 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
                     metric_args={key: item for key, item in (arguments or {}).items() if item is not None} or None,
                 )
             )
-    return found
+    return entries
 
 
-def describe(config: PreTrainedConfig, results: dict, record: dict, unit: str) -> list[str]:
+def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: str) -> list[str]:
     """What the model is, what makes it so, and what it learnt from: a sentence each, as Markdown."""
     what = {
         "bnvae": f"A text VAE: an encoder that maps a sentence to {config.latent_size} latent numbers, and a decoder "
@@ -326,12 +326,12 @@ def describe(config: PreTrainedConfig, results: dict, record: dict, unit: str) -
             how += f", at a rate of {config.rate:g} nats a {unit}"
         how += "."
     if method is not None:
-        how = f"Method `{record['method']}`: {escaped(method.summary)}." + (f" {how}" if how else "")
+        how = f"Method `{record['method']}`: {escaped_markdown(method.summary)}." + (f" {how}" if how else "")
     learnt = ["It learnt"]
     if "train_sentences" in results:
         learnt.append(f"from {results['train_sentences']:,} {unit}s")
     if "name" in record.get("data", {}):
-        learnt.append(f"of {escaped(record['data']['name'])}")
+        learnt.append(f"of {escaped_markdown(record['data']['name'])}")
     if "train_epochs" in results:
         epochs = shown_number(results["train_epochs"])
         learnt.append(f"in {epochs} epoch{'' if epochs == '1' else 's'}")
@@ -365,10 +365,10 @@ def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> li
         sentences = [f"**The posterior has not collapsed.** {where} {signs}."]
     if config.kl_lower_bound is not None:
         formula = _bound_formula(config)
-        bound, found = config.kl_lower_bound, results[f"{prefix}_kl"]
+        bound, kl = config.kl_lower_bound, results[f"{prefix}_kl"]
         sentences.append(
-            f"Its bound on the KL is {bound:.2f} nats ({formula}), and the KL here is {found:.2f}, "
-            + ("not under it." if found >= bound else f"{1 - found / bound:.1%} under it.")
+            f"Its bound on the KL is {bound:.2f} nats ({formula}), and the KL here is {kl:.2f}, "
+            + ("not under it." if kl >= bound else f"{1 - kl / bound:.1%} under it.")
             + (
                 " The bound is on the mean over the training sentences, whose statistics the normalisation holds; on "
                 "other sentences the KL may fall a few percent under it."
@@ -394,10 +394,10 @@ def metric_rows(results: dict, prefixes: list[str], unit: str) -> list[list[str]
     """A row for every metric: its label, what it means, its unit, and its value on each split."""
     judged = {prefix: _metrics(results, prefix) for prefix in prefixes}
     present = {metric for metrics in judged.values() for metric in metrics}
-    order = [metric for metric in METRICS if metric in present] + sorted(present - METRICS.keys())
+    order = [metric for metric in CARD_METRICS if metric in present] + sorted(present - CARD_METRICS.keys())
     rows = []
     for metric in order:
-        shown = METRICS.get(metric, Metric(escaped(metric)))
+        shown = CARD_METRICS.get(metric, Metric(escaped_markdown(metric)))
         values = [shown_number(judged[prefix][metric]) if metric in judged[prefix] else "–" for prefix in prefixes]
         rows.append([shown.label, shown.meaning, f"nats per {unit}" if shown.unit == "nats" else shown.unit, *values])
     return rows
@@ -413,12 +413,12 @@ def judged_on(results: dict, prefix: str, unit: str, config: PreTrainedConfig) -
     if count["reconstruction_sentences"] is not None:
         parts.append(f"reconstructions of {count['reconstruction_sentences']:,} of them, greedy")
     if count["prior_samples"] is not None:
-        judge = escaped(str(results.get(f"{prefix}_language_model", "a language model")))
+        judge = escaped_markdown(str(results.get(f"{prefix}_language_model", "a language model")))
         parts.append(f"the perplexity of {count['prior_samples']:,} draws of the prior under {judge}")
     if count["responses"] is not None:
         parts.append(f"{count['responses']:,} sampled responses to each of {count['response_contexts']:,} contexts")
     if f"{prefix}_word_vectors" in results:
-        parts.append(f"word vectors {escaped(str(results[f'{prefix}_word_vectors']))}")
+        parts.append(f"word vectors {escaped_markdown(str(results[f'{prefix}_word_vectors']))}")
     return f"{SPLITS[prefix].capitalize()} split: {'; '.join(parts)}."
 
 
@@ -435,7 +435,7 @@ def shown_number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
 
 
-def draw_training(folder: Path, path: Path) -> None:
+def draw_training_curves(folder: Path, path: Path) -> None:
     """Draw the evaluations during training, if there were any and matplotlib is installed."""
     history = [line for line in _read(folder / "trainer_state.json").get("log_history", []) if "train_seconds" in line]
     if history and find_spec("matplotlib") is not None:
@@ -458,7 +458,7 @@ def _environment() -> Environment:
 
 
 def _shown_text(text: object) -> str:
-    return escaped(str(text)) or "*(nothing)*"
+    return escaped_markdown(str(text)) or "*(nothing)*"
 
 
 def _metrics(results: dict, prefix: str) -> dict[str, float]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from transformers import TrainerCallback, TrainerState
 
 from ..data.batches import VaeCollator, encode_texts
-from .cards import METRICS, write_card
-from .records import RECORD_NAME, hardware, sentence_examples, versions, write_json
+from .cards import CARD_METRICS, write_card
+from .run_record import RECORD_NAME, hardware, sentence_examples, versions, write_json
 
 MAX_LENGTH = 512
 
@@ -68,7 +68,7 @@ class ModelCardCallback(TrainerCallback):
         write_card(folder, self.repo_id, config=model.config)
 
     def _examples(self, model, tokenizer, seed: int) -> dict:
-        """What the model writes, see `records.sentence_examples`."""
+        """What the model writes, see `run_record.sentence_examples`."""
         batch = None
         if self.sentences and model.config.latent_size:
             rows, _ = encode_texts(self.sentences, tokenizer, MAX_LENGTH)
@@ -81,7 +81,7 @@ def training_summary(args, state: TrainerState, config) -> dict:
     evaluations = [row for row in state.log_history if "eval_elbo" in row]
     best = [row for row in evaluations if row["step"] == state.best_global_step]
     chosen = (best or evaluations or [{}])[-1]
-    names = {f"eval_{name}" for name in METRICS}
+    names = {f"eval_{name}" for name in CARD_METRICS}
     return {name: value for name, value in chosen.items() if name in names} | {
         "train_steps": state.global_step,
         "train_epochs": state.epoch,

@@ -139,8 +139,8 @@ def upload(
             revision=revision,
             repo_type=repo_type,
         )
-        place = f"spaces/{repo_id}" if repo_type == "space" else repo_id
-        url = f"{_address(api)}/{place}" + (f"/tree/{revision}" if revision else "")
+        path = f"spaces/{repo_id}" if repo_type == "space" else repo_id
+        url = f"{_address(api)}/{path}" + (f"/tree/{revision}" if revision else "")
         return Published(url, len(files), size)
 
     return _on_the_hub(commit, repo_id, token)
@@ -196,10 +196,10 @@ def _make_repository(api: HfApi, repo_id: str, private: bool | None, repo_type: 
     api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
     api.auth_check(repo_id, repo_type=repo_type, write=True)
     if private and not api.repo_info(repo_id, repo_type=repo_type).private:
-        place = f"spaces/{repo_id}" if repo_type == "space" else repo_id
+        path = f"spaces/{repo_id}" if repo_type == "space" else repo_id
         raise HubError(
             f"{repo_id} was to be private, and exists already as a public {repo_type}: make it private at "
-            f"{_address(api)}/{place}/settings, or choose another name"
+            f"{_address(api)}/{path}/settings, or choose another name"
         )
 
 

@@ -115,8 +115,8 @@ def publish_space(
     Raises:
         HubError: it was not published, with the reason and what to do; the same call again finishes the job.
     """
-    with TemporaryDirectory() as place:
-        folder = write_space(folders, Path(place) / "space", repo_id.split("/")[-1], sentences)
+    with TemporaryDirectory() as temporary:
+        folder = write_space(folders, Path(temporary) / "space", repo_id.split("/")[-1], sentences)
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         return upload(
             files,

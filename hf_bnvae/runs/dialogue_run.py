@@ -12,7 +12,7 @@ from ..data import CorpusError, DialogueCollator, DialogueCorpus, DialogueRespon
 from ..evaluation import WordVectors
 from ..evaluation.references import reference_responses
 from ..hub import Published
-from ..hub.records import write_json
+from ..hub.run_record import write_json
 from ..models import BnCvaeConfig, BnCvaeForConditionalGeneration
 from ..training import DialogueTrainer, DialogueTrainingArguments
 from ..training.checkpoints import wanted_checkpoint
@@ -194,7 +194,7 @@ def evaluate_run(
         if split == last:
             metrics |= evaluate_trained_nll(trainer, rows, trainer.get_likelihood_dataloader, run.metrics)
             if run.metrics.num_responses:
-                metrics |= evaluate_responses(run, trainer, encoded, split, vectors)
+                metrics |= sampled_metrics(run, trainer, encoded, split, vectors)
         results |= {f"{prefix}_{name}": value for name, value in metrics.items()}
     return results
 
@@ -206,7 +206,7 @@ def evaluate_bounds(trainer: DialogueTrainer, rows: DialogueResponses, prefix: s
     return present | {"sentences": len(rows)}
 
 
-def evaluate_responses(
+def sampled_metrics(
     run: DialogueRun, trainer: DialogueTrainer, encoded: EncodedDialogues, split: str, vectors: WordVectors | None
 ) -> dict:
     """The metrics of responses that the model samples to the contexts of a split."""

@@ -13,11 +13,11 @@ from .loading import check_tokenizer, load_model, load_vectors
 
 @dataclass
 class LikelihoodArguments:
-    """How the trained model is judged."""
+    """How the trained model is evaluated."""
 
     nll_samples: int = field(default=500, metadata={"help": "importance samples K of the NLL; 0 leaves it out"})
     max_nll_samples: int | None = field(
-        default=None, metadata={"help": "judge the NLL on the first so many sentences of the split"}
+        default=None, metadata={"help": "compute the NLL of the first so many sentences of the split"}
     )
     nll_bf16: bool = field(
         default=False,
@@ -32,7 +32,7 @@ class LikelihoodArguments:
 
 @dataclass
 class TextMetricArguments(LikelihoodArguments):
-    """How a trained text VAE is judged: by its bounds, and by the texts that it writes."""
+    """How a trained text VAE is evaluated: by its bounds, and by the texts that it writes."""
 
     reconstruction_samples: int = field(
         default=1_000,
@@ -68,14 +68,16 @@ class TextMetricArguments(LikelihoodArguments):
 
 @dataclass
 class ResponseArguments(LikelihoodArguments):
-    """How the trained model and its responses are judged."""
+    """How the trained model and its responses are evaluated."""
 
     nll_samples: int = field(
         default=0, metadata={"help": "importance samples K of the NLL of the responses; 0 leaves it out"}
     )
-    num_responses: int = field(default=10, metadata={"help": "responses to each context that are judged; 0 for none"})
+    num_responses: int = field(
+        default=10, metadata={"help": "responses to each context that are evaluated; 0 for none"}
+    )
     max_response_contexts: int | None = field(
-        default=None, metadata={"help": "judge the responses to the first so many contexts of the split"}
+        default=None, metadata={"help": "evaluate the responses to the first so many contexts of the split"}
     )
     word_vectors: str | None = field(
         default=None,
@@ -99,5 +101,5 @@ class ResponseArguments(LikelihoodArguments):
                 raise ParameterError(f"`{name}` is read with `{reader}` above 0 only: leave it out")
 
     def load_word_vectors(self) -> WordVectors | None:
-        """The word vectors that judge responses; None without them."""
+        """The word vectors that responses are compared by; None without them."""
         return None if self.word_vectors is None else load_vectors(self.word_vectors, "`word_vectors`")

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 
 from ..data.batches import evenly_spaced
-from ..evaluation import judge_reconstructions, nll, sample_ppl
+from ..evaluation import evaluate_reconstructions, nll, sample_ppl
 from .evaluation_arguments import LikelihoodArguments, TextMetricArguments
 
 
 def evaluate_trained_nll(trainer, dataset, make_batches, wanted: LikelihoodArguments) -> dict:
     """`evaluate_nll` of the model that a trainer ends with, shared out to its processes."""
     progress = not trainer.args.disable_tqdm and trainer.is_world_process_zero()
-    return evaluate_nll(trainer.model, dataset, make_batches, wanted, trainer.args.seed, progress, trainer.shares)
+    return evaluate_nll(trainer.model, dataset, make_batches, wanted, trainer.args.seed, progress, trainer.is_sharded)
 
 
 def evaluate_nll(
@@ -23,7 +23,7 @@ def evaluate_nll(
     wanted: LikelihoodArguments,
     seed: int,
     progress: bool,
-    shares: Callable[[Sized], bool] = lambda rows: False,
+    is_sharded: Callable[[Sized], bool] = lambda rows: False,
     each: list[torch.Tensor] | None = None,
 ) -> dict:
     """`nll` and `ppl` with what they were computed on; nothing where `nll_samples` is 0.
@@ -32,7 +32,7 @@ def evaluate_nll(
         dataset: an encoded split.
         make_batches: from a data set to its batches.
         wanted: what is asked for.
-        shares: whether `make_batches` gives this process a part of a data set only.
+        is_sharded: whether `make_batches` gives this process a part of a data set only.
         each: a list that gets the losses of the sentences, a tensor a batch.
     """
     if wanted.nll_samples <= 0:
@@ -46,7 +46,7 @@ def evaluate_nll(
             wanted.nll_samples,
             seed=seed,
             progress=progress,
-            shared=shares(dataset),
+            shared=is_sharded(dataset),
             each=each,
         )
     samples = wanted.nll_samples if model.config.latent_size else 1
@@ -61,7 +61,7 @@ def evaluate_texts(
     wanted: TextMetricArguments,
     seed: int,
     progress: bool,
-    shares: Callable[[Sized], bool],
+    is_sharded: Callable[[Sized], bool],
     language_model: tuple | None,
 ) -> dict:
     """`reconstruction_bleu`, `exact_match` and, given a language model, `sample_ppl`; nothing without a latent."""
@@ -70,12 +70,12 @@ def evaluate_texts(
     metrics: dict = {}
     if wanted.reconstruction_samples:
         part = dataset.select(evenly_spaced(wanted.reconstruction_samples, len(dataset)))
-        metrics |= judge_reconstructions(model, make_batches(part), tokenizer, shares(part), progress)
+        metrics |= evaluate_reconstructions(model, make_batches(part), tokenizer, is_sharded(part), progress)
         metrics["reconstruction_sentences"] = len(part)
     if language_model is not None and wanted.prior_samples is not None:
-        judge, judge_tokenizer = language_model
-        judge.to(model.device)
-        metrics["sample_ppl"] = sample_ppl(model, tokenizer, judge, judge_tokenizer, wanted.prior_samples, seed)
+        scorer, scorer_tokenizer = language_model
+        scorer.to(model.device)
+        metrics["sample_ppl"] = sample_ppl(model, tokenizer, scorer, scorer_tokenizer, wanted.prior_samples, seed)
         metrics["prior_samples"], metrics["language_model"] = (
             wanted.prior_samples,
             Path(wanted.language_model or "").name,

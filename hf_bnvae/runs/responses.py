@@ -18,8 +18,8 @@ from ..data import (
 )
 from ..data.batches import evenly_spaced
 from ..errors import ParameterError
-from ..evaluation import WordVectors, judge_responses, sample_responses
-from ..hub.records import response_interpolation
+from ..evaluation import WordVectors, evaluate_responses, sample_responses
+from ..hub.run_record import response_interpolation
 from .evaluation_arguments import ResponseArguments
 from .loading import DIALOGUE_MODELS, load_model
 
@@ -45,29 +45,29 @@ def evaluate_sampled(
     dataset: DialogueResponses,
     make_batches: Callable,
     references: list[list[str]],
-    judge: ResponseArguments,
+    wanted: ResponseArguments,
     vectors: WordVectors | None,
     seed: int,
     progress: bool,
 ) -> dict:
     """Metrics of `num_responses` responses to each context, which all processes sample together."""
-    if judge.max_response_contexts is not None:
-        dataset = dataset.select(range(min(judge.max_response_contexts, len(dataset))))
+    if wanted.max_response_contexts is not None:
+        dataset = dataset.select(range(min(wanted.max_response_contexts, len(dataset))))
         references = references[: len(dataset)]
     batches = make_batches(dataset)
     rows = [row for batch in batches.batch_sampler for row in batch]
-    sampled = sample_responses(model, batches, tokenizer, judge.num_responses, seed=seed, progress=progress)
+    sampled = sample_responses(model, batches, tokenizer, wanted.num_responses, seed=seed, progress=progress)
     by_row = dict(gather_object(list(zip(rows, sampled, strict=True))))
     predictions = [by_row[row] for row in range(len(dataset))]
-    metrics = judge_responses(predictions, references, vectors)
-    metrics |= {"response_contexts": len(dataset), "responses": judge.num_responses}
+    metrics = evaluate_responses(predictions, references, vectors)
+    metrics |= {"response_contexts": len(dataset), "responses": wanted.num_responses}
     return metrics | ({"word_vectors": vectors.name} if vectors is not None else {})
 
 
-def write_samples(path: Path, corpus, split: str, models: dict, data, judge: ResponseArguments, seed: int) -> None:
+def write_samples(path: Path, corpus, split: str, models: dict, data, wanted: ResponseArguments, seed: int) -> None:
     """Contexts of a split that lie far apart in it, their responses, and those of each model."""
     replies = corpus.responses(split)
-    chosen = evenly_spaced(judge.num_cases, len(replies))
+    chosen = evenly_spaced(wanted.num_cases, len(replies))
     responses = {
         name: responses_to(model, tokenizer, corpus, split, chosen, data, RESPONSES_SHOWN, seed)
         for name, (model, tokenizer) in models.items()

@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from ..data.unknown_words import warn_of_unknown_words, warn_of_whole_lines
 from ..hub import write_card
-from ..hub.records import RECORD_NAME, hardware, versions, write_json
+from ..hub.run_record import RECORD_NAME, hardware, versions, write_json
 
 BUILT_IN_LICENSES = {
     "pydocs": "PSF-2.0, of Python and its documentation",

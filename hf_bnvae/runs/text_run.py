@@ -12,7 +12,7 @@ from transformers.utils import logging
 from ..data import Corpus, CorpusError, TokenStore, VaeCollator, encode_corpus
 from ..data.batches import evenly_spaced
 from ..hub import Published
-from ..hub.records import sentence_examples, write_json
+from ..hub.run_record import sentence_examples, write_json
 from ..methods import METHODS
 from ..models import BnVaeForConditionalGeneration, LstmLMForCausalLM
 from ..training import VaeTrainer, VaeTrainingArguments
@@ -30,7 +30,7 @@ from .output_folder import begin_run, check_output_dir, check_same_model, record
 from .publishing import push_to_hub, take_push_to_hub
 from .results import log_reports, unknown_shares, write_run
 
-METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use")
+SENTENCE_METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use")
 SPLITS = {"validation": "eval", "test": "test"}
 """The splits that are evaluated, and what stands in front of their results."""
 
@@ -187,11 +187,13 @@ def evaluate_run(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, lang
     for split in present:
         dataset, prefix = encoded.splits[split], SPLITS[split]
         metrics = trainer.evaluate(dataset, metric_key_prefix=prefix)
-        found = {name: metrics[f"{prefix}_{name}"] for name in METRICS if f"{prefix}_{name}" in metrics}
-        found["sentences"] = len(dataset)
+        split_results = {
+            name: metrics[f"{prefix}_{name}"] for name in SENTENCE_METRICS if f"{prefix}_{name}" in metrics
+        }
+        split_results["sentences"] = len(dataset)
         if split == present[-1]:
-            found |= evaluate_trained_nll(trainer, dataset, trainer.get_eval_dataloader, run.metrics)
-            found |= evaluate_texts(
+            split_results |= evaluate_trained_nll(trainer, dataset, trainer.get_eval_dataloader, run.metrics)
+            split_results |= evaluate_texts(
                 trainer.model,
                 trainer.processing_class,
                 dataset,
@@ -199,10 +201,10 @@ def evaluate_run(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, lang
                 run.metrics,
                 trainer.args.seed,
                 not trainer.args.disable_tqdm and trainer.is_world_process_zero(),
-                trainer.shares,
+                trainer.is_sharded,
                 language_model,
             )
-        results |= {f"{prefix}_{name}": value for name, value in found.items()}
+        results |= {f"{prefix}_{name}": value for name, value in split_results.items()}
     return results
 
 
@@ -232,5 +234,5 @@ def write_examples(trainer: VaeTrainer, encoded: EncodedCorpus, quotes: int) -> 
     chosen = evenly_spaced(quotes, len(encoded.splits[split])) if split in texts else []
     batch = trainer.data_collator(list(encoded.splits[split].select(chosen))) if chosen else None
     sentences = [texts[split][index]["text"] for index in chosen]
-    found = sentence_examples(trainer.model, trainer.processing_class, sentences, batch, trainer.args.seed)
-    return found | {"split": split}
+    examples = sentence_examples(trainer.model, trainer.processing_class, sentences, batch, trainer.args.seed)
+    return examples | {"split": split}

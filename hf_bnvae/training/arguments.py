@@ -17,9 +17,9 @@ from .schedules import KL_SCHEDULES
 from .strategies import STRATEGIES
 
 UNREAD = {
-    "do_train": "a run trains and judges, always",
-    "do_eval": "a run trains and judges, always",
-    "do_predict": "a run trains and judges, always",
+    "do_train": "a run trains and evaluates, always",
+    "do_eval": "a run trains and evaluates, always",
+    "do_predict": "a run trains and evaluates, always",
     "label_smoothing_factor": "the bound on the likelihood has no smoothed labels",
     "dataloader_drop_last": "an epoch holds every sentence once",
     "train_sampling_strategy": "batches are bucketed by length; equal_length makes them of one length",

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
+from ..deprecation import warn_of_former_name
 from ..evaluation.collapse import MAX_ACTIVE_SHARE, MAX_KL, MAX_MI, MAX_USE, collapse_verdict
 from ..models.rates import RATE_FIELDS
 from .checkpoints import best_checkpoint
@@ -79,16 +80,16 @@ class BestCheckpoint(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if self.resumed is None or not state.best_global_step:
             return
-        found = best_checkpoint(self.resumed, state.best_global_step)
-        if found is None:
+        checkpoint = best_checkpoint(self.resumed, state.best_global_step)
+        if checkpoint is None:
             logger.warning(
                 f"The best checkpoint, of step {state.best_global_step}, is not beside {self.resumed} any more: the "
                 "best model is looked for from here on."
             )
             state.best_metric = state.best_global_step = None
-        elif found.parent == Path(args.output_dir).resolve():
-            found = Path(args.output_dir) / found.name
-        state.best_model_checkpoint = None if found is None else str(found)
+        elif checkpoint.parent == Path(args.output_dir).resolve():
+            checkpoint = Path(args.output_dir) / checkpoint.name
+        state.best_model_checkpoint = None if checkpoint is None else str(checkpoint)
 
 
 class PlateauCallback(TrainerCallback, ExportableState):
@@ -201,12 +202,12 @@ class CollapseCallback(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics, model=None, **kwargs):
         if "eval_kl" not in metrics:
             return
-        collapsed, signs = self.judge(metrics, model.config.latent_size, posterior=model.config.posterior)
+        collapsed, signs = self.verdict(metrics, model.config.latent_size, posterior=model.config.posterior)
         if collapsed and not self._warned:
             logger.warning(f"The posterior is collapsing: {signs}. {self._advice(model.config)}")
         self._warned = collapsed
 
-    def judge(
+    def verdict(
         self, metrics: Mapping[str, float], latent_size: int, prefix: str = "eval", posterior: str = ""
     ) -> tuple[bool, str]:
         """See `evaluation.collapse_verdict`."""
@@ -217,6 +218,11 @@ class CollapseCallback(TrainerCallback):
             "max_use": self.max_use,
         }
         return collapse_verdict(metrics, latent_size, prefix, posterior, **limits)
+
+    def judge(self, *args, **kwargs) -> tuple[bool, str]:
+        """The former name of `verdict`."""
+        warn_of_former_name("CollapseCallback.judge", "verdict")
+        return self.verdict(*args, **kwargs)
 
     @staticmethod
     def _advice(config) -> str:

@@ -30,8 +30,8 @@ class CheckpointError(ParameterError):
 def checkpoint_folders(output_dir: str | Path) -> list[Path]:
     """The folders `checkpoint-N` of a run, whole or not, by N."""
     folders = Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    found = [path for path in folders if path.is_dir() and re.fullmatch(r"\d+", path.name.rpartition("-")[2])]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+    numbered = [path for path in folders if path.is_dir() and re.fullmatch(r"\d+", path.name.rpartition("-")[2])]
+    return sorted(numbered, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def write_mark(folder: str | Path) -> None:
@@ -125,8 +125,8 @@ def _judged_finite(folder: Path) -> bool:
     """Whether the last evaluation before a checkpoint gave finite numbers."""
     state = read_json(folder / TRAINER_STATE_NAME)
     history = state.get("log_history", []) if isinstance(state, dict) else []
-    judged = [line["eval_loss"] for line in history if "eval_loss" in line]
-    return not judged or (isinstance(judged[-1], int | float) and abs(judged[-1]) < float("inf"))
+    losses = [line["eval_loss"] for line in history if "eval_loss" in line]
+    return not losses or (isinstance(losses[-1], int | float) and abs(losses[-1]) < float("inf"))
 
 
 def wanted_checkpoint(output_dir: str, wanted: str | None) -> str | None:
@@ -138,17 +138,17 @@ def wanted_checkpoint(output_dir: str, wanted: str | None) -> str | None:
     if wanted is None or wanted.lower() == "false":
         return None
     if wanted.lower() in ("last", "true"):
-        found = last_checkpoint(output_dir, resumable=True)
-        if found is None and last_checkpoint(output_dir) is not None:
+        checkpoint = last_checkpoint(output_dir, resumable=True)
+        if checkpoint is None and last_checkpoint(output_dir) is not None:
             raise CheckpointError(
                 f"`resume_from_checkpoint` {wanted}: the checkpoints in {output_dir} hold the model alone "
                 "(`save_only_model`), and no optimiser to go on with: start another run"
             )
-        if found is None:
+        if checkpoint is None:
             raise CheckpointError(
                 f"`resume_from_checkpoint` {wanted}: there is no checkpoint in {output_dir}; start without it"
             )
-        return str(found)
+        return str(checkpoint)
     if not (Path(wanted) / TRAINER_STATE_NAME).is_file():
         raise CheckpointError(
             f"`resume_from_checkpoint` {wanted}: no checkpoint there ({TRAINER_STATE_NAME} is missing)"
@@ -170,8 +170,8 @@ def best_checkpoint(resumed: str | Path, step: int | None) -> Path | None:
     """The checkpoint of the best step, beside the one that is resumed; None where it is not there any more."""
     if not step:
         return None
-    found = Path(resumed).resolve().parent / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-    return found if found.is_dir() and unreadable_weights(found) is None else None
+    folder = Path(resumed).resolve().parent / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+    return folder if folder.is_dir() and unreadable_weights(folder) is None else None
 
 
 def holds_a_run(output_dir: str | Path) -> bool:

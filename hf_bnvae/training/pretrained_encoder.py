@@ -3,7 +3,7 @@
 from ..errors import ParameterError
 from ..models import BnVaeForConditionalGeneration
 
-SIZES = ("vocab_size", "embedding_size", "hidden_size", "latent_size")
+EQUAL_SIZES = ("vocab_size", "embedding_size", "hidden_size", "latent_size")
 DECODER_CHOICES = ("decoder", "tie_word_embeddings", "cnn_dilations", "cnn_kernel_size")
 
 
@@ -23,7 +23,7 @@ def start_from_encoder(model: BnVaeForConditionalGeneration, source, name: str, 
     """
     if not isinstance(source, BnVaeForConditionalGeneration):
         raise ParameterError(f"`pretrained_encoder` {name} is a language model, which has no encoder")
-    _check_equal(model.config, source.config, name, SIZES, "give both models the same sizes")
+    _check_equal(model.config, source.config, name, EQUAL_SIZES, "give both models the same sizes")
     if not reset_decoder:
         _check_equal(model.config, source.config, name, DECODER_CHOICES, "add `reset_decoder`")
         model.decoder.load_state_dict(source.decoder.state_dict())

@@ -62,15 +62,15 @@ def digest(dataset) -> str:
     """A digest of an encoded training set: equal for equal token ids, wherever their file lies."""
     if isinstance(dataset, TokenStore):
         return Path(dataset.folder).name
-    found = hashlib.blake2b(digest_size=16)
+    hasher = hashlib.blake2b(digest_size=16)
     if isinstance(dataset, DialogueResponses):
-        found.update(repr((dataset.utterances, dataset.speakers, dataset.responses)).encode())
+        hasher.update(repr((dataset.utterances, dataset.speakers, dataset.responses)).encode())
     elif isinstance(dataset, Dataset):
         for table in dataset.with_format("arrow").iter(ROWS_AT_ONCE):
             rows = table["input_ids"].combine_chunks()
             for numbers in (rows.flatten(), rows.value_lengths()):
-                found.update(numbers.to_numpy(zero_copy_only=False).tobytes())
-    return found.hexdigest()
+                hasher.update(numbers.to_numpy(zero_copy_only=False).tobytes())
+    return hasher.hexdigest()
 
 
 def check_same_run(checkpoint: str | Path, told: Mapping) -> list[str]:

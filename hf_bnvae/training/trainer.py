@@ -22,6 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from transformers.utils import logging
 
 from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, encoded_rows, with_token_ids
+from ..deprecation import warn_of_former_name
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from .arguments import VaeTrainingArguments
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
@@ -159,13 +160,18 @@ class VaeTrainer(Trainer):
 
     get_test_dataloader = get_eval_dataloader
 
-    def shares(self, dataset) -> bool:
-        """Whether each process judges a part of a data set, whose results are then to be put together."""
+    def is_sharded(self, dataset) -> bool:
+        """Whether each process evaluates a part of a data set, so that their results are to be gathered."""
         return len(dataset) >= self.args.world_size > 1
+
+    def shares(self, dataset) -> bool:
+        """The former name of `is_sharded`."""
+        warn_of_former_name("VaeTrainer.shares", "is_sharded")
+        return self.is_sharded(dataset)
 
     def _share_of(self, dataset) -> dict[str, int]:
         """How a sampler shares out a data set; one with fewer rows than processes goes to all of them whole."""
-        if not self.shares(dataset):
+        if not self.is_sharded(dataset):
             return {}
         return {"num_processes": self.args.world_size, "process_index": self.args.process_index}
 
@@ -195,15 +201,20 @@ class VaeTrainer(Trainer):
             return self.args.kl_annealing_steps
         return round(self.args.kl_annealing_epochs * self._steps_per_epoch)
 
-    def kl_share(self, step: int | None = None) -> float:
-        """The share of the full KL weight at a step of training (by default the current one), by the schedule."""
+    def kl_annealing_factor(self, step: int | None = None) -> float:
+        """From 0 to 1: what the schedule multiplies the full KL weight by at a step, by default the current one."""
         if not self.is_in_train:
             return 1.0
         step = self.state.global_step if step is None else step
         return KL_SCHEDULES[self.args.kl_schedule](self.annealing_steps, self.state.max_steps)(step)
 
+    def kl_share(self, step: int | None = None) -> float:
+        """The former name of `kl_annealing_factor`."""
+        warn_of_former_name("VaeTrainer.kl_share", "kl_annealing_factor")
+        return self.kl_annealing_factor(step)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        weight = self.model.config.kl_weight * self.kl_share()
+        weight = self.model.config.kl_weight * self.kl_annealing_factor()
         share = self._share_of_batch(len(inputs["labels"]))
         outputs = model(**inputs, kl_weight=self._filled(weight), noise_seed=self._filled(self._noise_seed()))
         loss = outputs.loss * share
@@ -247,7 +258,7 @@ class VaeTrainer(Trainer):
             draw: the number of the batch within the step, by which its latents are keyed; the batch that the step is
                 made for has the number 0.
         """
-        weight = self._filled(self.model.config.kl_weight * self.kl_share())
+        weight = self._filled(self.model.config.kl_weight * self.kl_annealing_factor())
         with self.compute_loss_context_manager():
             loss = model(**batch, kl_weight=weight, noise_seed=self._filled(self._noise_seed(draw))).loss
         self.accelerator.backward(loss * self._share_of_batch(len(batch["labels"])))
@@ -270,7 +281,7 @@ class VaeTrainer(Trainer):
         self.seconds[what] += time.perf_counter() - started
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
-        if all(self.kl_share(step) < 1 for step in range(num_training_steps + 1)):
+        if all(self.kl_annealing_factor(step) < 1 for step in range(num_training_steps + 1)):
             logger.warning(
                 f"The KL weight is not full before step {self.annealing_steps}, and training ends at step "
                 f"{num_training_steps}: no best model can be chosen. "
@@ -314,7 +325,7 @@ class VaeTrainer(Trainer):
             *parts, count = self.accelerator.reduce(self._parts).tolist()
             self._parts.zero_()
             logs |= {name: part / count for name, part in zip(self.PARTS, parts, strict=True)}
-            logs["kl_weight"] = self.model.config.kl_weight * self.kl_share()
+            logs["kl_weight"] = self.model.config.kl_weight * self.kl_annealing_factor()
         super().log(logs, start_time)
 
     # Evaluation
@@ -324,11 +335,11 @@ class VaeTrainer(Trainer):
     ) -> EvalLoopOutput:
         self.refresh_statistics()
         with self._apart_from_training("evaluation"):
-            _, inference = infer_with_use(self.model, dataloader, self.args.seed, self.shares(dataloader.dataset))
+            _, inference = infer_with_use(self.model, dataloader, self.args.seed, self.is_sharded(dataloader.dataset))
             metrics = self._judge(inference)
         # What is decided by a metric must be decided alike on all processes, to the last bit.
         metrics = broadcast_object_list([metrics])[0]
-        share = self.kl_share()
+        share = self.kl_annealing_factor()
         metrics["loss"] = self._loss(metrics, self.model.config.kl_weight * share)
         if self.is_in_train:
             metrics["kl_weight"] = share
@@ -353,7 +364,7 @@ class VaeTrainer(Trainer):
         return self.model.training_loss(metrics["rec"], metrics["kl"], kl_weight, **auxiliary)
 
     def _determine_best_metric(self, metrics, trial) -> bool:
-        if self.kl_share() < 1:
+        if self.kl_annealing_factor() < 1:
             return False
         return super()._determine_best_metric(metrics, trial)
 

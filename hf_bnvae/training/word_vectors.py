@@ -22,10 +22,10 @@ def start_from_vectors(model, tokenizer, vectors: WordVectors) -> str:
             f"`initial_word_vectors` {vectors.name} have {width} dimensions: use `embedding_size` {width} with them"
         )
     vocabulary = tokenizer.get_vocab()
-    found = {number: vectors.rows[word] for word, number in vocabulary.items() if word in vectors.rows}
-    rows = torch.from_numpy(np.ascontiguousarray(vectors.matrix[list(found.values())]))
+    known = {number: vectors.rows[word] for word, number in vocabulary.items() if word in vectors.rows}
+    rows = torch.from_numpy(np.ascontiguousarray(vectors.matrix[list(known.values())]))
     embeddings = {model.get_input_embeddings(), getattr(model.decoder, "embedding", None)} - {None}
     with torch.no_grad():
         for embedding in embeddings:
-            embedding.weight[list(found)] = rows.to(embedding.weight)
-    return f"{len(found):,} of {len(vocabulary):,} words start from {vectors.name}"
+            embedding.weight[list(known)] = rows.to(embedding.weight)
+    return f"{len(known):,} of {len(vocabulary):,} words start from {vectors.name}"

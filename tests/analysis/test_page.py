@@ -99,7 +99,7 @@ def test_the_map_is_whole_and_holds_no_markup_of_others(explorer):
     assert EVIL not in drawn and not set("{$`") & set(drawn)
     for mark in root.iter("circle"):
         assert 0 <= float(mark.get("cx")) <= pages.MAP_WIDTH and 0 <= float(mark.get("cy")) <= pages.MAP_HEIGHT
-    assert pages.lines([NASTY, ""]) == f'<ol class="texts"><li>{pages.escaped(NASTY)}</li><li>(nothing)</li></ol>'
+    assert pages.lines([NASTY, ""]) == f'<ol class="texts"><li>{pages.escaped_html(NASTY)}</li><li>(nothing)</li></ol>'
 
 
 def test_a_collapsed_posterior_looks_like_one(make_vae, sentences):

@@ -8,7 +8,7 @@ import pytest
 
 from hf_bnvae.cli import classify, synthetic, train
 from hf_bnvae.cli.errors import UsageError
-from hf_bnvae.hub.records import write_json
+from hf_bnvae.hub.run_record import write_json
 from hf_bnvae.training.checkpoints import checkpoint_folders
 from tests.helpers import flags
 

@@ -13,7 +13,7 @@ from hf_bnvae.training import CollapseCallback
 def test_few_units_or_little_information_at_little_cost_is_a_collapse(kl, mi, au, collapsed):
     metrics = {"eval_kl": kl, "eval_mi": mi, "eval_au": au}
     assert collapse_verdict(metrics, 32)[0] is collapsed
-    assert CollapseCallback().judge(metrics, 32) == collapse_verdict(metrics, 32)
+    assert CollapseCallback().verdict(metrics, 32) == collapse_verdict(metrics, 32)
 
 
 def test_a_latent_that_the_decoder_does_not_read_has_collapsed_whatever_it_holds():
@@ -21,7 +21,7 @@ def test_a_latent_that_the_decoder_does_not_read_has_collapsed_whatever_it_holds
     collapsed, signs = collapse_verdict(metrics | {"eval_use": 0.01}, 32)
     assert collapsed and "the decoder takes 0.01 nats from the latent" in signs
     assert not collapse_verdict(metrics | {"eval_use": 3.0}, 32)[0]
-    assert CollapseCallback().judge(metrics | {"eval_use": 0.01}, 32)[0]
+    assert CollapseCallback().verdict(metrics | {"eval_use": 0.01}, 32)[0]
 
 
 def test_a_sharp_posterior_on_the_sphere_has_not_collapsed_while_it_tells_sentences_apart():

@@ -6,7 +6,7 @@ import evaluate
 import numpy as np
 import pytest
 
-from hf_bnvae.evaluation import WordVectors, judge_responses
+from hf_bnvae.evaluation import WordVectors, evaluate_responses
 from hf_bnvae.evaluation.judges import JUDGES, judge_path
 from hf_bnvae.evaluation.responses import (
     average_length,
@@ -130,7 +130,7 @@ def test_every_judge_is_an_evaluate_module_that_gives_the_same(tmp_path, monkeyp
     references = [random_texts(2, 90 + seed) for seed in range(5)]
     path = tmp_path / "vectors.txt"
     path.write_text("\n".join(f"w{number} {number - 5} {number % 3}" for number in range(12)))
-    expected = judge_responses(predictions, references, WordVectors.load(str(path)))
+    expected = evaluate_responses(predictions, references, WordVectors.load(str(path)))
     found = {}
     for name in set(JUDGES) - {"classification", "dialogue_bounds"}:
         judge = evaluate.load(str(judge_path(name)), cache_dir=str(tmp_path / "cache"))

@@ -8,7 +8,7 @@ import torch
 from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.data import build_tokenizer
 from hf_bnvae.data.batches import VaeCollator, encode_texts
-from hf_bnvae.evaluation import judge_reconstructions, sample_ppl
+from hf_bnvae.evaluation import evaluate_reconstructions, sample_ppl
 
 TEXTS = ["a b c", "d e f g", "b a d c e", "a"]
 
@@ -53,7 +53,7 @@ def test_what_is_said_again_whole_has_a_bleu_of_100_and_matches(make_model, toke
     model = make_model(**sizes(tokenizer))
     batch = batch_of(["d e f g", "b a d c e"], tokenizer)
     behind = torch.cat([batch["input_ids"], torch.full((2, 3), 5)], 1)  # what stands behind the end is not read
-    found = judge_reconstructions(Parrot(model, behind), [batch], tokenizer)
+    found = evaluate_reconstructions(Parrot(model, behind), [batch], tokenizer)
     assert found == {"reconstruction_bleu": pytest.approx(100), "exact_match": 1.0}
 
 
@@ -61,7 +61,7 @@ def test_one_wrong_word_of_four_is_no_match_and_the_bleu_of_the_formula(make_mod
     model = make_model(**sizes(tokenizer))
     batch = batch_of(["a b c d e", "d e f g"], tokenizer)
     said = batch_of(["a b c d f", "d e f g"], tokenizer)["input_ids"]
-    found = judge_reconstructions(Parrot(model, said), [batch], tokenizer)
+    found = evaluate_reconstructions(Parrot(model, said), [batch], tokenizer)
     precisions = [(4 + 4) / 9, (3 + 3) / 7, (2 + 2) / 5, (1 + 1) / 3]
     assert found["reconstruction_bleu"] == pytest.approx(100 * math.prod(precisions) ** 0.25)
     assert found["exact_match"] == 0.5
@@ -70,10 +70,10 @@ def test_one_wrong_word_of_four_is_no_match_and_the_bleu_of_the_formula(make_mod
 def test_a_model_is_judged_on_what_it_reconstructs_from_its_mean(make_model, tokenizer):
     model = make_model(posterior="gaussian", **sizes(tokenizer)).train()
     batches = [batch_of(TEXTS[:2], tokenizer), batch_of(TEXTS[2:], tokenizer)]
-    found = judge_reconstructions(model, batches, tokenizer)
-    assert model.training and found == judge_reconstructions(model.eval(), batches, tokenizer)
+    found = evaluate_reconstructions(model, batches, tokenizer)
+    assert model.training and found == evaluate_reconstructions(model.eval(), batches, tokenizer)
     with pytest.raises(ValueError, match="no batches"):
-        judge_reconstructions(model, [], tokenizer)
+        evaluate_reconstructions(model, [], tokenizer)
 
 
 def test_samples_have_the_perplexity_that_the_language_model_gives_them(make_model, tokenizer):

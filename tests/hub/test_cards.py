@@ -20,7 +20,7 @@ from hf_bnvae.cli.errors import UsageError, flags_named
 from hf_bnvae.cli.yaml_file import all_flags
 from hf_bnvae.hub import CardError, cards, name_repository, write_card
 from hf_bnvae.hub.cards import COUNTS
-from hf_bnvae.hub.records import command_line, versions
+from hf_bnvae.hub.run_record import command_line, versions
 from hf_bnvae.runs.card_arguments import CardArguments
 from hf_bnvae.runs.responses import RESPONSES_SHOWN
 from tests.conftest import ROOT
@@ -242,7 +242,7 @@ def test_every_metric_stands_in_the_table_as_the_run_printed_it(sentences, dialo
     for folder in (sentences, dialogues):
         text = (folder / "README.md").read_text(encoding="utf-8")
         for (split, metric), value in metrics_of(results_of(folder)).items():
-            (row,) = re.findall(rf"^\| {re.escape(cards.METRICS[metric].label)} \|.*$", text, flags=re.MULTILINE)
+            (row,) = re.findall(rf"^\| {re.escape(cards.CARD_METRICS[metric].label)} \|.*$", text, flags=re.MULTILINE)
             shown = row.split(" | ")[2 if split == "validation" else 3]
             assert float(shown.replace(",", "")) == pytest.approx(value, abs=0.005)
 

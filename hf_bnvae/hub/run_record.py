@@ -53,13 +53,13 @@ def without_tokens(argv: Sequence[str]) -> list[str]:
 
 def versions() -> dict[str, str]:
     """Of hf_bnvae, of what it stands on, and of Python."""
-    found = {"hf_bnvae": __version__}
+    by_package = {"hf_bnvae": __version__}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            by_package[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found | {"Python": platform.python_version()}
+    return by_package | {"Python": platform.python_version()}
 
 
 def hardware(args) -> str:
@@ -105,14 +105,14 @@ def sentence_examples(
         if not model.config.latent_size:
             return {"samples": texts(model.sample(SAMPLES))}
         latents = model.sample_prior(SAMPLES, torch.Generator().manual_seed(seed))
-        found: dict = {
+        examples: dict = {
             "samples": texts(model.decode(latents)),
             "interpolation": texts(model.interpolate(latents[0], latents[1], STEPS)),
         }
         if batch is not None:
             rebuilt = model.reconstruct(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
-            found["reconstructions"] = [list(pair) for pair in zip(sentences, texts(rebuilt), strict=True)]
-    return found
+            examples["reconstructions"] = [list(pair) for pair in zip(sentences, texts(rebuilt), strict=True)]
+    return examples
 
 
 @torch.no_grad()

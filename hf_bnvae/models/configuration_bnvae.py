@@ -1,11 +1,14 @@
 """Configuration of the LSTM text VAE."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig
 
 from .checkpoints import CheckpointConfig
 from .configuration_checks import check_finite, check_names, check_range, check_word_dropout
 from .decoders import DECODERS
-from .encoders import ENCODERS
+from .encoders import ENCODERS, POOLINGS
 from .objectives import FREE_BITS_MODES
 from .posteriors import POSTERIORS
 from .rates import check_rate, kl_floor, take_rate, with_changed_rate
@@ -27,9 +30,13 @@ class BnVaeConfig(CheckpointConfig):
         vocab_size: number of tokens, specials included.
         embedding_size: width of the word vectors; encoder and decoder have separate ones.
         hidden_size: width of the states of encoder and decoder.
-        encoder: `"lstm"`.
+        encoder: `"lstm"`, `"pretrained"` (any `AutoModel`) or `"given"` (states of sentences that are computed before,
+            such as embeddings).
+        encoder_config: `"pretrained"`: the configuration of the encoder.
+        encoder_pooling: `"pretrained"`: `"mean"`, `"cls"` or `"last"`, how its states become the one of a sentence.
         encoder_embedding_size: `"lstm"`: width of the encoder's word vectors; None for `embedding_size`.
-        encoder_hidden_size: `"lstm"`: width of the encoder's states; None for `hidden_size`.
+        encoder_hidden_size: `"lstm"`: width of the encoder's states; None for `hidden_size`. `"given"`: width of the
+            states.
         encoder_vocab_size: `"lstm"`: number of tokens of the encoder where it reads other tokens than the decoder; None
             for `vocab_size`.
         latent_size: number n of latent dimensions.
@@ -49,7 +56,10 @@ class BnVaeConfig(CheckpointConfig):
         variance: `"constant_variance"`: the variance of every dimension, in (0, 1]. By default that of a rate of 8
             nats.
         kappa: `"vmf"`: the concentration.
-        decoder: `"lstm"`, `"skip_lstm"` (z joins every output as well) or `"cnn"` (dilated causal convolutions).
+        decoder: `"lstm"`, `"skip_lstm"` (z joins every output as well), `"cnn"` (dilated causal convolutions) or
+            `"pretrained"` (any `AutoModelForCausalLM`).
+        decoder_config: `"pretrained"`: the configuration of the decoder.
+        soft_prompt_length: `"pretrained"`: vectors of z in front of the decoder's tokens.
         cnn_dilations: `"cnn"`: one residual block each; by default 1, 2, 4.
         cnn_kernel_size: `"cnn"`: tokens under a kernel.
         kl_weight: the weight of the KL in the training loss (the β of β-VAE); the evaluation never uses it.
@@ -82,12 +92,14 @@ class BnVaeConfig(CheckpointConfig):
         "AutoConfig": "configuration_bnvae.BnVaeConfig",
         "AutoModel": "modeling_bnvae.BnVaeModel",
         "AutoModelForSeq2SeqLM": "modeling_bnvae.BnVaeForConditionalGeneration",
-        "AutoModelForSequenceClassification": "modeling_bnvae.BnVaeForSequenceClassification",
+        "AutoModelForSequenceClassification": "modeling_bnvae_classifier.BnVaeForSequenceClassification",
     }
+    sub_configs = {"encoder_config": AutoConfig, "decoder_config": AutoConfig}
     CHOICES = {
         "encoder": ENCODER_NAMES,
         "posterior": POSTERIOR_NAMES,
         "decoder": DECODER_NAMES,
+        "encoder_pooling": POOLINGS,
         "free_bits_mode": FREE_BITS_MODES,
     }
 
@@ -95,6 +107,8 @@ class BnVaeConfig(CheckpointConfig):
     embedding_size: int = 512
     hidden_size: int = 1024
     encoder: str = "lstm"
+    encoder_config: Any = None
+    encoder_pooling: str = "mean"
     encoder_embedding_size: int | None = None
     encoder_hidden_size: int | None = None
     encoder_vocab_size: int | None = None
@@ -108,6 +122,8 @@ class BnVaeConfig(CheckpointConfig):
     variance: float | int | None = None
     kappa: float | int = 13.0
     decoder: str = "lstm"
+    decoder_config: Any = None
+    soft_prompt_length: int = 8
     cnn_dilations: list[int] | None = None
     cnn_kernel_size: int = 3
     kl_weight: float | int = 1.0
@@ -135,6 +151,7 @@ class BnVaeConfig(CheckpointConfig):
     use_cache: bool = True
 
     def __post_init__(self, **kwargs):
+        self._take_pretrained_sizes()
         if self.decoder_start_token_id is None:
             self.decoder_start_token_id = self.bos_token_id
         if self.cnn_dilations is None:
@@ -146,8 +163,33 @@ class BnVaeConfig(CheckpointConfig):
     def from_dict(cls, config_dict, **kwargs):
         return super().from_dict(with_changed_rate(config_dict, kwargs), **kwargs)
 
+    def _take_pretrained_sizes(self) -> None:
+        """Nested configurations as objects, and the sizes that they decide."""
+        for name in self.sub_configs:
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                setattr(self, name, AutoConfig.for_model(**value))
+        if self.encoder == "pretrained" and self.encoder_config is not None:
+            sizes = self.encoder_config.get_text_config()
+            self.encoder_vocab_size, self.encoder_hidden_size = sizes.vocab_size, sizes.hidden_size
+        if self.decoder == "pretrained" and self.decoder_config is not None:
+            sizes = self.decoder_config.get_text_config()
+            self.vocab_size, self.hidden_size, self.embedding_size = (sizes.vocab_size, *2 * (sizes.hidden_size,))
+
+    def validate_parts(self):
+        for name in ("encoder", "decoder"):
+            kind, given = getattr(self, name), getattr(self, f"{name}_config") is not None
+            if given != (kind == "pretrained"):
+                wanted = "give it" if kind == "pretrained" else "leave it out"
+                raise ValueError(f"{name}_config is read with the {name} pretrained, and this one is {kind}: {wanted}")
+        if self.encoder == "given" and self.encoder_hidden_size is None:
+            raise ValueError("encoder_hidden_size must be the width of the states with the encoder given")
+        if self.decoder == "pretrained" and self.tie_word_embeddings:
+            raise ValueError("tie_word_embeddings must be False with the decoder pretrained, which has ties of its own")
+
     def validate_sizes(self):
         check_range(self, 1, None, "vocab_size", "embedding_size", "hidden_size", "latent_size", "cnn_kernel_size")
+        check_range(self, 0, None, "soft_prompt_length")
         given = ("encoder_embedding_size", "encoder_hidden_size", "encoder_vocab_size")
         check_range(self, 1, None, *(name for name in given if getattr(self, name) is not None))
         check_range(self, 0, None, "refinement_steps")
@@ -173,11 +215,13 @@ class BnVaeConfig(CheckpointConfig):
                 f"refinement_steps must be 0 with the posterior {self.posterior}: the steps move a free mean and "
                 "variance, which only the posterior gaussian has"
             )
-        if self.refinement_steps > 0 and self.encoder_vocab_size not in (None, self.vocab_size):
+        if self.refinement_steps > 0 and not self.shares_vocabulary:
             raise ValueError(
-                "refinement_steps must be 0 with an encoder_vocab_size of its own: the steps reconstruct what the "
-                "encoder read"
+                "refinement_steps must be 0 where encoder and decoder read other tokens: the steps reconstruct what "
+                "the encoder read"
             )
+        if self.refinement_steps > 0 and self.decoder == "pretrained":
+            raise ValueError("refinement_steps must be 0 with the decoder pretrained, which has no room for the steps")
 
     def get_text_config(self, decoder=None, encoder=None):
         # Transformers would take the string in `decoder` for a nested configuration.
@@ -187,6 +231,19 @@ class BnVaeConfig(CheckpointConfig):
     def encoding_size(self) -> int:
         """Width of what the posterior reads."""
         return ENCODERS[self.encoder].width(self)
+
+    @property
+    def shares_vocabulary(self) -> bool:
+        """Whether encoder and decoder read the same tokens."""
+        one = self.encoder_vocab_size in (None, self.vocab_size)
+        return self.encoder == "lstm" and self.decoder != "pretrained" and one
+
+    @property
+    def encoder_pad_token_id(self) -> int | None:
+        """Padding of what the encoder reads."""
+        if self.encoder_config is None:
+            return self.pad_token_id
+        return self.encoder_config.get_text_config().pad_token_id
 
     @property
     def kl_lower_bound(self) -> float | None:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from transformers import AutoModelForCausalLM, Cache, DynamicCache
+from transformers import initialization as init
 
 from .layers import input_dtype, is_plain, to_the_left
 from .token_loss import filled_rows, summed_nll, token_losses, token_nll
@@ -71,6 +73,11 @@ class Decoder(nn.Module):
             output_size = config.embedding_size
         self.output = nn.Linear(output_size, config.vocab_size, bias=False)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether logits are the product of `features` and the output layer's weight, and nothing else."""
+        return is_plain(self.output)
+
     def features(self, outputs: torch.Tensor) -> torch.Tensor:
         """What the output layer reads, from hidden states `(..., hidden_size)`."""
         return outputs if self.bottleneck is None else self.bottleneck(outputs)
@@ -79,21 +86,21 @@ class Decoder(nn.Module):
         """From hidden states `(..., hidden_size)` to `(..., vocab_size)`."""
         features = self.features(outputs)
         on_cpu = features.device.type == "cpu" and features.dtype == torch.float32
-        if on_cpu and features.dim() == 2 and is_plain(self.output) and not torch.is_autocast_enabled("cpu"):
+        if on_cpu and features.dim() == 2 and self.is_plain and not torch.is_autocast_enabled("cpu"):
             # The same product the other way round: with a copy to turn it back it is still the faster one in fp32.
             return (self.output.weight @ features.T).T.contiguous()
         return self.output(features)
 
     def summed_nll(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Σ −log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: a scalar."""
-        if not is_plain(self.output):
+        if not self.is_plain:
             return token_nll(self.logits(outputs), targets).sum()
         outputs, targets = filled_rows(outputs, targets)
         return summed_nll(self.features(outputs), self.output.weight, targets)
 
     def token_losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """−log p(token) in nats of hidden states `(rows, hidden_size)` at `(rows,)` targets: `(rows,)`."""
-        if torch.is_grad_enabled() or not is_plain(self.output):
+        if torch.is_grad_enabled() or not self.is_plain:
             return token_nll(self.logits(outputs), targets)
         filled, wanted = filled_rows(outputs, targets)
         return token_losses(self.features(filled), self.output.weight, wanted)[: len(targets)]
@@ -103,7 +110,7 @@ class LatentDecoder(Decoder):
     """A decoder with word vectors of its own, which reads z beside each.
 
     `forward` reads `(batch, length)` tokens given `(batch, latent_size)` latents and the state to go on from, and
-    returns hidden states `(batch, length, hidden_size)` with the new state.
+    returns hidden states `(batch, length, hidden_size)` with the new state, which costs nothing whatever `use_cache`.
     """
 
     def __init__(self, config):
@@ -118,7 +125,9 @@ class LatentDecoder(Decoder):
         repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, embedded.size(1), -1)
         return torch.cat([embedded, repeated], -1)
 
-    def run_where(self, embedded: torch.Tensor, mask: torch.Tensor, latents: torch.Tensor, state=None) -> tuple:
+    def run_where(
+        self, embedded: torch.Tensor, mask: torch.Tensor, latents: torch.Tensor, state=None, use_cache: bool = True
+    ) -> tuple:
         """Over word vectors `(batch, length, embedding_size)`, of which nothing is read where `mask` is 0.
 
         Raises:
@@ -150,7 +159,7 @@ class LstmDecoder(LatentDecoder):
         return LstmState(torch.tanh(cell), cell)
 
     def forward(
-        self, input_ids: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
+        self, input_ids: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None, use_cache: bool = True
     ) -> tuple[torch.Tensor, LstmState]:
         return self.run(self.embedding(input_ids), latents, state)
 
@@ -164,7 +173,12 @@ class LstmDecoder(LatentDecoder):
         return self.hidden_states(outputs, latents), LstmState(hidden, cell, state.length + embedded.size(1))
 
     def run_where(
-        self, embedded: torch.Tensor, mask: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
+        self,
+        embedded: torch.Tensor,
+        mask: torch.Tensor,
+        latents: torch.Tensor,
+        state: LstmState | None = None,
+        use_cache: bool = True,
     ) -> tuple[torch.Tensor, LstmState]:
         """The same, where `mask` `(batch, length)` is 0 nothing being read: output and state stay as they were."""
         if state is None:
@@ -259,7 +273,7 @@ class CnnDecoder(LatentDecoder):
         """The state before the first token."""
         return CnnState(torch.zeros(len(latents), 0, dtype=torch.long, device=latents.device))
 
-    def forward(self, input_ids, latents, state=None):
+    def forward(self, input_ids, latents, state=None, use_cache: bool = True):
         if state is None:
             state = self.initial_state(latents)
         tokens = torch.cat([state.tokens, input_ids], 1)
@@ -324,9 +338,146 @@ class GruDecoder(Decoder):
         return self.output_dropout(outputs.data)
 
 
+class PretrainedState:
+    """The key-value cache of a pretrained decoder whose soft prompt counts for nothing, for `generate()`.
+
+    Args:
+        cache: of the soft prompt and the tokens read so far.
+        mask: which of these tokens were read, `(batch, length)`.
+    """
+
+    is_compileable = False
+
+    def __init__(self, cache: Cache, mask: torch.Tensor):
+        self.cache = cache
+        self.mask = mask
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.mask.size(1)
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let each beam go on from the tokens of the beam that it was chosen from."""
+        self.cache.reorder_cache(beam_idx)  # type: ignore[arg-type]
+        self.mask = self.mask.index_select(0, beam_idx.to(self.mask.device))
+
+
+class LatentMap(nn.Linear):
+    """From z to vectors among those of words; it starts small, so that a decoder starts near the one without z."""
+
+    def __init__(self, latent_size: int, width: int):
+        super().__init__(latent_size, width, bias=False)
+
+    def reset_parameters(self) -> None:
+        init.normal_(self.weight, std=0.02)
+
+
+class PretrainedDecoder(Decoder):
+    """Any `AutoModelForCausalLM`, which z enters as vectors among those of its tokens.
+
+    A linear map of z gives `soft_prompt_length` vectors in front of the tokens, another one a vector that is added to
+    that of every token: in a layer with a sliding window the prompt scrolls out of sight, what is added does not. Both
+    start small, so that a training starts near the pretrained model.
+    """
+
+    reads = ("soft_prompt_length",)
+
+    def __init__(self, config):
+        nn.Module.__init__(self)
+        self.lm = AutoModelForCausalLM.from_config(config.decoder_config)
+        self.prompt_length = config.soft_prompt_length
+        embedding_size, sizes = self.embedding.embedding_dim, config.decoder_config.get_text_config()
+        self.latent_to_prompt = None
+        if self.prompt_length > 0:
+            self.latent_to_prompt = LatentMap(config.latent_size, self.prompt_length * embedding_size)
+        self.latent_to_words = LatentMap(config.latent_size, embedding_size)
+        self.width = self.output.in_features
+        self.bytes_per_token = 4 * 16 * sizes.hidden_size
+
+    @property
+    def all_tied_weights_keys(self) -> dict[str, str]:
+        """What Transformers asks the parts of a model for: which weights are one."""
+        return {f"lm.{name}": f"lm.{source}" for name, source in self.lm.all_tied_weights_keys.items()}
+
+    @property
+    def _no_split_modules(self):
+        return self.lm._no_split_modules
+
+    @property
+    def _keep_in_fp32_modules_strict(self):
+        return self.lm._keep_in_fp32_modules_strict
+
+    @property
+    def embedding(self) -> nn.Module:
+        return self.lm.get_input_embeddings()
+
+    @property
+    def output(self) -> nn.Module:
+        return self.lm.get_output_embeddings()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether logits are the product of hidden states and the output layer's weight, and nothing else."""
+        sizes = self.lm.config.get_text_config()
+        scaled = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+        return is_plain(self.output) and all(getattr(sizes, name, None) is None for name in scaled)
+
+    def features(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs
+
+    def logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        logits = self.output(outputs)
+        sizes = self.lm.config.get_text_config()
+        if getattr(sizes, "logit_scale", None) is not None:
+            logits = logits * sizes.logit_scale
+        if getattr(sizes, "logits_scaling", None) is not None:
+            logits = logits / sizes.logits_scaling
+        softcap = getattr(sizes, "final_logit_softcapping", None)
+        return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        latents: torch.Tensor,
+        state: PretrainedState | None = None,
+        use_cache: bool = True,
+    ) -> tuple[torch.Tensor, PretrainedState | None]:
+        """`(batch, length)` tokens given `(batch, latent_size)` latents to hidden states, and the state to go on from.
+
+        Args:
+            use_cache: whether there is to be such a state.
+        """
+        mask = torch.ones_like(input_ids)
+        return self.run_where(self.embedding(input_ids), mask, latents, state, use_cache)
+
+    def run_where(self, embedded, mask, latents, state=None, use_cache: bool = True):
+        """Over word vectors `(batch, length, embedding_size)`, of which nothing is read where `mask` is 0."""
+        latents = latents.to(input_dtype(self.latent_to_words))
+        words = embedded + self.latent_to_words(latents).unsqueeze(1)
+        if state is None:
+            new = self.prompt_length
+            if self.latent_to_prompt is not None:
+                prompt = self.latent_to_prompt(latents).unflatten(1, (new, words.size(-1)))
+                words = torch.cat([prompt.to(words.dtype), words], 1)
+            cache = DynamicCache(config=self.lm.config.get_text_config()) if use_cache else None
+        else:
+            mask, new, cache = torch.cat([state.mask, mask], 1), 0, state.cache
+        attended = F.pad(mask, (self.prompt_length, 0), value=1)
+        positions = (attended.cumsum(1) - 1).clamp(min=0)[:, -words.size(1) :]
+        output = self.lm.base_model(
+            inputs_embeds=words,
+            attention_mask=attended,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        outputs = output.last_hidden_state[:, new:]
+        return outputs, None if cache is None else PretrainedState(cache, mask)
+
+
 DECODERS: dict[str, type[Decoder]] = {
     "lstm": LstmDecoder,
     "skip_lstm": SkipLstmDecoder,
     "cnn": CnnDecoder,
+    "pretrained": PretrainedDecoder,
     "gru": GruDecoder,
 }

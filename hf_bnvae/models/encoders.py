@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoModel, AutoModelForTextEncoding
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from .layers import to_the_left
 
@@ -19,13 +21,13 @@ class EncoderOutput:
     """What an encoder makes of a batch.
 
     Args:
-        embedded: the word vectors, `(batch, length, embedding_size)`.
-        states: `(batch, length, width)`.
+        embedded: the word vectors, `(batch, length, embedding_size)`; None where states of sentences were given.
+        states: `(batch, length, width)`; None there too.
         last: the state of each sentence, `(batch, width)`.
     """
 
-    embedded: torch.Tensor
-    states: torch.Tensor
+    embedded: torch.Tensor | None
+    states: torch.Tensor | None
     last: torch.Tensor
 
 
@@ -35,8 +37,15 @@ class Encoder:
     reads: tuple[str, ...] = ()
     """The fields of a configuration that only some encoders read, and this one does."""
 
-    embedding: str
-    """The name of the layer of word vectors."""
+    @staticmethod
+    def get_embedding(model: Any) -> nn.Module:
+        """The layer of word vectors."""
+        return model.embedding
+
+    @staticmethod
+    def set_embedding(model: Any, value: nn.Module) -> None:
+        """Put another layer of word vectors in its place."""
+        model.embedding = value
 
     @staticmethod
     def width(config) -> int:
@@ -68,7 +77,6 @@ class LstmEncoder(Encoder):
     """Word vectors and a single-layer LSTM; the state of a sentence is that at its last word."""
 
     reads = ("encoder_embedding_size", "encoder_hidden_size", "encoder_vocab_size")
-    embedding = "embedding"
 
     @staticmethod
     def width(config):
@@ -98,4 +106,83 @@ class LstmEncoder(Encoder):
         return EncoderOutput(embedded, states, states[torch.arange(states.size(0), device=states.device), last])
 
 
-ENCODERS: dict[str, type[Encoder]] = {"lstm": LstmEncoder}
+class PretrainedEncoder(Encoder):
+    """Any `AutoModel`, or the encoder of an encoder-decoder such as T5; the state of a sentence is pooled."""
+
+    reads = ("encoder_pooling",)
+
+    @staticmethod
+    def get_embedding(model):
+        return model.encoder.get_input_embeddings()
+
+    @staticmethod
+    def set_embedding(model, value):
+        model.encoder.set_input_embeddings(value)
+
+    @staticmethod
+    def width(config):
+        return config.encoder_config.get_text_config().hidden_size
+
+    @staticmethod
+    def layers(config):
+        return {"encoder": encoder_class(config.encoder_config).from_config(config.encoder_config)}
+
+    @staticmethod
+    def encode(model, input_ids, attention_mask, inputs_embeds):
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if attention_mask is not None:
+            attention_mask = attention_mask.long()
+        elif input_ids is not None:
+            attention_mask = (input_ids != model.config.encoder_pad_token_id).long()
+        else:
+            attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
+        given, attention_mask = to_the_left(given, attention_mask), to_the_left(attention_mask, attention_mask)
+        name = "input_ids" if inputs_embeds is None else "inputs_embeds"
+        output = model.encoder(**{name: given}, attention_mask=attention_mask, output_hidden_states=True)
+        states = output.last_hidden_state
+        return EncoderOutput(
+            output.hidden_states[0], states, pooled(states, attention_mask, model.config.encoder_pooling)
+        )
+
+
+def encoder_class(config) -> Any:
+    """The Auto class that makes an encoder of a configuration; of an encoder-decoder such as T5 the first half."""
+    return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+
+
+def pooled(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One state of each sentence, `(batch, width)`, of `(batch, length, width)` with the padding behind the words.
+
+    Args:
+        pooling: `"mean"` of the words, `"cls"` for the first, `"last"` for the last word.
+    """
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), (mask.sum(1) - 1).clamp(min=0)]
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+class GivenStates(Encoder):
+    """No encoder: the states of sentences are given, such as embeddings that were computed before."""
+
+    @staticmethod
+    def get_embedding(model):
+        raise NotImplementedError("a model of given states has no word vectors to read")
+
+    @staticmethod
+    def width(config):
+        return config.encoder_hidden_size
+
+    @staticmethod
+    def layers(config):
+        return {}
+
+    @staticmethod
+    def encode(model, input_ids, attention_mask, inputs_embeds):
+        raise ValueError("this model has no encoder of tokens: give it encoder_states, the embeddings of sentences")
+
+
+ENCODERS: dict[str, type[Encoder]] = {"lstm": LstmEncoder, "pretrained": PretrainedEncoder, "given": GivenStates}
+POOLINGS = ("mean", "cls", "last")

@@ -24,7 +24,7 @@ class BnVaeModelOutput(ModelOutput):
     posterior_logvar: torch.Tensor | None = None
     latents: torch.Tensor | None = None
     kl: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
+    hidden_states: tuple[torch.Tensor | None, ...] | None = None
 
     @property
     def last_hidden_state(self) -> torch.Tensor | None:

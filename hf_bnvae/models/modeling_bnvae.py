@@ -4,17 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutput
 
 from .configuration_bnvae import BnVaeConfig
 from .decoders import DECODERS, CnnState, LatentDecoder, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .encoders import ENCODERS, EncoderOutput
 from .interpolation import interpolate_latents
-from .layers import input_dtype
 from .model_outputs import BnVaeModelOutput, BnVaeOutput
 from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -27,8 +25,11 @@ from .modeling_common import (
 from .noise import keyed_noise, sentence_keys, with_hidden_words
 from .objectives import IGNORED, kl_objective, reconstruction_loss
 from .posteriors import POSTERIORS
+from .pretrained_parts import pretrained_parts
 from .refinement import refine_posterior
 from .token_loss import token_nll
+
+READ = ("input_ids", "attention_mask", "encoder_states")
 
 
 class BnVaePreTrainedModel(PreTrainedModel):
@@ -68,14 +69,20 @@ class BnVaeModel(BnVaePreTrainedModel):
         initialise(module, config.encoder_initializer_range, config.encoder_embedding_initializer_range)
 
     def get_input_embeddings(self):
-        return getattr(self, self.encoder_kind.embedding)
+        return self.encoder_kind.get_embedding(self)
 
     def set_input_embeddings(self, value):
-        setattr(self, self.encoder_kind.embedding, value)
+        self.encoder_kind.set_embedding(self, value)
 
-    def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> LatentDistribution:
-        """The posterior q(z|x) of `(batch, length)` token ids, padded on either side."""
-        return self.posterior(self.read(input_ids, attention_mask).last)
+    def infer(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_states: torch.Tensor | None = None,
+        **kwargs,
+    ) -> LatentDistribution:
+        """The posterior q(z|x) of `(batch, length)` token ids, padded on either side, or of states `(batch, width)`."""
+        return self.posterior(self.read(input_ids, attention_mask, encoder_states=encoder_states).last)
 
     def forward(
         self,
@@ -86,6 +93,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         noise_seed: int | torch.Tensor | None = None,
+        encoder_states: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnVaeModelOutput | tuple:
@@ -99,13 +107,14 @@ class BnVaeModel(BnVaePreTrainedModel):
         if latents is not None:
             output = BnVaeModelOutput(latents=latents.unsqueeze(1))
         else:
-            encoded = self.read(input_ids, attention_mask, inputs_embeds)
+            encoded = self.read(input_ids, attention_mask, inputs_embeds, encoder_states)
             posterior = self.posterior(encoded.last)
             output = BnVaeModelOutput(
                 posterior_mean=posterior.mean,
                 posterior_logvar=getattr(posterior, "logvar", None),
                 latents=posterior.rsample(
-                    num_samples, self.keyed_noise(input_ids, attention_mask, range(num_samples), noise_seed)
+                    num_samples,
+                    self.keyed_noise(range(num_samples), noise_seed, input_ids, attention_mask, encoder_states),
                 ),
                 kl=posterior.kl().sum(-1),
                 hidden_states=(
@@ -118,10 +127,15 @@ class BnVaeModel(BnVaePreTrainedModel):
 
     @torch.no_grad()
     def encode(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **kwargs
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        sample: bool = False,
+        encoder_states: torch.Tensor | None = None,
+        **kwargs,
     ) -> torch.Tensor:
         """Latents of sentences, `(batch, latent_size)`: the posterior mean, or one sample of the posterior."""
-        return _chosen_latents(self.infer(input_ids, attention_mask), sample)
+        return _chosen_latents(self.infer(input_ids, attention_mask, encoder_states=encoder_states), sample)
 
     @torch.no_grad()
     def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
@@ -130,50 +144,82 @@ class BnVaeModel(BnVaePreTrainedModel):
         Does nothing for a posterior that stores none.
 
         Args:
-            batches: mappings with `input_ids` and, where there is padding, `attention_mask`. Under
-                `torch.distributed` each process passes its own share.
+            batches: mappings with `input_ids` and, where there is padding, `attention_mask`, or with
+                `encoder_states`. Under `torch.distributed` each process passes its own share.
 
         Raises:
             ValueError: when the batches hold fewer than two sentences.
         """
         if self.posterior.normalisations:
             self.posterior.recompute_statistics(
-                self.read(batch["input_ids"].to(self.device), _moved(batch.get("attention_mask"), self.device)).last
+                self.read(
+                    **{"input_ids": None} | {name: batch[name].to(self.device) for name in READ if name in batch}
+                ).last
                 for batch in batches
             )
 
     def read(
         self,
-        input_ids: torch.Tensor | None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        encoder_states: torch.Tensor | None = None,
     ) -> EncoderOutput:
         """What the encoder makes of `(batch, length)` token ids, padded on either side, or of word vectors.
 
+        Args:
+            encoder_states: what it made of them before, `(batch, width)`, in their place.
+
         Raises:
-            ValueError: for neither or both.
+            ValueError: unless one of the three is given.
         """
-        if inputs_embeds is None and input_ids is None:
-            raise ValueError("the encoder needs input_ids, or inputs_embeds in their place")
-        if inputs_embeds is not None and input_ids is not None:
-            raise ValueError("give either input_ids or inputs_embeds, not both")
+        given = [item is not None for item in (input_ids, inputs_embeds, encoder_states)]
+        if not any(given):
+            raise ValueError("the encoder needs input_ids, or inputs_embeds or encoder_states in their place")
+        if sum(given) > 1:
+            raise ValueError("give either input_ids, inputs_embeds or encoder_states, not two of them")
+        if encoder_states is not None:
+            return EncoderOutput(None, None, encoder_states)
         return self.encoder_kind.encode(self, input_ids, attention_mask, inputs_embeds)
+
+    def noise_keys(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_states: torch.Tensor | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """What the noise of an evaluation is keyed by, `(batch,)`: tokens of a sentence, or the bits of its state."""
+        if encoder_states is not None:
+            bits = encoder_states.float().view(torch.int32)
+            return sentence_keys(bits, torch.ones_like(bits))
+        if input_ids is None:
+            raise ValueError("noise is keyed by input_ids or encoder_states: give one of them")
+        if attention_mask is None:
+            attention_mask = input_ids != self.config.encoder_pad_token_id
+        return sentence_keys(input_ids, attention_mask)
 
     def keyed_noise(
         self,
+        samples: range,
+        noise_seed: int | torch.Tensor | None,
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-        samples: range,
-        noise_seed: int | torch.Tensor | None = None,
+        encoder_states: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """Noise keyed by the sentence, `(batch, samples, latent_size)`; None in training with no seed given, and
-        without token ids."""
-        if input_ids is None or (self.training and noise_seed is None):
+        """Noise keyed by the sentence, `(batch, samples, latent_size)`; None in training with no seed given, and for
+        word vectors."""
+        if (input_ids is None and encoder_states is None) or (self.training and noise_seed is None):
             return None
-        if attention_mask is None:
-            attention_mask = input_ids != self.config.pad_token_id
-        keys = sentence_keys(input_ids, attention_mask)
+        keys = self.noise_keys(input_ids, attention_mask, encoder_states)
         return keyed_noise(keys, samples, self.config.latent_size, 0 if noise_seed is None else noise_seed)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        encoder = getattr(self, "encoder", None)
+        if encoder is not None and not any(parameter.requires_grad for parameter in encoder.parameters()):
+            encoder.eval()  # a frozen encoder gives the same states always
+        return self
 
 
 class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin):
@@ -196,6 +242,31 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         embedding = self.decoder.embedding
         self.decoder.embedding = self._get_resized_embeddings(embedding, vocab_size, mean_resizing=mean_resizing)
 
+    @classmethod
+    def from_encoder_decoder_pretrained(
+        cls, encoder: str | None = None, decoder: str | None = None, dtype: torch.dtype = torch.float32, **config
+    ) -> "BnVaeForConditionalGeneration":
+        """A text VAE on a pretrained encoder, a pretrained decoder or both; what is new in it starts small.
+
+        Args:
+            encoder: the name or the folder of a model that `AutoModel` loads; None for an LSTM.
+            decoder: the name or the folder of a model that `AutoModelForCausalLM` loads; None for an LSTM.
+            dtype: of all weights.
+            config: fields of `BnVaeConfig`. The special tokens of a pretrained decoder are its configuration's unless
+                they are given.
+
+        Raises:
+            ValueError: neither is given, or a decoder is no causal language model.
+        """
+        parts, fields = pretrained_parts(encoder, decoder, dtype)
+        model = cls(BnVaeConfig(**{**fields, **config}))
+        torch.nn.Module.to(model, dtype)
+        if encoder is not None:
+            model.model.encoder = parts["encoder"]
+        if decoder is not None:
+            model.decoder.lm = parts["decoder"]
+        return model.eval()
+
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -214,6 +285,7 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         noise_seed: int | torch.Tensor | None = None,
         word_positions: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
+        encoder_states: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> BnVaeOutput | tuple:
@@ -239,6 +311,7 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             use_cache: whether to give out the decoder's state; `config.use_cache` by default.
             return_logits: by default unless in training with `labels`.
             inputs_embeds: the encoder's word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
+            encoder_states: what the encoder made of sentences before, `(batch, width)`, in the place of `input_ids`.
             word_positions: where in the flattened labels the words are, `(words,)`. `VaeCollator` knows them; to look
                 for them waits for a GPU.
             decoder_attention_mask: where it is 0 the decoder reads nothing, `(batch, length)` of the tokens so far.
@@ -253,10 +326,10 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             mean = getattr(encoder_outputs, "posterior_mean", None)
             latents = encoder_outputs[0] if mean is None else mean.unsqueeze(1)
         else:
-            encoded = self.model.read(input_ids, attention_mask, inputs_embeds)
+            encoded = self.model.read(input_ids, attention_mask, inputs_embeds, encoder_states)
             posterior = self._posterior_of(encoded, input_ids, attention_mask, kl_weight, noise_seed)
             posterior_mean, posterior_logvar = posterior.mean, getattr(posterior, "logvar", None)
-            noise = self.model.keyed_noise(input_ids, attention_mask, range(num_samples), noise_seed)
+            noise = self.model.keyed_noise(range(num_samples), noise_seed, input_ids, attention_mask, encoder_states)
             latents = posterior.rsample(num_samples, noise)
             terms = posterior.kl()
             kl = kl_objective(terms)
@@ -265,10 +338,13 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         if decoder_input_ids is None:
             if labels is not None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-            elif input_ids is not None:
+            elif input_ids is not None and self.config.shares_vocabulary:
                 decoder_input_ids = input_ids[:, :-1]
             else:
-                raise ValueError("the decoder needs labels, decoder_input_ids or input_ids")
+                others = (
+                    ", decoder_input_ids or input_ids" if self.config.shares_vocabulary else " or decoder_input_ids"
+                )
+                raise ValueError(f"the decoder needs labels{others}")
         if self.training:
             decoder_input_ids = with_hidden_words(decoder_input_ids, self.config, noise_seed)
         samples = latents.size(1)
@@ -276,8 +352,9 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             decoder_input_ids = decoder_input_ids.repeat_interleave(samples, 0)
             labels = labels.repeat_interleave(samples, 0) if labels is not None else None
             word_positions = None
+        keeps_state = wants_state(use_cache, self.config) and (use_cache is not None or labels is None)
         outputs, state = self._decoded(
-            decoder_input_ids, latents.flatten(0, 1), past_key_values, decoder_attention_mask
+            decoder_input_ids, latents.flatten(0, 1), past_key_values, decoder_attention_mask, keeps_state
         )
 
         if return_logits is None:
@@ -310,26 +387,29 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
                 output["encoder_hidden_states"] = (encoded.embedded, encoded.states)
         return as_asked(output, return_dict, self.config)
 
-    def _decoded(self, decoder_input_ids, latents, state, mask) -> tuple:
+    def _decoded(self, decoder_input_ids, latents, state, mask, keeps_state) -> tuple:
         """The decoder over tokens, of which `mask` may leave some out: their outputs and the new state."""
         if mask is not None:
             mask = mask[:, -decoder_input_ids.size(1) :].repeat_interleave(len(latents) // len(mask), 0)
             if not mask.all():
-                return self.decoder.run_where(self.decoder.embedding(decoder_input_ids), mask, latents, state)
-        return self.decoder(decoder_input_ids, latents, state)
+                embedded = self.decoder.embedding(decoder_input_ids)
+                return self.decoder.run_where(embedded, mask, latents, state, keeps_state)
+        return self.decoder(decoder_input_ids, latents, state, keeps_state)
 
     def infer(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         kl_weight: float | torch.Tensor = 1.0,
+        encoder_states: torch.Tensor | None = None,
         **kwargs,
     ) -> LatentDistribution:
         """The posterior q(z|x) of `(batch, length)` token ids, padded on the right.
 
         The encoder's, or what `config.refinement_steps` gradient steps on the ELBO with this KL weight make of it.
         """
-        return self._posterior_of(self.model.read(input_ids, attention_mask), input_ids, attention_mask, kl_weight)
+        encoded = self.model.read(input_ids, attention_mask, encoder_states=encoder_states)
+        return self._posterior_of(encoded, input_ids, attention_mask, kl_weight)
 
     def _posterior_of(
         self, encoded: EncoderOutput, input_ids, attention_mask, kl_weight, noise_seed=None
@@ -341,16 +421,25 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
             raise ValueError("a refined posterior needs input_ids: inputs_embeds do not say what to reconstruct")
         return refine_posterior(self, posterior, input_ids, attention_mask, kl_weight, noise_seed)
 
+    def noise_keys(self, *args, **kwargs):
+        """See the encoder's own."""
+        return self.model.noise_keys(*args, **kwargs)
+
     def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
         """log p(z) in nats; the last dimension is summed out."""
         return self.model.posterior.log_prior(latents)
 
     @torch.no_grad()
     def encode(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, sample: bool = False, **kwargs
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        sample: bool = False,
+        encoder_states: torch.Tensor | None = None,
+        **kwargs,
     ) -> torch.Tensor:
         """Latents of sentences, `(batch, latent_size)`: the posterior mean, or one sample of the posterior."""
-        return _chosen_latents(self.infer(input_ids, attention_mask), sample)
+        return _chosen_latents(self.infer(input_ids, attention_mask, encoder_states=encoder_states), sample)
 
     def generate(self, inputs: torch.Tensor | None = None, **options):  # type: ignore[override]
         """Transformers' `generate`; token ids are reconstructed from the mean of their posterior, refined if it is.
@@ -412,65 +501,8 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         return self.decode(interpolate_latents(a, b, steps, mode), **generation_options)
 
 
-class BnVaeForSequenceClassification(BnVaePreTrainedModel):
-    """A linear classifier on the posterior mean, with as many outputs as `config.num_labels`.
-
-    The posterior stays in evaluation mode: its normalisation keeps the statistics that it came with, so that batches of
-    any size train, and what is trained is what is evaluated.
-    """
-
-    _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
-
-    def __init__(self, config: BnVaeConfig):
-        super().__init__(config)
-        self.model = BnVaeModel(config)
-        self.classifier = nn.Linear(config.latent_size, config.num_labels or 2)
-        self.post_init()
-
-    def train(self, mode: bool = True):
-        super().train(mode)
-        self.model.posterior.eval()
-        return self
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        **kwargs,
-    ) -> SequenceClassifierOutput | tuple:
-        """Logits `(batch, num_labels)` of sentences.
-
-        Args:
-            input_ids, attention_mask, inputs_embeds: see `BnVaeModel`.
-            labels: `(batch,)` classes, or numbers with one output, or `(batch, num_labels)` for several labels each;
-                `config.problem_type` says which where the labels do not.
-        """
-        encoded = self.model.read(input_ids, attention_mask, inputs_embeds)
-        mean = self.model.posterior(encoded.last).mean
-        logits = self.classifier(mean.to(input_dtype(self.classifier)))
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
-        output = SequenceClassifierOutput(
-            loss=loss,
-            logits=logits,
-            hidden_states=(
-                (encoded.embedded, encoded.states) if wants_hidden_states(output_hidden_states, self.config) else None
-            ),
-        )
-        return as_asked(output, return_dict, self.config)
-
-
 def _chosen_latents(posterior: LatentDistribution, sample: bool) -> torch.Tensor:
     return posterior.rsample(1).squeeze(1) if sample else posterior.mean
 
 
-def _moved(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
-    return tensor if tensor is None else tensor.to(device)
-
-
-__all__ = ["BnVaeForConditionalGeneration", "BnVaeForSequenceClassification", "BnVaeModel", "BnVaePreTrainedModel"]
+__all__ = ["BnVaeForConditionalGeneration", "BnVaeModel", "BnVaePreTrainedModel"]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .decoders import Decoder
+from .decoders import Decoder, LatentMap
 from .noise import sentence_keys
 from .normalisation import BatchStatistics
 from .objectives import IGNORED, negative_elbo, reconstruction_loss
@@ -33,6 +33,8 @@ def initialise(module: nn.Module, scale: float | None, embedding_scale: float | 
             init.normal_(module.weight)
         else:
             init.uniform_(module.weight, -embedding_scale, embedding_scale)
+    elif isinstance(module, (BatchStatistics, Posterior, LatentMap)):
+        module.reset_parameters()
     elif isinstance(module, (nn.Linear, nn.RNNBase)):
         width = module.in_features if isinstance(module, nn.Linear) else module.hidden_size
         scale = 1 / math.sqrt(width) if scale is None else scale
@@ -41,8 +43,6 @@ def initialise(module: nn.Module, scale: float | None, embedding_scale: float | 
     elif isinstance(module, nn.Conv1d) and module.bias is not None:
         init.kaiming_uniform_(module.weight, nonlinearity="relu")
         init.zeros_(module.bias)
-    elif isinstance(module, (BatchStatistics, Posterior)):
-        module.reset_parameters()
 
 
 def as_asked(output: Output, return_dict: bool | None, config) -> Output | tuple:
@@ -135,7 +135,7 @@ class DecodingMixin:
 
     def decoder_states(self, decoder_input_ids: torch.Tensor, conditions: torch.Tensor, state=None) -> tuple:
         """The decoder's hidden states `(batch, length, hidden_size)` over tokens, and the state to go on from."""
-        return self.decoder(decoder_input_ids, conditions, state)
+        return self.decoder(decoder_input_ids, conditions, state, use_cache=state is not None)
 
     def noise_keys(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
         """What the noise of an evaluation is keyed by, `(batch,)`: see `noise.sentence_keys`."""

@@ -74,7 +74,7 @@ def refine_posterior(
     mask = input_ids != config.pad_token_id if attention_mask is None else attention_mask.bool()
     labels = input_ids[:, 1:].masked_fill(~mask[:, 1:], IGNORED)
     samples = range(NOISE_SAMPLES, NOISE_SAMPLES + config.refinement_steps)
-    noise = model.model.keyed_noise(input_ids, mask, samples, noise_seed)
+    noise = model.model.keyed_noise(samples, noise_seed, input_ids, mask)
     if noise is None:
         noise = torch.randn(len(input_ids), len(samples), config.latent_size, device=input_ids.device)
 

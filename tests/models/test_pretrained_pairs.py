@@ -1,0 +1,236 @@
+"""A latent space on any pretrained encoder and decoder, tried on tiny random ones of many architectures."""
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForTextEncoding,
+)
+
+from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+KEYS = {"num_key_value_heads": 1, "head_dim": 8}
+DECODERS = {
+    "llama": SMALL | {"vocab_size": 60, "num_key_value_heads": 1},
+    "gpt2": {"vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "qwen3": SMALL | KEYS | {"vocab_size": 60},
+    "gemma3_text": SMALL | KEYS | {"vocab_size": 60, "sliding_window": 3, "num_hidden_layers": 3},
+    "gemma2": SMALL | KEYS | {"vocab_size": 60, "final_logit_softcapping": 5.0, "sliding_window": 3},
+    "opt": SMALL | {"vocab_size": 60, "ffn_dim": 32, "word_embed_proj_dim": 8, "max_position_embeddings": 64},
+    "gpt_neox": SMALL | {"vocab_size": 60},
+}
+ENCODERS = {
+    "bert": SMALL | {"vocab_size": 40},
+    "roberta": SMALL | {"vocab_size": 40, "pad_token_id": 1},
+    "distilbert": {"vocab_size": 40, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
+    "modernbert": SMALL | {"vocab_size": 40, "global_attn_every_n_layers": 2, "local_attention": 8},
+    "t5": {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2},
+}
+
+
+def config_of(kind: str, table: dict):
+    return AutoConfig.for_model(kind, **SPECIAL | table[kind])
+
+
+def save_encoder(kind: str, folder) -> str:
+    torch.manual_seed(1)
+    config = config_of(kind, ENCODERS)
+    (AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel).from_config(config).save_pretrained(folder)
+    return str(folder)
+
+
+def save_decoder(kind: str, folder) -> str:
+    torch.manual_seed(2)
+    AutoModelForCausalLM.from_config(config_of(kind, DECODERS)).save_pretrained(folder)
+    return str(folder)
+
+
+def pair_of(encoder: str | None, decoder: str | None, tmp_path, **config) -> BnVaeForConditionalGeneration:
+    torch.manual_seed(3)
+    model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(
+        None if encoder is None else save_encoder(encoder, tmp_path / "encoder"),
+        None if decoder is None else save_decoder(decoder, tmp_path / "decoder"),
+        **{"latent_size": 3} | config,
+    )
+    if decoder is not None:  # far enough from the start for z to be seen
+        for layer in (model.decoder.latent_to_prompt, model.decoder.latent_to_words):
+            torch.nn.init.normal_(layer.weight, std=1.0)
+    return model
+
+
+def words(vocabulary: int, *shape: int) -> torch.Tensor:
+    return torch.randint(3, vocabulary, shape, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_z_at_the_start_changes_little_and_the_output_layer_is_the_models_own(kind, tmp_path):
+    model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(
+        decoder=save_decoder(kind, tmp_path), latent_size=3, soft_prompt_length=0
+    )
+    tokens = words(60, 2, 9)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()(tokens).logits
+    ours = model(decoder_input_ids=tokens, latents=torch.zeros(2, 3)).logits
+    torch.testing.assert_close(ours, theirs)
+    near = model(decoder_input_ids=tokens, latents=torch.ones(2, 3)).logits
+    assert not torch.equal(near, theirs)
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_the_loss_is_that_of_the_logits_and_teaches_every_part(kind, tmp_path):
+    model = pair_of("bert", kind, tmp_path).train()
+    for network in (model.model.encoder, model.decoder.lm):
+        network.eval()  # their dropout
+    labels = words(60, 4, 7)
+    labels[1, 4:] = -100
+    output = model(input_ids=words(40, 4, 5), labels=labels, noise_seed=1, return_logits=True)
+    plain = torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), labels.flatten(), reduction="sum") / 4
+    torch.testing.assert_close(output.reconstruction_loss, plain)
+    chunked = model(input_ids=words(40, 4, 5), labels=labels, noise_seed=1)
+    torch.testing.assert_close(chunked.reconstruction_loss, plain)
+    chunked.loss.backward()
+    for name in ("decoder.latent_to_prompt.weight", "model.posterior.mean.weight"):
+        assert model.get_parameter(name).grad.abs().sum() > 0
+    assert model.decoder.embedding.weight.grad.abs().sum() > 0
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.model.encoder.parameters())
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_generation_is_the_same_with_and_without_a_cache_in_any_batch_and_for_beams(kind, tmp_path):
+    model = pair_of("bert", kind, tmp_path)
+    latents = torch.randn(3, 3, generator=torch.Generator().manual_seed(4))
+    options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+    greedy = model.generate(latents=latents, **options)
+    assert torch.equal(greedy, model.generate(latents=latents, use_cache=False, **options))
+    for row in range(3):
+        assert torch.equal(greedy[row : row + 1], model.generate(latents=latents[row : row + 1], **options))
+    # Greedy words are those of the logits that a reader of the whole text gives.
+    logits = model(decoder_input_ids=greedy[:, :-1], latents=latents).logits
+    assert torch.equal(logits.argmax(-1), greedy[:, 1:])
+    beams = {"num_beams": 3, "num_return_sequences": 2} | options
+    cached, uncached = (model.generate(latents=latents, use_cache=cache, **beams) for cache in (True, False))
+    assert cached.shape[0] == 6 and torch.equal(cached, uncached)
+
+
+def test_padding_in_front_of_the_decoders_tokens_is_not_read(tmp_path):
+    model = pair_of("bert", "llama", tmp_path)
+    latents, tokens = torch.randn(2, 3), words(60, 2, 6)
+    alone = model(decoder_input_ids=tokens, latents=latents).logits
+    padded = torch.cat([torch.zeros(2, 3, dtype=torch.long), tokens], 1)
+    mask = torch.cat([torch.zeros(2, 3, dtype=torch.long), torch.ones(2, 6, dtype=torch.long)], 1)
+    behind = model(decoder_input_ids=padded, decoder_attention_mask=mask, latents=latents).logits[:, 3:]
+    torch.testing.assert_close(behind, alone)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_a_sentence_has_one_posterior_whatever_its_padding_and_its_batch(kind, pooling, tmp_path):
+    model = pair_of(kind, None, tmp_path, encoder_pooling=pooling, vocab_size=40)
+    pad = model.config.encoder_pad_token_id
+    sentence = words(40, 1, 6)
+    alone = model.infer(sentence).mean
+    padding = torch.full((1, 3), pad)
+    for padded in (torch.cat([sentence, padding], 1), torch.cat([padding, sentence], 1)):
+        torch.testing.assert_close(model.infer(padded).mean, alone)
+    states = model.model.read(sentence).last
+    torch.testing.assert_close(model.infer(encoder_states=states).mean, alone)
+
+
+def test_pooled_states_are_those_of_the_network_itself(tmp_path):
+    model = pair_of("bert", None, tmp_path, vocab_size=40)
+    theirs = AutoModel.from_pretrained(tmp_path / "encoder").eval()(words(40, 2, 6)).last_hidden_state
+    torch.testing.assert_close(model.model.read(words(40, 2, 6)).last, theirs.mean(1))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder"), [("bert", "llama"), ("t5", None), (None, "gpt2"), ("roberta", "gemma3_text")]
+)
+def test_what_is_saved_loads_with_the_same_numbers_and_ties_are_stored_once(encoder, decoder, tmp_path):
+    model = pair_of(encoder, decoder, tmp_path)
+    model.save_pretrained(tmp_path / "out")
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out")
+    inputs = {"input_ids": words(40, 3, 5), "labels": words(model.config.vocab_size, 3, 6)}
+    with torch.no_grad():
+        torch.testing.assert_close(again(**inputs).loss, model(**inputs).loss)
+    assert (again.config.encoder, again.config.decoder) == (model.config.encoder, model.config.decoder)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_the_encoder_alone_loads_from_the_whole_model(tmp_path):
+    model = pair_of("bert", "llama", tmp_path)
+    model.save_pretrained(tmp_path / "out")
+    encoder = AutoModel.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(encoder.encode(words(40, 2, 5)), model.encode(words(40, 2, 5)))
+
+
+def test_an_initialisation_leaves_the_networks_their_own_start():
+    config = BnVaeConfig(
+        latent_size=3,
+        encoder="pretrained",
+        encoder_config=config_of("bert", ENCODERS),
+        decoder="pretrained",
+        decoder_config=config_of("llama", DECODERS),
+        initializer_range=0.5,
+        encoder_initializer_range=0.5,
+    )
+    model = BnVaeForConditionalGeneration(config)
+    norm = model.model.encoder.encoder.layer[0].output.LayerNorm
+    assert torch.equal(norm.weight, torch.ones(16))
+    assert 0.01 < float(model.model.encoder.encoder.layer[0].output.dense.weight.std()) < 0.03
+    assert 0.01 < float(model.decoder.lm.model.layers[0].mlp.up_proj.weight.std()) < 0.03
+    assert 0.01 < float(model.decoder.latent_to_prompt.weight.std()) < 0.03
+    assert float(model.model.posterior.mean.weight.abs().max()) > 0.3
+
+
+def test_a_frozen_encoder_stays_in_evaluation(tmp_path):
+    model = pair_of("bert", None, tmp_path, vocab_size=40)
+    assert model.train().model.encoder.training
+    model.model.encoder.requires_grad_(False)
+    assert not model.train().model.encoder.training and model.model.posterior.training
+
+
+def test_given_states_take_the_place_of_an_encoder():
+    config = BnVaeConfig(
+        vocab_size=40, embedding_size=8, hidden_size=8, latent_size=3, encoder="given", encoder_hidden_size=5
+    )
+    model = BnVaeForConditionalGeneration(config).eval()
+    states = torch.randn(4, 5)
+    output = model(encoder_states=states, labels=words(40, 4, 6))
+    assert torch.isfinite(output.loss) and torch.equal(
+        output.loss, model(encoder_states=states, labels=words(40, 4, 6)).loss
+    )
+    with pytest.raises(ValueError, match="this model has no encoder of tokens: give it encoder_states"):
+        model(input_ids=words(40, 4, 6), labels=words(40, 4, 6))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"decoder": "pretrained"}, "decoder_config is read with the decoder pretrained, and this one is pretrained"),
+        ({"encoder": "given"}, "encoder_hidden_size must be the width of the states"),
+        (
+            {"decoder": "pretrained", "posterior": "gaussian", "refinement_steps": 2},
+            "refinement_steps must be 0",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(fields, said):
+    if "refinement_steps" in fields:
+        fields = fields | {"decoder_config": config_of("llama", DECODERS)}
+    with pytest.raises(StrictDataclassError, match=said):
+        BnVaeConfig(latent_size=3, **fields)
+
+
+def test_a_decoder_that_is_no_language_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is a distilbert model, which is no causal language model"):
+        BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(
+            decoder=save_encoder("distilbert", tmp_path), latent_size=3
+        )
+    with pytest.raises(ValueError, match="name a pretrained encoder, a pretrained decoder or both"):
+        BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(latent_size=3)

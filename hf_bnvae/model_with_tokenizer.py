@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from .data.tokenizer_pair import with_decoder_tokenizer
+
 if TYPE_CHECKING:
     from .hub import Published
 
@@ -57,7 +59,8 @@ class ModelWithTokenizer:
             device = torch.accelerator.current_accelerator()
         if device is not None:
             model = model.to("cpu" if device == -1 else torch.device(device))
-        return model, AutoTokenizer.from_pretrained(name, trust_remote_code=False, **shared)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **shared)
+        return model, with_decoder_tokenizer(tokenizer, name, **shared)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the model and the tokenizer, with the results and the record of the run where they are known.

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .data.batches import encode_counted
+from .data.encoded_texts import encode_counted
 from .data.unknown_words import warn_of_unknown_words
 from .evaluation.text_order import encode_in_order, progress_bar
 from .model_with_tokenizer import ModelWithTokenizer
@@ -128,7 +128,7 @@ class TextVaePipeline(ModelWithTokenizer):
         words = sum(map(len, rows)) - 2 * len(rows)
         warn_of_unknown_words("the texts", sum(encoded.unknown) / words if words else 0.0)
         encode = partial(self.model.encode, sample=sample)
-        return encode_in_order(rows, encode, self.batch_size, self.model.config.pad_token_id, self.model.device)
+        return encode_in_order(rows, encode, self.batch_size, self.tokenizer.pad_token_id, self.model.device)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor, **generation_options) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 from sentence_transformers.base.modules import InputModule
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from .data.batches import encode_texts
+from .data.encoded_texts import encode_texts
 from .model_with_tokenizer import where_from
 from .models import BnVaeModel
 

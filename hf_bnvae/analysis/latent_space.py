@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..data.batches import encode_texts
+from ..data.encoded_texts import encode_texts
 from ..evaluation.collapse import collapse_verdict
 from ..evaluation.inference import (
     ACTIVE_UNIT_THRESHOLD,

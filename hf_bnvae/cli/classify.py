@@ -38,7 +38,7 @@ from ..analysis.classification_table import (
     results_page,
 )
 from ..data import load_tokenizer
-from ..data.batches import encode_texts
+from ..data.encoded_texts import encode_texts
 from ..data.errors import first_line
 from ..evaluation import encode_in_order
 from ..evaluation.classification import (

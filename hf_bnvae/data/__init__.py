@@ -9,6 +9,7 @@ from .python_data import encoded_rows
 from .raw_texts import with_token_ids
 from .streaming import first_texts, training_sources
 from .synthetic import SyntheticCorpus, spoken_words, synthetic_corpus
+from .tokenizer_pair import TokenizerPair
 from .tokenizers import build_tokenizer, load_tokenizer
 from .tokens_on_disk import StreamSampler, TokenStore, token_store
 from .toy_sentences import SentenceFactors, read_factors, toy_sentences
@@ -28,6 +29,7 @@ __all__ = [
     "StreamSampler",
     "SyntheticCorpus",
     "TokenStore",
+    "TokenizerPair",
     "Turn",
     "VaeCollator",
     "build_tokenizer",

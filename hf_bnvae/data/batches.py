@@ -5,29 +5,29 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
-from transformers import PreTrainedTokenizerBase
 
 from ..models.objectives import IGNORED
 from .corpora import Corpus
+from .encoded_texts import encode_counted
+from .tokenizer_pair import TokenizerPair
 
 BUCKET_WINDOW = 20
 COUNTS = ["truncated", "unknown", "symbols"]
 
 
-def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Dataset]:
+def encode_corpus(corpus: Corpus, tokenizer: Any, max_length: int) -> dict[str, Dataset]:
     """Token ids and their number for every sentence; longer ones are cut to `max_length` tokens, ends included.
 
     The corpus's reports then also count the cut sentences and the tokens kept.
     """
 
     def encode(rows):
-        counted = encode_counted(rows["text"], tokenizer, max_length)
-        counts = {"truncated": counted.truncated, "unknown": counted.unknown, "symbols": counted.symbols}
-        return {"input_ids": counted.input_ids, "length": [len(ids) for ids in counted.input_ids]} | counts
+        return encoded_columns(rows["text"], tokenizer, max_length)
 
     encoded = {}
     for split, dataset in corpus.splits.items():
@@ -40,84 +40,42 @@ def encode_corpus(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length
     return encoded
 
 
-def encode_texts(
-    texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> tuple[list[list[int]], list[bool]]:
-    """Token ids of texts, cut to `max_length` with their ends, and which of them were cut. See `encode_counted`."""
-    encoded = encode_counted(texts, tokenizer, max_length)
-    return encoded.input_ids, encoded.truncated
-
-
-@dataclass(frozen=True)
-class EncodedTexts:
-    """Token ids of texts, and what was counted on the way, one for each text.
-
-    Args:
-        input_ids: with their ends, cut to a length.
-        truncated: whether it was cut.
-        unknown: words that the tokenizer does not know.
-        symbols: special symbols in the text itself that were left out.
-    """
-
-    input_ids: list[list[int]]
-    truncated: list[bool]
-    unknown: list[int]
-    symbols: list[int]
-
-
-def encode_counted(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedTexts:
-    """Token ids of texts, cut to `max_length` with their ends.
-
-    Between its ends a text has no start, end or padding symbol, nor another special one: where it spells one out
-    (`</s>` in a corpus of language models), that is left out and counted. `<unk>` is the unknown word.
-    """
-    backend = tokenizer.backend_tokenizer  # at once, and without the offsets that `tokenizer(texts)` works out
-    backend.no_truncation()
-    backend.no_padding()
-    unknown = tokenizer.unk_token_id
-    if unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
-        unknown = None  # one symbol for everything, of a tokenizer that knows every byte
-    symbols = set(tokenizer.all_special_ids) - {unknown}
-    kept, left_out = [], []
-    for encoding in backend.encode_batch_fast(texts):
-        ids = encoding.ids
-        inner = ids[1:-1]
-        if symbols.isdisjoint(inner):
-            left_out.append(0)
-        else:
-            words = [number for number in inner if number not in symbols]
-            left_out.append(len(inner) - len(words))
-            ids = [ids[0], *words, ids[-1]]
-        kept.append(ids)
-    cut = [cut_inside(ids, max_length) for ids in kept]
-    counts = [0] * len(cut) if unknown is None else [ids.count(unknown) for ids in cut]
-    return EncodedTexts(cut, [len(ids) > max_length for ids in kept], counts, left_out)
+def encoded_columns(texts: list[str], tokenizer: Any, max_length: int) -> dict[str, list]:
+    """Columns of a data set: `input_ids` and `length`, of a `TokenizerPair` also `labels`, and the counts."""
+    found = encode_counted(texts, tokenizer, max_length)
+    columns: dict[str, list] = {"input_ids": found.input_ids, "length": [len(ids) for ids in found.input_ids]}
+    cut = found.truncated
+    if isinstance(tokenizer, TokenizerPair):
+        found = tokenizer.encode_targets(texts, max_length)
+        columns |= {"labels": found.input_ids, "length": [len(ids) + 1 for ids in found.input_ids]}
+        cut = [one or other for one, other in zip(cut, found.truncated, strict=True)]
+    return columns | {"truncated": cut, "unknown": found.unknown, "symbols": found.symbols}
 
 
 @dataclass
 class VaeCollator:
     """Pads a list of encoded sentences on the right: `input_ids`, `attention_mask`, and `labels` behind the start.
 
-    `labels` are the words to predict with the end symbol, −100 on padding; `word_positions` says where in them, row by
-    row, the words are, so that no GPU has to be waited for to find out.
+    `labels` are the words to predict with the end symbol, −100 on padding: those of a row, or its `input_ids` without
+    the first. `word_positions` says where in them, row by row, the words are, so that no GPU has to be waited for to
+    find out. A row with `encoder_states` gives these in the place of `input_ids`.
     """
 
     pad_token_id: int
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        input_ids, attention_mask = padded([row["input_ids"] for row in rows], self.pad_token_id)
-        words = attention_mask[:, 1:] == 1
-        return {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "labels": input_ids[:, 1:].masked_fill(~words, IGNORED),
-            "word_positions": words.flatten().nonzero().squeeze(1),
-        }
-
-
-def cut_inside(ids: list[int], max_length: int) -> list[int]:
-    """Token ids cut to `max_length`, the end symbol kept."""
-    return ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]]
+        if "encoder_states" in rows[0]:
+            read = {"encoder_states": torch.tensor([row["encoder_states"] for row in rows], dtype=torch.float32)}
+        else:
+            input_ids, attention_mask = padded([row["input_ids"] for row in rows], self.pad_token_id)
+            read = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if "labels" in rows[0]:
+            labels, mask = padded([row["labels"] for row in rows], IGNORED)
+            words = mask == 1
+        else:
+            words = attention_mask[:, 1:] == 1
+            labels = input_ids[:, 1:].masked_fill(~words, IGNORED)
+        return {**read, "labels": labels, "word_positions": words.flatten().nonzero().squeeze(1)}
 
 
 def padded(rows: list[list[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:

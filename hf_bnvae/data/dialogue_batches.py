@@ -10,8 +10,9 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..models.objectives import IGNORED
-from .batches import EpochSampler, encode_counted, padded
+from .batches import EpochSampler, padded
 from .dialogues import DialogueCorpus
+from .encoded_texts import encode_counted
 
 
 class DialogueResponses(Dataset):

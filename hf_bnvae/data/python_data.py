@@ -102,7 +102,7 @@ def encoded_rows(data: Any, name: str, most: int | None = None) -> Any:
     if not isinstance(data, Dataset | IterableDataset):
         return data
     data = in_memory(data, most if isinstance(data, IterableDataset) else None, name)
-    if "input_ids" not in data.column_names:
+    if not {"input_ids", "encoder_states"} & set(data.column_names):
         raise CorpusError(
             f"{name} has the columns {', '.join(data.column_names)} and no input_ids: encode its texts by "
             "hf_bnvae.data.encode_corpus, or by a tokenizer that puts its start and its end around each"
@@ -110,8 +110,9 @@ def encoded_rows(data: Any, name: str, most: int | None = None) -> Any:
     if len(data) == 0:
         raise CorpusError(f"{name} holds no rows")
     if "length" not in data.column_names:
-        batches = data.select_columns("input_ids").iter(EXAMPLES_AT_ONCE)
-        data = data.add_column("length", [len(ids) for batch in batches for ids in batch["input_ids"]])
+        column = "labels" if "encoder_states" in data.column_names else "input_ids"
+        batches = data.select_columns(column).iter(EXAMPLES_AT_ONCE)
+        data = data.add_column("length", [len(ids) for batch in batches for ids in batch[column]])
     return data
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
-from .batches import encode_texts
+from .batches import COUNTS, encoded_columns
 from .corpora import USUAL_TEXT_COLUMNS
 from .errors import CorpusError
 from .python_data import in_memory
@@ -40,13 +40,13 @@ def with_token_ids(data: Any, tokenizer: PreTrainedTokenizerBase | None, name: s
         data = Dataset.from_dict({"text": list(data)})
     if isinstance(data, IterableDataset):
         data = in_memory(data, most, name)
-    if not isinstance(data, Dataset) or "input_ids" in data.column_names:
+    if not isinstance(data, Dataset) or {"input_ids", "encoder_states"} & set(data.column_names):
         return data
     column = _text_column(data.column_names, name)
     texts = [text for text in as_texts(data[column], name, column) if text.strip()]
     limit = tokenizer.model_max_length if tokenizer.model_max_length < NO_LIMIT else MAX_LENGTH
-    rows, _ = encode_texts(texts, tokenizer, limit)
-    return Dataset.from_dict({"input_ids": rows, "length": [len(ids) for ids in rows]})
+    columns = encoded_columns(texts, tokenizer, limit)
+    return Dataset.from_dict({name: values for name, values in columns.items() if name not in COUNTS})
 
 
 def _text_column(names: list[str], source: str) -> str:

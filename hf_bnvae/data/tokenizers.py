@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .errors import CorpusError, first_line
+from .tokenizer_pair import SUBFOLDER, TokenizerPair
 
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 SPECIALS = [PAD, BOS, EOS, UNK]
@@ -118,17 +120,34 @@ def build_tokenizer(
     )
 
 
-def load_tokenizer(name: str, called: str = "`tokenizer`") -> PreTrainedTokenizerBase:
+def bare_tokenizer(name: str, called: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a pretrained model as it is; `called` is what an error calls the name.
+
+    Raises:
+        CorpusError: there is none, or a slow one.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorpusError(f"{called} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
+    if not tokenizer.is_fast:
+        raise CorpusError(f"{called} {name!r} has a slow tokenizer: use one with a tokenizer.json")
+    return tokenizer
+
+
+def load_tokenizer(name: str, called: str = "`tokenizer`") -> Any:
     """An existing tokenizer by name, folder or tokenizer.json, made to put its start and its end around each sentence.
 
     Missing symbols are borrowed where that does no harm (a classifier's `[CLS]` starts, its `[SEP]` ends) and added
     otherwise. A tokenizer.json alone says nothing of its symbols: they go by their usual names.
-    `called` is what an error calls the name.
+    `called` is what an error calls the name. A model with two of them gives a `TokenizerPair`.
 
     Raises:
         CorpusError: when there is no such tokenizer, or it is a slow one that cannot be adapted.
     """
     path = Path(name)
+    if (path / SUBFOLDER).is_dir():
+        return TokenizerPair(*(bare_tokenizer(str(folder), called) for folder in (path, path / SUBFOLDER)))
     _refuse_word_pieces(path, called)
     file = path / TOKENIZER_FILE if path.is_dir() else path
     try:

@@ -6,7 +6,10 @@ import torch
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from ..data.batches import VaeCollator, encode_texts
+from ..data.batches import VaeCollator
+from ..data.encoded_texts import encode_texts
+from ..data.tokenizer_pair import writing_tokenizer
+from ..models.encoders import ENCODER_INPUTS
 from ..models.objectives import IGNORED
 from .likelihood import nll
 from .model_protocols import GeneratingModel, SampledModel
@@ -40,8 +43,8 @@ def evaluate_reconstructions(
     compared: list[tuple[str, str, bool]] = []
     for batch in tqdm(batches, desc="Reconstructions", disable=not progress):
         labels = batch["labels"]
-        inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
-        written = model.generate(latents=model.encode(**inputs), do_sample=False, num_beams=1).cpu()[:, 1:]
+        read = {name: batch[name].to(model.device) for name in ENCODER_INPUTS if name in batch}
+        written = model.generate(latents=model.encode(**read), do_sample=False, num_beams=1).cpu()[:, 1:]
         wanted = [row[row != IGNORED].tolist() for row in labels]
         given = [_up_to_the_end(row, model.config) for row in written.tolist()]
         texts = (tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (given, wanted))
@@ -87,14 +90,15 @@ def sample_ppl(
     was_training = model.training
     model.eval()
     texts: list[str] = []
-    special = {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
+    writes = writing_tokenizer(tokenizer)
+    special = {token for token in writes.all_special_ids if token != writes.unk_token_id}
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         for start in range(0, num_samples, SAMPLES_AT_ONCE):
             count = min(SAMPLES_AT_ONCE, num_samples - start)
             rows = model.sample(count, do_sample=True, top_k=0, num_beams=1).tolist()
-            texts += tokenizer.batch_decode([[token for token in row if token not in special] for row in rows])
+            texts += writes.batch_decode([[token for token in row if token not in special] for row in rows])
     model.train(was_training)
     rows, _ = encode_texts(texts, its_tokenizer, model.generation_config.max_new_tokens + 2)
     collate = VaeCollator(its_tokenizer.pad_token_id)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from transformers import TrainerCallback, TrainerState
 
-from ..data.batches import VaeCollator, encode_texts
+from ..data.batches import VaeCollator
+from ..data.encoded_texts import encode_texts
 from .cards import CARD_METRICS, write_card
 from .run_record import RECORD_NAME, hardware, sentence_examples, versions, write_json
 

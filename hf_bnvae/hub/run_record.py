@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..models.encoders import ENCODER_INPUTS
 from ..models.version import __version__
 
 RECORD_NAME = "run.json"
@@ -110,7 +111,8 @@ def sentence_examples(
             "interpolation": texts(model.interpolate(latents[0], latents[1], STEPS)),
         }
         if batch is not None:
-            rebuilt = model.reconstruct(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
+            read = {name: batch[name].to(model.device) for name in ENCODER_INPUTS if name in batch}
+            rebuilt = model.decode(model.encode(**read))
             examples["reconstructions"] = [list(pair) for pair in zip(sentences, texts(rebuilt), strict=True)]
     return examples
 

@@ -4,8 +4,7 @@ from .configuration_bncvae import BnCvaeConfig
 from .configuration_bnvae import BnVaeConfig
 from .configuration_lstm_lm import LstmLMConfig
 from .modeling_bncvae import BnCvaeForConditionalGeneration, BnCvaeModel
-from .modeling_bnvae import BnVaeForConditionalGeneration, BnVaeModel
-from .modeling_bnvae_classifier import BnVaeForSequenceClassification
+from .modeling_bnvae import BnVaeForConditionalGeneration, BnVaeForSequenceClassification, BnVaeModel
 from .modeling_lstm_lm import LstmLMForCausalLM
 
 __all__ = [

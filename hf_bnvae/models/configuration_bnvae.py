@@ -33,6 +33,7 @@ class BnVaeConfig(CheckpointConfig):
         encoder: `"lstm"`, `"pretrained"` (any `AutoModel`) or `"given"` (states of sentences that are computed before,
             such as embeddings).
         encoder_config: `"pretrained"`: the configuration of the encoder.
+        encoder_pad_token_id: padding of what the encoder reads, where that is not `pad_token_id`.
         encoder_pooling: `"pretrained"`: `"mean"`, `"cls"` or `"last"`, how its states become the one of a sentence.
         encoder_embedding_size: `"lstm"`: width of the encoder's word vectors; None for `embedding_size`.
         encoder_hidden_size: `"lstm"`: width of the encoder's states; None for `hidden_size`. `"given"`: width of the
@@ -92,7 +93,7 @@ class BnVaeConfig(CheckpointConfig):
         "AutoConfig": "configuration_bnvae.BnVaeConfig",
         "AutoModel": "modeling_bnvae.BnVaeModel",
         "AutoModelForSeq2SeqLM": "modeling_bnvae.BnVaeForConditionalGeneration",
-        "AutoModelForSequenceClassification": "modeling_bnvae_classifier.BnVaeForSequenceClassification",
+        "AutoModelForSequenceClassification": "modeling_bnvae.BnVaeForSequenceClassification",
     }
     sub_configs = {"encoder_config": AutoConfig, "decoder_config": AutoConfig}
     CHOICES = {
@@ -112,6 +113,7 @@ class BnVaeConfig(CheckpointConfig):
     encoder_embedding_size: int | None = None
     encoder_hidden_size: int | None = None
     encoder_vocab_size: int | None = None
+    encoder_pad_token_id: int | None = None
     latent_size: int = 32
     posterior: str = "batch_norm"
     rate: float | int | None = None
@@ -172,6 +174,7 @@ class BnVaeConfig(CheckpointConfig):
         if self.encoder == "pretrained" and self.encoder_config is not None:
             sizes = self.encoder_config.get_text_config()
             self.encoder_vocab_size, self.encoder_hidden_size = sizes.vocab_size, sizes.hidden_size
+            self.encoder_pad_token_id = sizes.pad_token_id
         if self.decoder == "pretrained" and self.decoder_config is not None:
             sizes = self.decoder_config.get_text_config()
             self.vocab_size, self.hidden_size, self.embedding_size = (sizes.vocab_size, *2 * (sizes.hidden_size,))
@@ -233,17 +236,15 @@ class BnVaeConfig(CheckpointConfig):
         return ENCODERS[self.encoder].width(self)
 
     @property
+    def encoder_padding(self) -> int | None:
+        """Padding of what the encoder reads."""
+        return self.pad_token_id if self.encoder_pad_token_id is None else self.encoder_pad_token_id
+
+    @property
     def shares_vocabulary(self) -> bool:
         """Whether encoder and decoder read the same tokens."""
         one = self.encoder_vocab_size in (None, self.vocab_size)
         return self.encoder == "lstm" and self.decoder != "pretrained" and one
-
-    @property
-    def encoder_pad_token_id(self) -> int | None:
-        """Padding of what the encoder reads."""
-        if self.encoder_config is None:
-            return self.pad_token_id
-        return self.encoder_config.get_text_config().pad_token_id
 
     @property
     def kl_lower_bound(self) -> float | None:

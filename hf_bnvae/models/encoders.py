@@ -15,6 +15,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 
 from .layers import to_the_left
 
+ENCODER_INPUTS = ("input_ids", "attention_mask", "encoder_states")
+"""What of a batch an encoder reads."""
+
 
 @dataclass
 class EncoderOutput:
@@ -95,7 +98,7 @@ class LstmEncoder(Encoder):
     def encode(model, input_ids, attention_mask, inputs_embeds):
         if inputs_embeds is None:
             if attention_mask is None:
-                attention_mask = input_ids != model.config.pad_token_id
+                attention_mask = input_ids != model.config.encoder_padding
             embedded = model.embedding(to_the_left(input_ids, attention_mask))
         elif attention_mask is None:
             embedded, attention_mask = inputs_embeds, torch.ones(inputs_embeds.shape[:2], device=inputs_embeds.device)
@@ -133,7 +136,7 @@ class PretrainedEncoder(Encoder):
         if attention_mask is not None:
             attention_mask = attention_mask.long()
         elif input_ids is not None:
-            attention_mask = (input_ids != model.config.encoder_pad_token_id).long()
+            attention_mask = (input_ids != model.config.encoder_padding).long()
         else:
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
         given, attention_mask = to_the_left(given, attention_mask), to_the_left(attention_mask, attention_mask)

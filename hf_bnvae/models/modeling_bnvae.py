@@ -6,13 +6,12 @@ from typing import cast
 import torch
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 from .configuration_bnvae import BnVaeConfig
 from .decoders import DECODERS, CnnState, LatentDecoder, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
-from .encoders import ENCODERS, EncoderOutput
-from .interpolation import interpolate_latents
+from .encoders import ENCODER_INPUTS, ENCODERS, EncoderOutput
 from .model_outputs import BnVaeModelOutput, BnVaeOutput
 from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -28,8 +27,6 @@ from .posteriors import POSTERIORS
 from .pretrained_parts import pretrained_parts
 from .refinement import refine_posterior
 from .token_loss import token_nll
-
-READ = ("input_ids", "attention_mask", "encoder_states")
 
 
 class BnVaePreTrainedModel(PreTrainedModel):
@@ -152,9 +149,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         """
         if self.posterior.normalisations:
             self.posterior.recompute_statistics(
-                self.read(
-                    **{"input_ids": None} | {name: batch[name].to(self.device) for name in READ if name in batch}
-                ).last
+                self.read(**{name: batch[name].to(self.device) for name in ENCODER_INPUTS if name in batch}).last
                 for batch in batches
             )
 
@@ -196,7 +191,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         if input_ids is None:
             raise ValueError("noise is keyed by input_ids or encoder_states: give one of them")
         if attention_mask is None:
-            attention_mask = input_ids != self.config.encoder_pad_token_id
+            attention_mask = input_ids != self.config.encoder_padding
         return sentence_keys(input_ids, attention_mask)
 
     def keyed_noise(
@@ -222,7 +217,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         return self
 
 
-class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin):
+class BnVaeForConditionalGeneration(LatentGenerationMixin, EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin):
     """The whole text VAE: p(z), q(z|x) and p(x|z).
 
     `generate(input_ids)` reconstructs from the posterior mean, `generate(latents=z)` decodes z; both take every
@@ -441,68 +436,62 @@ class BnVaeForConditionalGeneration(EncoderDecoderMixin, BnVaePreTrainedModel, G
         """Latents of sentences, `(batch, latent_size)`: the posterior mean, or one sample of the posterior."""
         return _chosen_latents(self.infer(input_ids, attention_mask, encoder_states=encoder_states), sample)
 
-    def generate(self, inputs: torch.Tensor | None = None, **options):  # type: ignore[override]
-        """Transformers' `generate`; token ids are reconstructed from the mean of their posterior, refined if it is.
+
+class BnVaeForSequenceClassification(BnVaePreTrainedModel):
+    """A linear classifier on the posterior mean, with as many outputs as `config.num_labels`.
+
+    The posterior stays in evaluation mode: its normalisation keeps the statistics that it came with, so that batches of
+    any size train, and what is trained is what is evaluated.
+    """
+
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
+
+    def __init__(self, config: BnVaeConfig):
+        super().__init__(config)
+        self.model = BnVaeModel(config)
+        self.classifier = nn.Linear(config.latent_size, config.num_labels or 2)
+        self.post_init()
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.model.posterior.eval()
+        return self
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput | tuple:
+        """Logits `(batch, num_labels)` of sentences.
 
         Args:
-            latents: `(batch, latent_size)` to decode instead, or what a model gave of each sentence,
-                `(batch, num_samples, latent_size)`, of which all are decoded, those of a sentence in a row.
-
-        Raises:
-            ValueError: for latents of another shape.
+            input_ids, attention_mask, inputs_embeds: see `BnVaeModel`.
+            labels: `(batch,)` classes, or numbers with one output, or `(batch, num_labels)` for several labels each;
+                `config.problem_type` says which where the labels do not.
         """
-        if options.get("latents") is not None:
-            options["latents"] = self._flat_latents(options["latents"])
-        inputs = options.pop("input_ids", None) if inputs is None else inputs
-        if self.config.refinement_steps > 0 and inputs is not None:
-            options["latents"] = self.encode(inputs, options.pop("attention_mask", None))
-            inputs = None
-        return super().generate(inputs, **options)  # type: ignore[misc]
-
-    def _flat_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """`(rows, latent_size)` of `(batch, latent_size)` or `(batch, num_samples, latent_size)`."""
-        size = self.config.latent_size
-        if latents.dim() not in (2, 3) or latents.size(-1) != size:
-            wanted = f"(batch, {size}) or (batch, num_samples, {size})"
-            hint = "; latents[None] makes a batch of one" if latents.shape == (size,) else ""
-            raise ValueError(f"latents must be {wanted}, got {tuple(latents.shape)}{hint}")
-        return latents.flatten(0, -2)
-
-    def decode(self, latents: torch.Tensor, **generation_options) -> torch.Tensor:
-        """Token ids `(batch, length)` generated from `(batch, latent_size)`."""
-        return self.generate(latents=latents.to(self.device), **generation_options)  # type: ignore[misc,return-value]
-
-    def reconstruct(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **generation_options
-    ) -> torch.Tensor:
-        """Token ids generated from the posterior mean of each sentence."""
-        return self.decode(self.encode(input_ids, attention_mask), **generation_options)
-
-    def sample_prior(self, num_samples: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Draws of the prior p(z), `(num_samples, latent_size)`, on the device of the model."""
-        return self.model.posterior.sample_prior(num_samples, generator)
-
-    def sample(
-        self, num_samples: int = 1, generator: torch.Generator | None = None, **generation_options
-    ) -> torch.Tensor:
-        """Token ids `(num_samples, length)` generated from draws of the prior."""
-        return self.decode(self.sample_prior(num_samples, generator), **generation_options)
-
-    def interpolate(
-        self, a: torch.Tensor, b: torch.Tensor, steps: int = 5, mode: str = "slerp", **generation_options
-    ) -> torch.Tensor:
-        """Token ids `(steps, length)` generated along the way from a to b, both ends included.
-
-        Args:
-            a, b: two latents `(latent_size,)`, or the token ids `(length,)` of two sentences.
-            mode: `"slerp"` along the arc, on which Gaussian latents keep their usual length, or `"linear"`.
-        """
-        a, b = (end if end.is_floating_point() else self.encode(end.unsqueeze(0).to(self.device))[0] for end in (a, b))
-        return self.decode(interpolate_latents(a, b, steps, mode), **generation_options)
+        encoded = self.model.read(input_ids, attention_mask, inputs_embeds)
+        mean = self.model.posterior(encoded.last).mean
+        logits = self.classifier(mean.to(input_dtype(self.classifier)))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+        output = SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=(
+                (encoded.embedded, encoded.states) if wants_hidden_states(output_hidden_states, self.config) else None
+            ),
+        )
+        return as_asked(output, return_dict, self.config)
 
 
 def _chosen_latents(posterior: LatentDistribution, sample: bool) -> torch.Tensor:
     return posterior.rsample(1).squeeze(1) if sample else posterior.mean
 
 
-__all__ = ["BnVaeForConditionalGeneration", "BnVaeModel", "BnVaePreTrainedModel"]
+__all__ = ["BnVaeForConditionalGeneration", "BnVaeForSequenceClassification", "BnVaeModel", "BnVaePreTrainedModel"]

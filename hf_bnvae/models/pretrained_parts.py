@@ -39,13 +39,12 @@ def pretrained_parts(
     return parts, fields
 
 
-def special_tokens(config) -> dict[str, Any]:
-    """The special tokens of a text VAE whose decoder has a configuration.
+def special_tokens(source) -> dict[str, Any]:
+    """The special tokens of what a decoder writes, of its tokenizer or its configuration, as fields of a `BnVaeConfig`.
 
-    A model without a start symbol begins as at the end of the text before, and one without padding pads with its end.
+    Without a start symbol a text begins as at the end of the one before, and without padding the end fills up.
     """
-    end = config.eos_token_id
+    end = source.eos_token_id
     first_end = end[0] if isinstance(end, list) else end
-    start = first_end if config.bos_token_id is None else config.bos_token_id
-    pad = first_end if config.pad_token_id is None else config.pad_token_id
-    return {"bos_token_id": start, "eos_token_id": end, "pad_token_id": pad, "unk_token_id": first_end}
+    tokens = {name: getattr(source, name, None) for name in ("bos_token_id", "pad_token_id", "unk_token_id")}
+    return {name: first_end if token is None else token for name, token in tokens.items()} | {"eos_token_id": end}

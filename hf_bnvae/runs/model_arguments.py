@@ -6,13 +6,17 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig
 
+from ..data.tokenizer_pair import TokenizerPair, writing_tokenizer
+from ..data.tokenizers import bare_tokenizer
 from ..errors import ParameterError, last_line
 from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
 from ..models.decoders import DECODERS
 from ..models.encoders import ENCODERS
 from ..models.posteriors import POSTERIORS
+from ..models.pretrained_parts import special_tokens
 from ..models.rates import RATE_FIELDS
 from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
@@ -60,16 +64,17 @@ class MethodArguments:
 
     def make_config(self, kind, tokenizer, **values):
         """A configuration of the fields that these arguments share with it, of others by name, and of a tokenizer."""
+        writes = writing_tokenizer(tokenizer)
+        tokens = special_tokens(writes)
+        if not isinstance(tokenizer, TokenizerPair):
+            tokens |= {"unk_token_id": writes.unk_token_id}
         shared = {item.name for item in fields(self)} & {item.name for item in fields(kind)}
         values = {name: getattr(self, name) for name in shared - {"vocab_size"}} | values
         try:
             return kind(
                 **values,
-                vocab_size=max(tokenizer.get_vocab().values()) + 1,
-                pad_token_id=tokenizer.pad_token_id,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                unk_token_id=tokenizer.unk_token_id,
+                vocab_size=max(writes.get_vocab().values()) + 1,
+                **tokens,
             )
         except StrictDataclassError as error:
             # Its message begins with the name of the field.
@@ -95,6 +100,18 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         default=None,
         metadata={"help": "start from the weights and the tokenizer of this model, such as an autoencoder's"},
     )
+    encoder_name_or_path: str | None = field(
+        default=None, metadata={"help": "a pretrained encoder, any `AutoModel`, in the place of the LSTM"}
+    )
+    decoder_name_or_path: str | None = field(
+        default=None, metadata={"help": "a pretrained decoder, any `AutoModelForCausalLM`, in the place of the LSTM"}
+    )
+    train_encoder: str = field(
+        default="frozen", metadata={"help": "what of a pretrained encoder is trained", "choices": ["frozen", "full"]}
+    )
+    train_decoder: str = field(
+        default="full", metadata={"help": "what of a pretrained decoder is trained", "choices": ["frozen", "full"]}
+    )
     reset_decoder: bool = field(
         default=False, metadata={"help": "take the encoder alone of `pretrained_encoder`, and a new decoder"}
     )
@@ -102,6 +119,11 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def __post_init__(self):
         check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0)
+        if self.decoder_name_or_path is not None and self.choices()["decoder"] != "pretrained":
+            raise ParameterError(
+                f"`decoder_name_or_path` stands in the place of the LSTM, and `method` {self.method} has the decoder "
+                f"{self.choices()['decoder']}: leave one of them out"
+            )
         if self.reset_decoder and self.pretrained_encoder is None:
             raise ParameterError("`reset_decoder` takes the encoder of another model: name it by `pretrained_encoder`")
 
@@ -111,19 +133,63 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         if not method.has_latent:
             self._refuse_latent_arguments()
             return self.make_config(LstmLMConfig, tokenizer)
-        return self.make_config(BnVaeConfig, tokenizer, **self.choices())
+        return self.make_config(BnVaeConfig, tokenizer, **self.choices(), **self.pretrained_configs(tokenizer))
+
+    def pretrained_configs(self, tokenizer) -> dict[str, Any]:
+        """The fields of a model on pretrained parts, which its tokenizer is a pair for."""
+        if not isinstance(tokenizer, TokenizerPair):
+            return {}
+        values: dict[str, Any] = {}
+        if self.encoder_name_or_path is None:
+            values["encoder_vocab_size"] = max(tokenizer.encoder.get_vocab().values()) + 1
+            values["encoder_pad_token_id"] = tokenizer.encoder.pad_token_id
+        else:
+            values["encoder_config"] = self._config_of("encoder_name_or_path")
+        if self.decoder_name_or_path is not None:
+            values["decoder_config"] = self._config_of("decoder_name_or_path")
+            values["tie_word_embeddings"] = False  # its own configuration says whether it ties them
+        return values
+
+    def _config_of(self, parameter: str):
+        name = getattr(self, parameter)
+        try:
+            return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ParameterError(f"`{parameter}` {name}: no model there ({last_line(error)})") from error
+
+    def make_tokenizer(self, texts, started_from: str | None):
+        """The tokenizer of a run; a model on a pretrained part has two, one to read and one to write."""
+        if started_from is not None or not self.is_pretrained:
+            return super().make_tokenizer(texts, started_from)
+        parts: dict[str, Any] = {
+            parameter: bare_tokenizer(name, f"`{parameter}`")
+            for parameter in ("encoder_name_or_path", "decoder_name_or_path")
+            if (name := getattr(self, parameter)) is not None
+        }
+        own: Any = None if len(parts) == 2 else self.own_tokenizer(texts)
+        return TokenizerPair(*(parts.get(f"{part}_name_or_path", own) for part in ("encoder", "decoder")))
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the model stands on a pretrained encoder or decoder."""
+        return self.encoder_name_or_path is not None or self.decoder_name_or_path is not None
 
     def choices(self) -> dict[str, str]:
         method = METHODS[self.method]
+        encoder = self.encoder if self.encoder_name_or_path is None else "pretrained"
+        decoder = self.decoder or method.decoder
+        if self.decoder_name_or_path is not None and decoder == "lstm":
+            decoder = "pretrained"
         return {
-            "encoder": self.encoder if method.has_latent else "none",
+            "encoder": encoder if method.has_latent else "none",
             "posterior": self.posterior or method.posterior,
-            "decoder": self.decoder or method.decoder,
+            "decoder": decoder,
         }
 
     def _refuse_latent_arguments(self) -> None:
         """A language model has no posterior that these arguments could shape."""
-        for name in ("posterior", "decoder", "free_bits", "refinement_steps", "pretrained_encoder"):
+        pretrained = ("pretrained_encoder", "encoder_name_or_path", "decoder_name_or_path")
+        for name in ("posterior", "decoder", "free_bits", "refinement_steps", *pretrained):
             if getattr(self, name):
                 raise ParameterError(
                     f"`{name}` means nothing with `method` {self.method}, which has no latent: drop it"

@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from ..data import Corpus, CorpusError, TokenStore, VaeCollator, encode_corpus
 from ..data.batches import evenly_spaced
+from ..errors import ParameterError
 from ..hub import Published
 from ..hub.run_record import sentence_examples, write_json
 from ..methods import METHODS
@@ -27,6 +28,7 @@ from .loading import load_config, take_pretrained_encoder, take_word_vectors
 from .metrics import evaluate_texts, evaluate_trained_nll
 from .model_arguments import ModelArguments
 from .output_folder import begin_run, check_output_dir, check_same_model, record_arguments
+from .pretrained import take_pretrained_parts, with_encoder_states
 from .publishing import push_to_hub, take_push_to_hub
 from .results import log_reports, unknown_shares, write_run
 
@@ -103,7 +105,10 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     splits = encoded.splits
     check_training_set(run.training, config, encoded.corpus.name, len(splits["train"]), "validation" in splits)
     published = take_push_to_hub(run.training)
-    trainer = make_trainer(run, start_model(run, config, encoded, checkpoint), encoded)
+    model = start_model(run, config, encoded, checkpoint)
+    if run.model.encoder_name_or_path is not None and run.model.train_encoder == "frozen":
+        with_encoder_states(model, encoded, run.training)
+    trainer = make_trainer(run, model, encoded)
     record_arguments(trainer, checkpoint, run.data.streaming)
     begin_run(run.training, checkpoint, run.training.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
@@ -137,6 +142,8 @@ def encode_run(run: TextRun, started_from: str | None) -> EncodedCorpus:
     """
     data = run.data
     corpus = data.load(run.sentences)
+    if data.streaming and run.model.is_pretrained:
+        raise ParameterError("`streaming` reads with one tokenizer, and a pretrained part has its own: leave it out")
     if data.streaming:
         sources = data.sources()
         tokenizer = run.model.make_tokenizer(data.texts(sources), started_from)
@@ -162,6 +169,8 @@ def start_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: str | 
     if isinstance(model, BnVaeForConditionalGeneration) and options.pretrained_encoder and checkpoint is None:
         taken = take_pretrained_encoder(model, options.pretrained_encoder, options.reset_decoder)
         logger.warning(f"Starting from {taken}")
+    if isinstance(model, BnVaeForConditionalGeneration) and options.is_pretrained:
+        take_pretrained_parts(model, options, checkpoint is None)
     if options.initial_word_vectors is not None and checkpoint is None:
         logger.warning(take_word_vectors(model, encoded.tokenizer, options.initial_word_vectors))
     model.generation_config.max_new_tokens = encoded.longest

@@ -33,6 +33,10 @@ class TokenizerArguments:
         """The tokenizer of the model that the run starts from, one by name, or one built from the training texts."""
         if started_from is not None:
             return load_tokenizer(started_from)
+        return self.own_tokenizer(texts)
+
+    def own_tokenizer(self, texts):
+        """One by name, or one built from the training texts."""
         if self.tokenizer not in KINDS:
             return load_tokenizer(self.tokenizer)
         options = (self.split_punctuation, self.keep_linebreaks)

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
 from datasets import Dataset
 
 from ..data import DialogueResponses, TokenStore
@@ -67,9 +68,11 @@ def digest(dataset) -> str:
         hasher.update(repr((dataset.utterances, dataset.speakers, dataset.responses)).encode())
     elif isinstance(dataset, Dataset):
         for table in dataset.with_format("arrow").iter(ROWS_AT_ONCE):
-            rows = table["input_ids"].combine_chunks()
-            for numbers in (rows.flatten(), rows.value_lengths()):
-                hasher.update(numbers.to_numpy(zero_copy_only=False).tobytes())
+            for column in ("input_ids", "encoder_states", "labels"):
+                if column in table.column_names and pa.types.is_list(table.schema.field(column).type):
+                    rows = table[column].combine_chunks()
+                    for numbers in (rows.flatten(), rows.value_lengths()):
+                        hasher.update(numbers.to_numpy(zero_copy_only=False).tobytes())
     return hasher.hexdigest()
 
 

@@ -22,7 +22,7 @@ from hf_bnvae.data import (
     tokens_on_disk,
     training_sources,
 )
-from hf_bnvae.data.batches import encode_texts
+from hf_bnvae.data.encoded_texts import encode_texts
 from hf_bnvae.data.streaming import Source
 
 WORDS = [f"w{number}" for number in range(30)]

@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 
 from hf_bnvae.data import CorpusError, build_tokenizer, encode_corpus, encode_dialogues, load_corpus, load_dialogues
-from hf_bnvae.data.batches import encode_counted
+from hf_bnvae.data.encoded_texts import encode_counted
 from hf_bnvae.data.rows import as_labels, as_text
 from hf_bnvae.data.streaming import first_texts, training_sources
 from hf_bnvae.data.tokenizers import KINDS

@@ -7,7 +7,8 @@ import torch
 
 from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.data import build_tokenizer
-from hf_bnvae.data.batches import VaeCollator, encode_texts
+from hf_bnvae.data.batches import VaeCollator
+from hf_bnvae.data.encoded_texts import encode_texts
 from hf_bnvae.evaluation import evaluate_reconstructions, sample_ppl
 
 TEXTS = ["a b c", "d e f g", "b a d c e", "a"]

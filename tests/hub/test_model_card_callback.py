@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, TextVaePipeline
 from hf_bnvae.data import VaeCollator, build_tokenizer
-from hf_bnvae.data.batches import encode_texts
+from hf_bnvae.data.encoded_texts import encode_texts
 from hf_bnvae.hub import ModelCardCallback, name_repository, write_card
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 

@@ -131,7 +131,7 @@ def test_padding_in_front_of_the_decoders_tokens_is_not_read(tmp_path):
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 def test_a_sentence_has_one_posterior_whatever_its_padding_and_its_batch(kind, pooling, tmp_path):
     model = pair_of(kind, None, tmp_path, encoder_pooling=pooling, vocab_size=40)
-    pad = model.config.encoder_pad_token_id
+    pad = model.config.encoder_padding
     sentence = words(40, 1, 6)
     alone = model.infer(sentence).mean
     padding = torch.full((1, 3), pad)

@@ -6,7 +6,7 @@ from datasets import Dataset
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.data import CorpusError, VaeCollator, build_tokenizer
-from hf_bnvae.data.batches import encode_texts
+from hf_bnvae.data.encoded_texts import encode_texts
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 TEXTS = ["a b c", "d e", "c c a b", "e d c", "a", "b b d e a"] * 4

@@ -1,0 +1,75 @@
+"""What users call of a text VAE: texts from latents, and latents along a way."""
+
+from typing import Any
+
+import torch
+
+from .interpolation import interpolate_latents
+
+
+class LatentGenerationMixin:
+    """Generation from latents of the prior, of sentences or of the user's own, of a model with an encoder `model`."""
+
+    config: Any
+    model: Any
+    device: torch.device
+    encode: Any
+
+    def generate(self, inputs: torch.Tensor | None = None, **options):  # type: ignore[override]
+        """Transformers' `generate`; token ids are reconstructed from the mean of their posterior, refined if it is.
+
+        Args:
+            latents: `(batch, latent_size)` to decode instead, or what a model gave of each sentence,
+                `(batch, num_samples, latent_size)`, of which all are decoded, those of a sentence in a row.
+
+        Raises:
+            ValueError: for latents of another shape.
+        """
+        if options.get("latents") is not None:
+            options["latents"] = self._flat_latents(options["latents"])
+        inputs = options.pop("input_ids", None) if inputs is None else inputs
+        if self.config.refinement_steps > 0 and inputs is not None:
+            options["latents"] = self.encode(inputs, options.pop("attention_mask", None))
+            inputs = None
+        return super().generate(inputs, **options)  # type: ignore[misc]
+
+    def _flat_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """`(rows, latent_size)` of `(batch, latent_size)` or `(batch, num_samples, latent_size)`."""
+        size = self.config.latent_size
+        if latents.dim() not in (2, 3) or latents.size(-1) != size:
+            wanted = f"(batch, {size}) or (batch, num_samples, {size})"
+            hint = "; latents[None] makes a batch of one" if latents.shape == (size,) else ""
+            raise ValueError(f"latents must be {wanted}, got {tuple(latents.shape)}{hint}")
+        return latents.flatten(0, -2)
+
+    def decode(self, latents: torch.Tensor, **generation_options) -> torch.Tensor:
+        """Token ids `(batch, length)` generated from `(batch, latent_size)`."""
+        return self.generate(latents=latents.to(self.device), **generation_options)  # type: ignore[misc,return-value]
+
+    def reconstruct(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **generation_options
+    ) -> torch.Tensor:
+        """Token ids generated from the posterior mean of each sentence."""
+        return self.decode(self.encode(input_ids, attention_mask), **generation_options)
+
+    def sample_prior(self, num_samples: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draws of the prior p(z), `(num_samples, latent_size)`, on the device of the model."""
+        return self.model.posterior.sample_prior(num_samples, generator)
+
+    def sample(
+        self, num_samples: int = 1, generator: torch.Generator | None = None, **generation_options
+    ) -> torch.Tensor:
+        """Token ids `(num_samples, length)` generated from draws of the prior."""
+        return self.decode(self.sample_prior(num_samples, generator), **generation_options)
+
+    def interpolate(
+        self, a: torch.Tensor, b: torch.Tensor, steps: int = 5, mode: str = "slerp", **generation_options
+    ) -> torch.Tensor:
+        """Token ids `(steps, length)` generated along the way from a to b, both ends included.
+
+        Args:
+            a, b: two latents `(latent_size,)`, or the token ids `(length,)` of two sentences.
+            mode: `"slerp"` along the arc, on which Gaussian latents keep their usual length, or `"linear"`.
+        """
+        a, b = (end if end.is_floating_point() else self.encode(end.unsqueeze(0).to(self.device))[0] for end in (a, b))
+        return self.decode(interpolate_latents(a, b, steps, mode), **generation_options)

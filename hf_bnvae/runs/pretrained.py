@@ -1,0 +1,71 @@
+"""Pretrained parts of a run: their weights, what of them is trained, and the states of a frozen encoder."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from datasets import Dataset
+from transformers.utils import logging
+
+from ..errors import ParameterError, last_line
+from ..evaluation.text_order import TextBatches, progress_bar
+from ..models import BnVaeForConditionalGeneration
+from ..models.pretrained_parts import pretrained_parts
+from ..training import VaeTrainingArguments
+from .model_arguments import ModelArguments
+
+if TYPE_CHECKING:
+    from .text_run import EncodedCorpus
+
+STATES_BATCH_SIZE = 64
+
+logger = logging.get_logger(__name__)
+
+
+def take_pretrained_parts(model: BnVaeForConditionalGeneration, options: ModelArguments, with_weights: bool) -> None:
+    """Put the pretrained networks into a new model, and freeze what is not to be trained.
+
+    Args:
+        with_weights: False where the weights of a checkpoint follow.
+
+    Raises:
+        ParameterError: a network cannot be loaded.
+    """
+    if with_weights:
+        try:
+            parts, _ = pretrained_parts(options.encoder_name_or_path, options.decoder_name_or_path, torch.float32)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ParameterError(f"`encoder_name_or_path` or `decoder_name_or_path`: {last_line(error)}") from error
+        if "encoder" in parts:
+            model.model.encoder = parts["encoder"]
+        if "decoder" in parts:
+            model.decoder.lm = parts["decoder"]
+    if options.encoder_name_or_path is not None and options.train_encoder == "frozen":
+        model.model.encoder.requires_grad_(False)
+    if options.decoder_name_or_path is not None and options.train_decoder == "frozen":
+        model.decoder.lm.requires_grad_(False)
+
+
+def with_encoder_states(
+    model: BnVaeForConditionalGeneration, encoded: "EncodedCorpus", args: VaeTrainingArguments
+) -> None:
+    """Give every split of a corpus the states of a frozen encoder, in the place of what it would read each epoch."""
+    torch.nn.Module.to(model, args.device)
+    for split, dataset in encoded.splits.items():
+        assert isinstance(dataset, Dataset)
+        states = encoder_states(model, dataset, f"Encoding {split}")
+        columns = {name: dataset[name] for name in dataset.column_names if name != "input_ids"}
+        encoded.splits[split] = Dataset.from_dict(columns | {"encoder_states": list(states.numpy())})
+
+
+@torch.no_grad()
+def encoder_states(model: BnVaeForConditionalGeneration, dataset: Dataset, description: str) -> torch.Tensor:
+    """What a model's encoder makes of every row of `input_ids`, `(rows, width)`, fp32 on the CPU."""
+    model.eval()
+    batches = TextBatches(dataset["input_ids"][:], STATES_BATCH_SIZE, model.config.encoder_padding)
+    states = [
+        model.model.read(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
+        .last.float()
+        .cpu()
+        for batch in progress_bar(batches, description)
+    ]
+    return torch.cat(states)[batches.original_order]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
@@ -12,6 +13,8 @@ from .configuration_bnvae import BnVaeConfig
 from .decoders import DECODERS, CnnState, LatentDecoder, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .encoders import ENCODER_INPUTS, ENCODERS, EncoderOutput
+from .latent_generation import LatentGenerationMixin
+from .layers import input_dtype
 from .model_outputs import BnVaeModelOutput, BnVaeOutput
 from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -217,7 +220,9 @@ class BnVaeModel(BnVaePreTrainedModel):
         return self
 
 
-class BnVaeForConditionalGeneration(LatentGenerationMixin, EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin):
+class BnVaeForConditionalGeneration(  # type: ignore[misc]
+    LatentGenerationMixin, EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin
+):
     """The whole text VAE: p(z), q(z|x) and p(x|z).
 
     `generate(input_ids)` reconstructs from the posterior mean, `generate(latents=z)` decodes z; both take every

@@ -25,8 +25,9 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from .batches import EpochSampler, LengthBucketSampler, encode_counted
+from .batches import EpochSampler, LengthBucketSampler
 from .corpora import CorpusReport
+from .encoded_texts import encode_counted
 from .errors import CorpusError
 from .streaming import Source, holds_words, no_sentence
 

@@ -46,7 +46,7 @@ class BnVaePreTrainedModel(PreTrainedModel):
 class BnVaeModel(BnVaePreTrainedModel):
     """The inference network: an encoder (`config.encoder`) and the posterior over latents.
 
-    Where the posterior is refined (`config.refinement_steps`), that takes the decoder: this is the unrefined one.
+    Where the posterior is refined, that takes the decoder: this is the unrefined one.
 
     Example:
 
@@ -140,8 +140,6 @@ class BnVaeModel(BnVaePreTrainedModel):
     @torch.no_grad()
     def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
         """Make the stored normalisation statistics the exact ones of a data set, by an encoder-only pass.
-
-        Does nothing for a posterior that stores none.
 
         Args:
             batches: mappings with `input_ids` and, where there is padding, `attention_mask`, or with

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
 from .encoders import encoder_class
 
@@ -30,13 +30,18 @@ def pretrained_parts(
         parts["encoder"] = kind.from_pretrained(encoder, dtype=dtype)
         fields |= {"encoder": "pretrained", "encoder_config": parts["encoder"].config}
     if decoder is not None:
-        config = AutoConfig.from_pretrained(decoder)
-        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
-            raise ValueError(f"decoder {decoder} is a {config.model_type} model, which is no causal language model")
+        refuse_no_language_model(AutoConfig.from_pretrained(decoder), decoder)
         parts["decoder"] = AutoModelForCausalLM.from_pretrained(decoder, dtype=dtype)
         fields |= {"decoder": "pretrained", "decoder_config": parts["decoder"].config}
         fields |= special_tokens(parts["decoder"].config.get_text_config())
     return parts, fields
+
+
+def refuse_no_language_model(config, name: str) -> None:
+    """Refuse the configuration of a model that cannot be a decoder; `name` is what the error calls it."""
+    reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder or reads_both_ways:
+        raise ValueError(f"decoder {name} is a {config.model_type} model, which is no causal language model")
 
 
 def special_tokens(source) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from ..models import BnVaeConfig, LstmLMConfig
 from ..models.decoders import DECODERS
 from ..models.encoders import ENCODERS
 from ..models.posteriors import POSTERIORS
-from ..models.pretrained_parts import special_tokens
+from ..models.pretrained_parts import refuse_no_language_model, special_tokens
 from ..models.rates import RATE_FIELDS
 from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
 from .checks import check_least
 from .config_fields import with_fields_of
 from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
+
+TRAINED = ["frozen", "full"]
+"""What of a pretrained part is trained."""
 
 
 def readers(choice: str, kinds: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -107,10 +110,10 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         default=None, metadata={"help": "a pretrained decoder, any `AutoModelForCausalLM`, in the place of the LSTM"}
     )
     train_encoder: str = field(
-        default="frozen", metadata={"help": "what of a pretrained encoder is trained", "choices": ["frozen", "full"]}
+        default="frozen", metadata={"help": "what of a pretrained encoder is trained", "choices": TRAINED}
     )
     train_decoder: str = field(
-        default="full", metadata={"help": "what of a pretrained decoder is trained", "choices": ["frozen", "full"]}
+        default="full", metadata={"help": "what of a pretrained decoder is trained", "choices": TRAINED}
     )
     reset_decoder: bool = field(
         default=False, metadata={"help": "take the encoder alone of `pretrained_encoder`, and a new decoder"}
@@ -119,6 +122,11 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def __post_init__(self):
         check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0)
+        for part in ("encoder", "decoder"):
+            if getattr(self, f"train_{part}") not in TRAINED:
+                raise ParameterError(
+                    f"`train_{part}` must be {' or '.join(TRAINED)}, got {getattr(self, f'train_{part}')}"
+                )
         if self.decoder_name_or_path is not None and self.choices()["decoder"] != "pretrained":
             raise ParameterError(
                 f"`decoder_name_or_path` stands in the place of the LSTM, and `method` {self.method} has the decoder "
@@ -161,11 +169,19 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         """The tokenizer of a run; a model on a pretrained part has two, one to read and one to write."""
         if started_from is not None or not self.is_pretrained:
             return super().make_tokenizer(texts, started_from)
+        if self.decoder_name_or_path is not None:
+            try:
+                refuse_no_language_model(self._config_of("decoder_name_or_path"), self.decoder_name_or_path)
+            except ValueError as error:
+                raise ParameterError(f"`decoder_name_or_path`: {error}") from error
         parts: dict[str, Any] = {
             parameter: bare_tokenizer(name, f"`{parameter}`")
             for parameter in ("encoder_name_or_path", "decoder_name_or_path")
             if (name := getattr(self, parameter)) is not None
         }
+        writes = parts.get("decoder_name_or_path")
+        if writes is not None and writes.eos_token_id is None:
+            raise ParameterError(f"`decoder_name_or_path` {self.decoder_name_or_path}: its tokenizer has no end symbol")
         own: Any = None if len(parts) == 2 else self.own_tokenizer(texts)
         return TokenizerPair(*(parts.get(f"{part}_name_or_path", own) for part in ("encoder", "decoder")))
 

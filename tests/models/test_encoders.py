@@ -49,7 +49,7 @@ def test_an_encoder_without_width_is_refused_by_the_name_of_the_field(field, val
 
 
 def test_a_refined_posterior_needs_one_vocabulary():
-    with pytest.raises(StrictDataclassError, match="refinement_steps must be 0 with an encoder_vocab_size"):
+    with pytest.raises(StrictDataclassError, match="0 where encoder and decoder read other tokens"):
         BnVaeConfig(**SIZES, encoder_vocab_size=50, posterior="gaussian", refinement_steps=2)
 
 

@@ -1,0 +1,135 @@
+"""Runs on pretrained parts: two tokenizers, a frozen encoder whose states are computed once, and what is saved."""
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from hf_bnvae import TextVaePipeline, train
+from hf_bnvae.data import TokenizerPair, VaeCollator, load_tokenizer
+from hf_bnvae.data.batches import encoded_columns
+
+WORDS = ["the", "food", "was", "great", "never", "again", "i", "love", "this", "place", "we", "will", "be", "back"]
+TEXTS = [" ".join(WORDS[number % 7 : number % 7 + 3 + number % 4]) for number in range(120)]
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+SMALL = {
+    "embedding_size": 8,
+    "latent_size": 3,
+    "per_device_train_batch_size": 16,
+    "num_train_epochs": 2,
+    "kl_annealing_epochs": 1,
+    "nll_samples": 3,
+    "disable_tqdm": True,
+    "report_to": "none",
+}
+
+
+def save_tokenizer(folder, start: str | None, end: str, names: list[str]) -> None:
+    """A tokenizer of whole words that puts its start and its end around each text, or neither of them."""
+    vocabulary = {token: number for number, token in enumerate([*names, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=names[-1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.WordPiece()
+    if start is not None:
+        ends = [(token, vocabulary[token]) for token in (start, end)]
+        tokenizer.post_processor = processors.TemplateProcessing(f"{start} $A {end}", special_tokens=ends)
+    special = {"cls_token": start, "sep_token": end} if start is not None else {"eos_token": end}
+    padding = {"pad_token": names[0]} if start is not None else {}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=names[-1], **special, **padding).save_pretrained(
+        folder
+    )
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> dict[str, str]:
+    """A tiny encoder and a tiny decoder whose tokens have other numbers; the decoder's end is also its padding."""
+    torch.manual_seed(0)
+    encoder, decoder = (tmp_path_factory.mktemp(name) for name in ("encoder", "decoder"))
+    save_tokenizer(encoder, "[CLS]", "[SEP]", ["[PAD]", "[CLS]", "[SEP]", "[UNK]"])
+    save_tokenizer(decoder, None, "<end>", ["<end>", "<unk>"])
+    AutoModel.from_config(
+        AutoConfig.for_model("bert", **SIZES, vocab_size=4 + len(WORDS), pad_token_id=0)
+    ).save_pretrained(encoder)
+    config = AutoConfig.for_model("llama", **SIZES, vocab_size=2 + len(WORDS), eos_token_id=0, bos_token_id=None)
+    AutoModelForCausalLM.from_config(config).save_pretrained(decoder)
+    return {"encoder_name_or_path": str(encoder), "decoder_name_or_path": str(decoder)}
+
+
+def pair_of(parts) -> TokenizerPair:
+    return TokenizerPair(*(AutoTokenizer.from_pretrained(folder) for folder in parts.values()))
+
+
+def test_a_pair_reads_as_the_encoder_and_writes_as_the_decoder_whose_end_is_learnt(parts):
+    pair = pair_of(parts)
+    columns = encoded_columns(["the food", "never again <end> i"], pair, 4)
+    assert columns["input_ids"][0] == [1, 4, 5, 2] and columns["labels"][0] == [2, 3, 0]
+    assert columns["labels"][1] == [6, 7, 0] and columns["truncated"] == [False, True]
+    assert columns["symbols"] == [0, 1] and columns["length"] == [4, 4]
+    rows = [{"input_ids": [1, 4, 2], "labels": [2, 0]}, {"input_ids": [1, 4, 5, 2], "labels": [2, 3, 0]}]
+    batch = VaeCollator(pair.pad_token_id)(rows)
+    assert batch["labels"].tolist() == [[2, 0, -100], [2, 3, 0]]
+    assert batch["word_positions"].tolist() == [0, 1, 3, 4, 5]
+    assert pair.batch_decode([[2, 3, 0]], skip_special_tokens=True) == ["the food"]
+
+
+@pytest.mark.parametrize("chosen", [("encoder",), ("decoder",), ("encoder", "decoder")])
+@pytest.mark.parametrize(
+    "training", [{"train_encoder": "frozen"}, {"train_encoder": "full", "train_decoder": "frozen"}]
+)
+def test_a_run_trains_what_it_is_told_and_what_it_saves_loads_and_writes(parts, chosen, training, tmp_path):
+    named = {f"{part}_name_or_path": parts[f"{part}_name_or_path"] for part in chosen}
+    options = {name: value for name, value in training.items() if name.removeprefix("train_") in chosen}
+    vae = train(TEXTS, "matched_vae", tmp_path / "out", **SMALL, **named, **options, rate=3.0, hidden_size=12)
+    weights = vae.model.state_dict()
+    for part, prefix in (("encoder", "model.encoder."), ("decoder", "decoder.lm.")):
+        if part in chosen:
+            kind = AutoModel if part == "encoder" else AutoModelForCausalLM
+            before = kind.from_pretrained(parts[f"{part}_name_or_path"]).state_dict()
+            same = all(
+                torch.equal(value, weights[prefix + name]) for name, value in before.items() if "pooler" not in name
+            )
+            assert same == (training.get(f"train_{part}", "full" if part == "decoder" else "frozen") == "frozen")
+    again = TextVaePipeline.from_pretrained(str(tmp_path / "out"))
+    torch.testing.assert_close(again.encode(TEXTS[:5]), vae.encode(TEXTS[:5]))
+    assert again.reconstruct(TEXTS[:3]) == vae.reconstruct(TEXTS[:3])
+    assert isinstance(load_tokenizer(str(tmp_path / "out")), TokenizerPair)
+    results = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    assert results["eval_nll"] <= results["eval_elbo"] + 0.5 and results["eval_kl"] > 0
+
+
+def test_states_computed_once_give_what_the_encoder_gives_in_every_epoch(parts, tmp_path):
+    """A frozen encoder that reads in every epoch, and one whose states stand in the data, have one latent space."""
+    named = {"encoder_name_or_path": parts["encoder_name_or_path"]}
+    vae = train(TEXTS, "bn_vae", tmp_path / "out", **SMALL, **named, hidden_size=12)
+    states = vae.model.model.read(**pair_inputs(vae, TEXTS[:4])).last
+    torch.testing.assert_close(vae.model.encode(encoder_states=states), vae.encode(TEXTS[:4]), rtol=1e-4, atol=1e-5)
+
+
+def pair_inputs(vae, texts) -> dict:
+    batch = vae.tokenizer.encoder(texts, padding=True, return_tensors="pt")
+    return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"decoder_name_or_path": "ENCODER"},
+            "a bert model, which is no causal language model",
+        ),
+        ({"encoder_name_or_path": "/nowhere/at/all"}, "encoder_name_or_path.*could not be loaded"),
+        (
+            {"method": "cnn_vae", "decoder_name_or_path": "DECODER"},
+            "decoder_name_or_path stands in the place",
+        ),
+        ({"method": "sa_vae", "encoder_name_or_path": "ENCODER"}, "refinement_steps must be 0"),
+        ({"train_encoder": "some"}, "train_encoder must be frozen or full, got some"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence_before_any_training(parts, changes, said, tmp_path):
+    names = {"ENCODER": parts["encoder_name_or_path"], "DECODER": parts["decoder_name_or_path"]}
+    changes = {name: names.get(value, value) for name, value in changes.items()}
+    with pytest.raises(ValueError, match=said):
+        train(TEXTS, **{"method": "vae", "output_dir": tmp_path / "out"} | SMALL | changes)

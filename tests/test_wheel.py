@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "hf_bnvae")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "hf_bnvae", "hf_bnvae_command.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,9 @@
-"""The command `hf-bnvae`: finds the subcommand, and imports that one only."""
+"""The command `hf-bnvae`: finds the subcommand, and imports that one only. To list them it imports nothing."""
 
 import sys
 from importlib import import_module
 
-from .program import PROGRAM
-
+PROGRAM = "hf-bnvae"
 COMMANDS = {
     "train": "train and evaluate a text VAE on sentences",
     "dialogue": "train and evaluate a conditional VAE that answers in dialogues",

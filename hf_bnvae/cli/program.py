@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-PROGRAM = "hf-bnvae"
+from .main import PROGRAM
 
 
 def program_name() -> str:

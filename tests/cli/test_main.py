@@ -55,6 +55,17 @@ def test_only_the_command_that_is_called_is_imported():
     assert imported & commands == {"card"}
 
 
+def test_the_list_of_commands_takes_no_import_of_the_package():
+    code = (
+        "import sys; sys.argv[1:] = ['--help']\n"
+        "import hf_bnvae_command\n"
+        "try: hf_bnvae_command.main()\n"
+        "except SystemExit: print([name for name in ('hf_bnvae', 'torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("usage: hf-bnvae COMMAND") and done.stdout.endswith("\n[]\n"), done.stderr
+
+
 def test_what_is_wrong_is_one_sentence_that_begins_with_the_command(monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match=r"^hf-bnvae: error: there is no command 'trian'"):
         call(monkeypatch, "trian")

@@ -68,7 +68,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_command(wheel):
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "hf_bnvae").rglob("*") if path.is_file()}
     assert {name for name in package if "__pycache__" not in name} <= names
     assert not any(name.startswith(("tests/", "run_scripts/", "benchmarks/")) for name in names)
-    assert re.search(r"^hf-bnvae *= *hf_bnvae\.cli\.main:main$", commands, re.MULTILINE)
+    assert re.search(r"^hf-bnvae *= *hf_bnvae_command:main$", commands, re.MULTILINE)
 
 
 def test_the_installed_command_trains_and_compares_far_from_the_repository(environment, tmp_path):

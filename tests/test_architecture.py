@@ -1,6 +1,7 @@
 """Who may import whom: nothing imports upward, and models/ stands alone."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ ORDER = (
 FLOORS = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 ROOT = len(ORDER) - 1
 """What the package itself exports stands above all rooms but `cli`."""
+SPEAK_OF_FLAGS = {"hub/run_record.py", "runs/publishing.py", "analysis/page.py"}  # commands, and style sheets
 UPWARD = {("model_with_tokenizer", "hub")}  # `push_to_hub` imports it when it is called
 MODELS_MAY_IMPORT = sys.stdlib_module_names | {"torch", "transformers", "huggingface_hub"}
 
@@ -77,3 +79,14 @@ def test_models_import_only_torch_transformers_and_siblings_by_one_dot(path):
             assert all(alias.name.split(".")[0] in MODELS_MAY_IMPORT for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert (node.level == 1 and "." not in node.module) or node.module.split(".")[0] in MODELS_MAY_IMPORT
+
+
+@pytest.mark.parametrize("path", [path for path in files() if path.parent.name != "cli"], ids=lambda path: path.name)
+def test_only_the_command_line_speaks_of_flags(path):
+    if path.relative_to(PACKAGE).as_posix() in SPEAK_OF_FLAGS:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            assert not re.search(r"(?<![\w-])--[a-z]", node.value), node.value

@@ -231,5 +231,5 @@ class CollapseCallback(TrainerCallback):
         if config.posterior in RATE_FIELDS and config.model_type != "bncvae":
             return f"Try a larger `rate` than {config.kl_lower_bound:.3g} nats, or longer `kl_annealing_epochs`."
         if config.model_type == "bncvae":
-            return "Try --method bn_cvae or matched_cvae, --bow_weight 1 or longer --kl_annealing_epochs."
-        return "Try --method bn_vae or matched_vae, which hold a --rate, or a smaller --kl_weight."
+            return "Try `method` bn_cvae or matched_cvae, `bow_weight` 1 or longer `kl_annealing_epochs`."
+        return "Try `method` bn_vae or matched_vae, which hold a `rate`, or a smaller `kl_weight`."

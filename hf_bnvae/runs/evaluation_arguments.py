@@ -1,14 +1,52 @@
 """Arguments that say how a trained model is evaluated."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..data import load_tokenizer
 from ..errors import ParameterError
 from ..evaluation import WordVectors
 from ..models import LstmLMConfig, LstmLMForCausalLM
 from ..training.recipes import bf16_pays
-from .checks import check_least
+from .checks import check_least, check_output_file, check_seeds
 from .loading import check_tokenizer, load_model, load_vectors
+
+SCORES_ENDINGS = (".csv", ".jsonl")
+
+
+@dataclass
+class EvaluationArguments:
+    """What is evaluated."""
+
+    model_name_or_path: str = field(metadata={"help": "folder of a checkpoint, or its Hub id"})
+    split: str = field(
+        default="test", metadata={"help": "the split to evaluate", "choices": ["train", "validation", "test"]}
+    )
+    batch_size: int = field(default=128, metadata={"help": "sentences in a batch"})
+    seed: int = field(default=42, metadata={"help": "of the latent noise, which is keyed by sentence"})
+    output_file: str | None = field(default=None, metadata={"help": "write the results here as JSON"})
+    scores_file: str | None = field(
+        default=None, metadata={"help": "write the scores of each sentence here, as csv or jsonl by the ending"}
+    )
+
+    def __post_init__(self):
+        check_least(self, batch_size=1)
+        check_seeds([self.seed], "`seed`")
+        check_output_file(self.scores_file, "`scores_file`", SCORES_ENDINGS)
+
+
+@dataclass
+class DialogueEvaluationArguments(EvaluationArguments):
+    """What is evaluated, of a model of dialogues."""
+
+    samples_file: str | None = field(
+        default=None, metadata={"help": "write contexts with responses here, as Markdown (`num_cases`)"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.samples_file is not None and Path(self.samples_file).is_dir():
+            raise ParameterError(f"`samples_file` {self.samples_file} is a folder: name a file")
 
 
 @dataclass

@@ -16,6 +16,9 @@ BUILT_IN_LICENSES = {
     "toy_sentences": "Apache-2.0",
 }
 
+PREFIXES = {"validation": "eval"}
+"""What stands in front of the results of a split, where it is not the name of the split."""
+
 logger = logging.get_logger(__name__)
 
 
@@ -33,10 +36,14 @@ def log_reports(reports: Mapping, kind: str = "") -> None:
         warn_of_whole_lines("train", train.lines - train.empty, train.tokens, kind)
 
 
+def of_split(split: str, metrics: Mapping) -> dict:
+    """Results under the names that they have in `all_results.json`: with their split in front."""
+    return {f"{PREFIXES.get(split, split)}_{name}": value for name, value in metrics.items()}
+
+
 def unknown_shares(reports: Mapping) -> dict[str, float]:
     """`<split>_unknown_share` of every split: the share of its words that the tokenizer does not know."""
-    prefixes = {"validation": "eval"}
-    return {f"{prefixes.get(split, split)}_unknown_share": report.unknown_share for split, report in reports.items()}
+    return {f"{PREFIXES.get(split, split)}_unknown_share": report.unknown_share for split, report in reports.items()}
 
 
 def write_run(command: str | None, corpus, arguments: tuple, examples: dict, pushed: bool) -> None:

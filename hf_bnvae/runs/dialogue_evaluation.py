@@ -1,0 +1,98 @@
+"""Evaluation of a trained model of dialogues on a split: its bounds, its NLL, its responses beside those of others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import PartialState
+from torch.utils.data import DataLoader
+
+from ..data import (
+    DialogueCollator,
+    DialogueResponses,
+    DialogueSampler,
+    LengthBucketSampler,
+    encode_dialogues,
+    load_tokenizer,
+)
+from ..errors import ParameterError
+from ..evaluation import dialogue_metrics, infer_with_use
+from ..evaluation.references import reference_responses
+from .dialogue_data_arguments import DialogueDataArguments
+from .evaluation_arguments import DialogueEvaluationArguments, ResponseArguments
+from .loading import DIALOGUE_MODELS, check_tokenizer, load_model
+from .metrics import evaluate_nll
+from .responses import evaluate_sampled, load_others, write_samples
+from .results import log_reports, of_split, unknown_shares
+
+
+@dataclass
+class ResponseBatches:
+    """From responses to their batches.
+
+    Args:
+        batch_size: responses in a batch.
+        collate: makes batches of rows.
+    """
+
+    batch_size: int
+    collate: DialogueCollator
+
+    def by_dialogue(self, rows: DialogueResponses) -> DataLoader:
+        """Responses of one dialogue in the same batches, which encode its turns once."""
+        return self._loader(rows, DialogueSampler(rows.dialogues, self.batch_size, shuffle=False))
+
+    def by_length(self, rows: DialogueResponses) -> DataLoader:
+        """Responses of like length in the same batches."""
+        return self._loader(rows, LengthBucketSampler(rows.lengths, self.batch_size, shuffle=False))
+
+    def _loader(self, rows: DialogueResponses, sampler) -> DataLoader:
+        return DataLoader(rows, batch_sampler=sampler, collate_fn=self.collate)
+
+
+def evaluate_dialogue_model(
+    args: DialogueEvaluationArguments,
+    data: DialogueDataArguments,
+    wanted: ResponseArguments,
+    report_results: Callable[[dict], None],
+) -> None:
+    """Evaluate a trained model of dialogues on a split, and write its samples where `args.samples_file` asks for them.
+
+    Args:
+        report_results: is called with the results before the samples are drawn.
+
+    Raises:
+        CorpusError: the data cannot be read.
+        ParameterError: there is no such model or split.
+    """
+    if wanted.compare_with and args.samples_file is None:
+        raise ParameterError("`compare_with` shows other models in `samples_file`: name one")
+    called = "`model_name_or_path`"
+    vectors = wanted.load_word_vectors()
+    model = load_model(args.model_name_or_path, called, DIALOGUE_MODELS).to(PartialState().device)
+    tokenizer = load_tokenizer(args.model_name_or_path, called)
+    check_tokenizer(model, tokenizer, f"{called} {args.model_name_or_path}")
+    ours = Path(args.model_name_or_path).resolve().name
+    others = load_others(wanted.compare_with, ours)
+    corpus = data.load()
+    if args.split not in corpus.splits:
+        raise ParameterError(f"{corpus.name} has no {args.split} split: pass `{args.split}_file` or another `split`")
+    config, length = model.config, data.max_utterance_length
+    rows = encode_dialogues(corpus, tokenizer, length, config.context_turns, config.topics)[args.split]
+    report = {args.split: corpus.reports[args.split]}
+    log_reports(report)
+    batches = ResponseBatches(args.batch_size, DialogueCollator(tokenizer.pad_token_id))
+    metrics = dialogue_metrics(infer_with_use(model, batches.by_dialogue(rows), args.seed)[0])
+    metrics |= {"sentences": len(rows)}
+    metrics |= evaluate_nll(model, rows, batches.by_length, wanted, args.seed, progress=True)
+    if wanted.num_responses:
+        references = reference_responses(corpus, args.split, tokenizer)
+        metrics |= evaluate_sampled(
+            model, tokenizer, rows, batches.by_dialogue, references, wanted, vectors, args.seed, progress=True
+        )
+    report_results(of_split(args.split, metrics) | unknown_shares(report))
+    if args.samples_file is not None:
+        models = {ours: (model, tokenizer), **others}
+        path = Path(args.samples_file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_samples(path, corpus, args.split, models, data, wanted, args.seed)

@@ -11,23 +11,9 @@ over the sentence. With --finetune true the encoders of text VAEs are trained al
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-
-import numpy as np
-import torch
-from accelerate import PartialState
-from safetensors import SafetensorError
-from transformers import (
-    AutoModel,
-    AutoTokenizer,
-    set_seed,
-)
-from transformers.utils import has_file, logging
 
 from ..analysis.classification_table import (
     BAG_OF_WORDS,
@@ -37,25 +23,18 @@ from ..analysis.classification_table import (
     flat_results,
     results_page,
 )
-from ..data import load_tokenizer
-from ..data.encoded_texts import encode_texts
-from ..data.errors import first_line
-from ..evaluation import encode_in_order
 from ..evaluation.classification import (
     ClassificationTask,
     Predict,
     counting_words,
     evaluate_samples,
-    finetuning,
     most_frequent,
-    probing,
     read_task,
 )
 from ..hub.run_record import command_line, write_json
-from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForSequenceClassification, BnVaeModel, LstmLMConfig
 from ..runs.checks import check_least, check_seeds, whole_numbers
 from ..runs.data_arguments import DataArguments
-from ..runs.loading import load_model, read_config
+from ..runs.sentence_encoders import check_model, finetuned_classifier, probed_classifier
 from ..training.run_lock import lock, unlock
 from ..visible import visible
 from .errors import UsageError, flags_named
@@ -63,8 +42,6 @@ from .flags import parse_arguments
 from .program import called_as
 from .run import run
 from .yaml_file import all_flags
-
-logger = logging.get_logger(__name__)
 
 FLAG = "--model_name_or_path"
 FINETUNING_FLAGS = ("num_train_epochs", "learning_rate", "per_device_train_batch_size")
@@ -146,7 +123,6 @@ def main(argv: list[str] | None = None) -> None:
         f"sample, and {len(task.test_texts):,} to evaluate on"
     )
     lock(args.output_dir)
-    classifier = finetuned_classifier if args.finetune else probed_classifier
     rows: dict[str, Predict] = {name: classifier(model, task, data.max_length, args) for name, model in models.items()}
     rows |= {MAJORITY: most_frequent(task), BAG_OF_WORDS: counting_words(task)}
     scores = {name: evaluate_samples(name, predict, task) for name, predict in rows.items()}
@@ -158,108 +134,13 @@ def main(argv: list[str] | None = None) -> None:
     print(visible(page))
 
 
-def probed_classifier(name: str, task: ClassificationTask, max_length: int, args: ClassificationArguments) -> Predict:
-    """A linear classifier on the vectors of a frozen encoder."""
-    vectors = encode(name, task.texts + task.test_texts, max_length, args.batch_size)
-    sample, test = np.split(vectors, [len(task.texts)])
-    return probing(sample, test, task, args.standardise)
-
-
-def finetuned_classifier(
-    name: str, task: ClassificationTask, max_length: int, args: ClassificationArguments
-) -> Predict:
-    """A text VAE trained along with a classifier on its posterior mean."""
-    tokenizer = load_tokenizer(name, FLAG)
-    set_seed(args.sample_seeds()[0])
-    model = load_ours(BnVaeForSequenceClassification, name, num_labels=task.num_classes)
-    ids, test_ids = (token_ids(texts, tokenizer, max_length) for texts in (task.texts, task.test_texts))
+def classifier(name: str, task: ClassificationTask, max_length: int, args: ClassificationArguments) -> Predict:
+    """The classifier that the flags ask for, on one model."""
+    if not args.finetune:
+        return probed_classifier(name, task, max_length, args.batch_size, args.standardise)
     training = {flag: getattr(args, flag) for flag in FINETUNING_FLAGS}
     training |= {"output_dir": args.output_dir, "per_device_eval_batch_size": args.batch_size}
-    return finetuning(model, tokenizer, ids, test_ids, task, **training)
-
-
-def check_model(name: str, finetune: bool) -> None:
-    """Refuse what no vectors can come from, before anything is read or trained."""
-    flag = f"{FLAG} {name}"
-    if is_sentence_transformer(name):
-        if find_spec("sentence_transformers") is None:
-            raise UsageError(f"{flag} takes sentence-transformers: pip install 'hf-bnvae[sentence-transformers]'")
-        kind = "sentence-transformers"
-    else:
-        config = read_config(name, flag)
-        kind = config.model_type
-        if isinstance(config, (LstmLMConfig, BnCvaeConfig)):
-            raise UsageError(f"{flag} is a {kind} model, which has no latent of a sentence alone: name a text VAE")
-    if finetune and kind != BnVaeConfig.model_type:
-        raise UsageError(f"{flag} is a {kind} model, and --finetune trains text VAEs (bnvae) only")
-
-
-def is_sentence_transformer(name: str) -> bool:
-    try:
-        return has_file(name, "modules.json")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{FLAG} {name}: no model there ({first_line(error)})") from error
-
-
-def encode(name: str, texts: list[str], max_length: int, batch_size: int) -> np.ndarray:
-    """A vector of each text, `(texts, width)`: the posterior mean of a text VAE, the mean state of other encoders."""
-    device = PartialState().device
-    if is_sentence_transformer(name):
-        from sentence_transformers import SentenceTransformer
-
-        with loading(name):
-            model = SentenceTransformer(name, device=str(device))
-        model.max_seq_length = min(max_length, model.max_seq_length or max_length)
-        return model.encode(texts, batch_size=batch_size)
-    config = read_config(name, f"{FLAG} {name}")
-    if isinstance(config, BnVaeConfig):
-        tokenizer = load_tokenizer(name, FLAG)
-        # A refined posterior takes the decoder; any other needs no more of a checkpoint than the encoder.
-        model = load_model(name) if config.refinement_steps else load_ours(BnVaeModel, name)
-        vectors_of = model.encode
-    else:
-        with loading(name):
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            model = AutoModel.from_pretrained(name, trust_remote_code=False)
-        model = model.get_encoder() if config.is_encoder_decoder else model
-        vectors_of = partial(mean_state, model)
-    model.eval().to(device)
-    rows = token_ids(texts, tokenizer, max_length)
-    return encode_in_order(rows, vectors_of, batch_size, tokenizer.pad_token_id, device).numpy()
-
-
-@torch.no_grad()
-def mean_state(model, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """The last hidden states averaged over the tokens of each sentence, `(batch, width)`."""
-    states = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-    weights = attention_mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1)
-
-
-def token_ids(texts: list[str], tokenizer, max_length: int) -> list[list[int]]:
-    max_length = min(max_length, tokenizer.model_max_length)
-    rows, cut = encode_texts(texts, tokenizer, max_length)
-    if any(cut):
-        logger.warning(f"{sum(cut):,} of {len(texts):,} sentences have more than {max_length} tokens and were cut.")
-    return rows
-
-
-def load_ours(kind, name: str, **options):
-    """A part of a text VAE from any checkpoint that holds its encoder."""
-    with loading(name):
-        model, loaded = kind.from_pretrained(name, output_loading_info=True, **options)
-    missing = {key for key in loaded["missing_keys"] if not key.startswith("classifier.")}
-    if missing:
-        raise UsageError(f"{FLAG} {name} lacks weights of the encoder, {min(missing)} for one")
-    return model
-
-
-@contextmanager
-def loading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise UsageError(f"{FLAG} {name}: it cannot be loaded ({first_line(error)})") from error
+    return finetuned_classifier(name, task, max_length, args.sample_seeds()[0], **training)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from hf_bnvae.cli import classify
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import CorpusError, build_tokenizer
 from hf_bnvae.evaluation import classification
+from hf_bnvae.runs import sentence_encoders
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
@@ -112,18 +113,18 @@ def test_the_only_model_needs_no_name_and_two_runs_are_equal(models, data, tmp_p
 def test_a_vector_is_the_posterior_mean_of_its_sentence_whatever_the_others(models):
     for name in ("bn_vae", "sa_vae/seed_1"):
         place = str(models / name)
-        found = classify.encode(place, TEXTS, 256, batch_size=2)
+        found = sentence_encoders.encode(place, TEXTS, 256, batch_size=2)
         expected = TextVaePipeline.from_pretrained(place, device="cpu").encode(TEXTS).numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-        backwards = classify.encode(place, TEXTS[::-1], 256, batch_size=5)
+        backwards = sentence_encoders.encode(place, TEXTS[::-1], 256, batch_size=5)
         np.testing.assert_allclose(found, backwards[::-1], rtol=1e-4, atol=1e-5)
-    whole = classify.encode(str(models / "bn_vae"), TEXTS, 256, 4)
+    whole = sentence_encoders.encode(str(models / "bn_vae"), TEXTS, 256, 4)
     for part in ("encoder", "classifier"):
-        assert np.array_equal(classify.encode(str(models / part), TEXTS, 256, 4), whole)
+        assert np.array_equal(sentence_encoders.encode(str(models / part), TEXTS, 256, 4), whole)
 
 
 def test_other_encoders_give_the_mean_of_their_states(models, tmp_path):
-    found = classify.encode(str(models / "bert"), TEXTS, 256, batch_size=3)
+    found = sentence_encoders.encode(str(models / "bert"), TEXTS, 256, batch_size=3)
     bert = AutoModel.from_pretrained(models / "bert")
     tokenizer = build_tokenizer([" ".join(words) for words in WORDS.values()])
     for text, vector in zip(TEXTS, found, strict=True):
@@ -134,7 +135,7 @@ def test_other_encoders_give_the_mean_of_their_states(models, tmp_path):
     transformer = parts.Transformer(str(models / "bert"))
     pooling = parts.Pooling(16, pooling_mode="mean")
     library.SentenceTransformer(modules=[transformer, pooling]).save(str(tmp_path / "embedder"))
-    again = classify.encode(str(tmp_path / "embedder"), TEXTS, 256, batch_size=3)
+    again = sentence_encoders.encode(str(tmp_path / "embedder"), TEXTS, 256, batch_size=3)
     np.testing.assert_allclose(again, found, rtol=1e-4, atol=1e-5)
 
 

@@ -126,7 +126,7 @@ class DialoguePipeline(ModelWithTokenizer):
 
 
 def _turns_of(context: Sequence[str | tuple[str, str]], where: str) -> tuple[Turn, ...]:
-    """The turns of a context. Strings are said by two people in turn, the last one by the one who is answered."""
+    """The turns of a context. Strings are the turns of two speakers who alternate; the last one is to be answered."""
     if isinstance(context, str) or not isinstance(context, Sequence):
         raise TypeError(f"{where} must be a sequence of turns, got a {type(context).__name__}")
     if not context:

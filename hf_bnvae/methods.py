@@ -13,7 +13,7 @@ class Method:
         posterior: family of q(z|x), a key of `models.posteriors.POSTERIORS`; `"none"` for a language model.
         decoder: a key of `models.decoders.DECODERS`.
         kl_schedule: how the KL weight moves over training, a key of `training.schedules.KL_SCHEDULES`.
-        strategy: whom a step of training updates, one of `training.strategies.STRATEGIES`.
+        strategy: which networks a step of training updates, one of `training.strategies.STRATEGIES`.
         settings: defaults of other flags: the KL objective, and what the method needs beside.
     """
 

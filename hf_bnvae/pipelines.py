@@ -45,7 +45,7 @@ class StopTexts(StoppingCriteria):
 
 
 class TextVaePipeline(ModelWithTokenizer):
-    """A text VAE with its tokenizer: texts in, latents out, and the other way round.
+    """A text VAE with its tokenizer: from texts to latents, and from latents to texts.
 
     Latents are posterior means, fp32 on the CPU, `(n, latent_size)`, whatever the device and dtype of the model. Texts
     are read in batches of near-equal length; a progress bar appears when a call takes more than a second.

@@ -36,7 +36,7 @@ class Run:
     Args:
         method: what was trained, as the user wrote it.
         seed: of the run.
-        results: the numbers of the split that was judged, by metric; nats per sentence on that split.
+        results: the numbers of the split that was evaluated, by metric; nats per sentence on that split.
         seconds: training time until the best model, evaluations left out.
         history: the evaluations during training, each with its `step`.
     """

@@ -54,7 +54,7 @@ class AnswersError(ValueError):
 
 @dataclass(frozen=True)
 class Study:
-    """What is judged.
+    """What the annotators grade.
 
     Args:
         name: of the study; answers of another one are refused.
@@ -224,7 +224,7 @@ class Score:
 
 
 def score(study: Study, answers: Mapping[int, Mapping[str, Mapping[str, int]]], seed: int = 0):
-    """A `Score` for each model and criterion, and Krippendorff's α of each criterion where two people judged."""
+    """A `Score` for each model and criterion, and Krippendorff's α of each criterion where two annotators graded."""
     items = list(study.items)
     context_of = np.array([study.items[item]["context"] for item in items])
     model_of = np.array([study.items[item]["model"] for item in items])

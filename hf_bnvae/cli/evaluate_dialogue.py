@@ -1,4 +1,4 @@
-"""Evaluate a trained dialogue model on dialogues: its bound, its responses, and beside those of others.
+"""Evaluate a trained dialogue model on dialogues: its bound, its responses, and those of other models with them.
 
     hf-bnvae evaluate-dialogue --model_name_or_path out --test_file test.jsonl --word_vectors vectors.txt
     hf-bnvae evaluate-dialogue --model_name_or_path out/bn_cvae --dataset_name toy_dialogues \

@@ -36,7 +36,7 @@ from .run import run
 
 @dataclass
 class ExportArguments:
-    """What is judged, and by how many."""
+    """What is graded, and by how many annotators."""
 
     models: list[str] = field(metadata={"help": "folders of trained models; a folder's name names its model"})
     output_dir: str = field(metadata={"help": "where the pages and the key go"})

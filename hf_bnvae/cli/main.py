@@ -16,7 +16,7 @@ COMMANDS = {
     "card": "write the model card of a finished run once more",
     "synthetic": "the synthetic study of the paper's appendix A.1",
     "human-eval": "blind pages for annotators of dialogue models, and their scores",
-    "vectors": "train the word vectors that evaluate responses",
+    "vectors": "train word vectors for the metrics of responses",
     "demo": "train a plain VAE and a BN-VAE on a built-in corpus, and show which one uses its latent",
     "demo-dialogue": "train the dialogue models on the built-in small talk",
 }

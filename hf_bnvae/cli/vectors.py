@@ -1,4 +1,4 @@
-"""Train the word vectors that judge responses (A-bow, E-bow) on the training split of dialogues.
+"""Train the word vectors of the metrics A-bow and E-bow on the training split of dialogues.
 
     hf-bnvae vectors --dataset_name toy_dialogues --output_file vectors.txt
     hf-bnvae dialogue --dataset_name toy_dialogues --word_vectors vectors.txt --output_dir out

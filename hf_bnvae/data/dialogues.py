@@ -36,7 +36,7 @@ class Turn:
         speaker: who says it; any name.
         text: what is said.
         dialogue_act: what kind of utterance it is, where that is known; shown and not learnt.
-        references: other utterances that would have done as well here, to judge responses by.
+        references: other utterances that would have done as well here; responses are evaluated against them.
     """
 
     speaker: str

@@ -12,7 +12,7 @@ logger = logging.get_logger(__name__)
 
 
 def as_text(value: object, where: str) -> str:
-    """A row's text: a string as it is, a list of words put together, a number or a date as it is written.
+    """A row's text: a string as it is, a list of words joined by spaces, a number or a date as it is written.
 
     Nothing (None, or a NaN of a table) is an empty text.
 

@@ -191,7 +191,7 @@ def first_texts(
 
 
 def _in_turn(sources: Sequence[Source]) -> Iterator[list[str]]:
-    """Some lines of each source in turn, of few sources at a time that lie far apart."""
+    """Some lines of each source in turn, of few sources at a time, which are evenly spaced."""
     stride = ceil(len(sources) / SOURCES_AT_ONCE)
     waiting = iter([source for start in range(stride) for source in sources[start::stride]])
     turns = [source.lines() for source in islice(waiting, SOURCES_AT_ONCE)]

@@ -13,7 +13,7 @@ def warn_of_unknown_words(split: str, share: float) -> None:
     if share > HIGH_SHARE:
         logger.warning(
             f"{split}: {share:.0%} of the words are unknown to the tokenizer and stand as one symbol, so that the "
-            "figures say little: train with a larger `vocab_size` or `tokenizer` bpe, or judge on text like that of "
+            "figures say little: train with a larger `vocab_size` or `tokenizer` bpe, or evaluate on text like that of "
             "the training"
         )
 

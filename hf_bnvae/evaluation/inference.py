@@ -143,7 +143,7 @@ def mi(inference: Inference) -> float:
 
 
 def agg_kl(inference: Inference) -> float:
-    """KL(q(z) ‖ p(z)) of the aggregated posterior in nats, as KL − MI: Eq. 13 read the other way."""
+    """KL(q(z) ‖ p(z)) of the aggregated posterior in nats, as KL − MI, which is Eq. 13 solved for it."""
     return kl(inference) - mi(inference)
 
 

@@ -245,6 +245,6 @@ def average_length(predictions: Texts) -> float:
 
 
 def evaluate_responses(predictions: Texts, references: Texts, vectors: WordVectors | None = None) -> dict[str, float]:
-    """All judges of this module; those of word vectors where there are any."""
+    """Every metric of this module; those of word vectors only where `vectors` are given."""
     metrics = bleu(predictions, references) | distinct(predictions) | {"average_length": average_length(predictions)}
     return metrics | (word_vector_similarity(predictions, references, vectors) if vectors is not None else {})

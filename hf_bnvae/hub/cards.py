@@ -349,7 +349,7 @@ def _bound_formula(config: PreTrainedConfig) -> str:
 
 
 def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> list[str]:
-    """Whether the decoder uses the latent, by the last split that was judged: sentences, as Markdown.
+    """Whether the decoder uses the latent, by the last split that was evaluated: sentences, as Markdown.
 
     The words and the thresholds are those of `evaluation.collapse_verdict`.
     """
@@ -404,7 +404,7 @@ def metric_rows(results: dict, prefixes: list[str], unit: str) -> list[list[str]
 
 
 def judged_on(results: dict, prefix: str, unit: str, config: PreTrainedConfig) -> str:
-    """How many sentences a split's metrics are of, and how its NLL and its responses were judged, in one sentence."""
+    """In one sentence, how many sentences a split has, and how its NLL and its responses were evaluated."""
     count = {name: results.get(f"{prefix}_{name}") for name in COUNTS}
     parts = [f"{count['sentences']:,} {unit}s" if count["sentences"] is not None else f"an unknown number of {unit}s"]
     if count["nll_samples"] is not None:
@@ -462,7 +462,7 @@ def _shown_text(text: object) -> str:
 
 
 def _metrics(results: dict, prefix: str) -> dict[str, float]:
-    """The metrics of a split by their names, without the counts of what was judged."""
+    """The metrics of a split by their names, without the counts of what was evaluated."""
     return {
         key.removeprefix(f"{prefix}_"): value
         for key, value in results.items()

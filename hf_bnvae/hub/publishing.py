@@ -36,7 +36,7 @@ PUBLISHED = (
     "figures/*.png",
     "figures/*.svg",
 )
-"""What of a run is published beside its weights. Anything else that lies in the folder stays where it is."""
+"""The files of a run that are published with its weights. Other files of the folder are not."""
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 """What a repository may hold of an earlier model, and must not when it has another form."""

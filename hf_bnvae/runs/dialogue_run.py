@@ -37,7 +37,7 @@ logger = logging.get_logger(__name__)
 
 @dataclass
 class DialogueRun:
-    """What a run is told.
+    """The arguments of a run.
 
     Args:
         data: where the dialogues come from.
@@ -92,7 +92,7 @@ class EncodedDialogues:
 
 @dataclass
 class ResponseComparison:
-    """What responses are evaluated by and shown beside.
+    """Word vectors for the metrics of responses, and other models whose responses are shown with those of the run.
 
     Args:
         vectors: word vectors for A-bow and E-bow; None for none.

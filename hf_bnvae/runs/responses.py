@@ -65,7 +65,7 @@ def evaluate_sampled(
 
 
 def write_samples(path: Path, corpus, split: str, models: dict, data, wanted: ResponseArguments, seed: int) -> None:
-    """Contexts of a split that lie far apart in it, their responses, and those of each model."""
+    """Write evenly spaced contexts of a split, their responses, and those of each model, as Markdown."""
     replies = corpus.responses(split)
     chosen = evenly_spaced(wanted.num_cases, len(replies))
     responses = {
@@ -76,7 +76,7 @@ def write_samples(path: Path, corpus, split: str, models: dict, data, wanted: Re
 
 
 def write_examples(model, tokenizer, corpus: DialogueCorpus, split: str, data, quotes: int, seed: int) -> dict:
-    """What the model writes: responses to contexts that lie far apart in a split, and the way between two of them."""
+    """What the model writes: responses to evenly spaced contexts of a split, and one interpolation."""
     replies = corpus.responses(split)
     chosen = evenly_spaced(quotes, len(replies))
     responses = responses_to(model, tokenizer, corpus, split, chosen, data, RESPONSES_SHOWN, seed)

@@ -41,7 +41,7 @@ logger = logging.get_logger(__name__)
 
 @dataclass
 class TextRun:
-    """What a run is told.
+    """The arguments of a run.
 
     Args:
         data: where the sentences come from.
@@ -233,7 +233,7 @@ def write_results(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, res
 
 
 def write_examples(trainer: VaeTrainer, encoded: EncodedCorpus, quotes: int) -> dict:
-    """What the model writes: from its prior, and of sentences that lie far apart in the last split there is.
+    """What the model writes: samples of its prior, and reconstructions of evenly spaced sentences of the last split.
 
     Args:
         quotes: how many sentences of the data are shown with their reconstructions.

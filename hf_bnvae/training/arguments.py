@@ -85,8 +85,8 @@ class VaeTrainingArguments(TrainingArguments):
     strategy: str = field(
         default="standard",
         metadata={
-            "help": "whom a step updates: encoder and decoder together, or aggressively the encoder ahead of the "
-            "decoder until MI stops climbing",
+            "help": "which networks a step updates: encoder and decoder together, or aggressively the encoder ahead of "
+            "the decoder until MI stops climbing",
             "choices": list(STRATEGIES),
         },
     )

@@ -69,7 +69,7 @@ class LossSum(TrainerCallback, ExportableState):
 
 
 class BestCheckpoint(TrainerCallback):
-    """Tells a resumed run where its best checkpoint is: beside the one that it goes on from.
+    """Gives a resumed run the path of its best checkpoint, which is in the folder of the one that it goes on from.
 
     The path that the state remembers is that of another working directory, or of a folder that was moved since.
     """

@@ -18,7 +18,7 @@ MARK_NAME = "checkpoint.json"
 """Written last into a checkpoint: the sizes of all its files. A checkpoint with it, and with them, is whole."""
 RESULTS_NAME = "all_results.json"
 ARGUMENTS_NAME = "run_arguments.json"
-"""What a run was told, so that it is resumed under the same."""
+"""The arguments of a run, so that it is resumed under the same."""
 
 logger = logging.get_logger(__name__)
 

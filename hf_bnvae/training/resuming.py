@@ -42,16 +42,16 @@ LENGTHS = ("num_train_epochs", "max_steps")
 
 
 def run_arguments(args: VaeTrainingArguments, dataset, streaming: bool = False) -> dict:
-    """What a run is told that its result depends on, for `VaeTrainer.run_arguments`.
+    """The arguments of a run that its result depends on, for `VaeTrainer.run_arguments`.
 
     Args:
         dataset: the encoded training set.
         streaming: whether it is read from disk in blocks, whose order is another.
     """
     names = {item.name for item in dataclasses.fields(args)}
-    told = {name: _plain(getattr(args, name)) for name in (*MUST_STAY, *MAY_CHANGE) if name in names}
+    arguments = {name: _plain(getattr(args, name)) for name in (*MUST_STAY, *MAY_CHANGE) if name in names}
     batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-    return told | {
+    return arguments | {
         "streaming": streaming,
         "sentences_a_step": batch,
         "train_examples": len(dataset),
@@ -76,8 +76,8 @@ def digest(dataset) -> str:
     return hasher.hexdigest()
 
 
-def check_same_run(checkpoint: str | Path, told: Mapping) -> list[str]:
-    """Hold what a run is told now against what its checkpoint was told. A checkpoint of version 0.1 does not know.
+def check_same_run(checkpoint: str | Path, arguments: Mapping) -> list[str]:
+    """Compare the arguments of a run with those of its checkpoint. A checkpoint of version 0.1 has none.
 
     Returns:
         Sentences on what may be another and is.
@@ -88,13 +88,16 @@ def check_same_run(checkpoint: str | Path, told: Mapping) -> list[str]:
     before = read_json(Path(checkpoint) / ARGUMENTS_NAME)
     if not isinstance(before, dict):
         return []
-    if before.get("train_digest") != told["train_digest"] or before.get("train_examples") != told["train_examples"]:
+    if (
+        before.get("train_digest") != arguments["train_digest"]
+        or before.get("train_examples") != arguments["train_examples"]
+    ):
         raise CheckpointError(
             f"`resume_from_checkpoint` {checkpoint}: its run trained on {before.get('train_examples'):,} examples, "
-            f"which are not the {told['train_examples']:,} of this one: repeat its data, "
+            f"which are not the {arguments['train_examples']:,} of this one: repeat its data, "
             "max_train_samples and max_length"
         )
-    for name, value in told.items():
+    for name, value in arguments.items():
         if name in MAY_CHANGE or name.startswith("train_") or before.get(name, value) == value:
             continue
         shown = "sentences in a step" if name == "sentences_a_step" else name
@@ -103,13 +106,15 @@ def check_same_run(checkpoint: str | Path, told: Mapping) -> list[str]:
             "repeat the run's own, or start another run"
         )
     for name in LENGTHS:
-        old, new = before.get(name), told.get(name)
+        old, new = before.get(name), arguments.get(name)
         if old and new and 0 < new < old:
             raise CheckpointError(
                 f"`resume_from_checkpoint` {checkpoint}: its run had {name} {old:g}, and {new:g} is less: name no less"
             )
-    changed = [name for name in MAY_CHANGE if name in told and before.get(name, told[name]) != told[name]]
-    return [f"The resumed run had {name} {before[name]} and goes on with {told[name]}." for name in changed]
+    changed = [
+        name for name in MAY_CHANGE if name in arguments and before.get(name, arguments[name]) != arguments[name]
+    ]
+    return [f"The resumed run had {name} {before[name]} and goes on with {arguments[name]}." for name in changed]
 
 
 def _plain(value: object) -> object:

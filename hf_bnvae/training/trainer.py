@@ -65,7 +65,7 @@ class VaeTrainer(Trainer):
     """
 
     PARTS = {"rec": "reconstruction_loss", "kl": "kl"}
-    """What stands beside the loss in the log, and what a model's output calls it."""
+    """The names that the log has beside the loss, each with its name in the output of a model."""
 
     def __init__(self, model=None, args: VaeTrainingArguments | None = None, **kwargs):
         args = VaeTrainingArguments() if args is None else args
@@ -376,7 +376,7 @@ class VaeTrainer(Trainer):
         Args:
             exact: over the whole training set (of a `TokenStore`, over 131,072 of its sentences); otherwise over a
                 fixed sample of `args.statistics_samples`. A sample is taken once a step at most. Outside training
-                nothing but `exact` does anything, so that a loaded checkpoint is judged with the statistics that it
+                nothing but `exact` does anything, so that a loaded checkpoint is evaluated with the statistics that it
                 came with.
         """
         if not exact and (not self.is_in_train or self._statistics_step == self.state.global_step):

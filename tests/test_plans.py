@@ -67,7 +67,7 @@ def test_overrides_win_over_the_method_and_what_they_contradict_goes():
     ("arguments", "words"),
     [
         ({"method": "magic"}, "method must be one of lstm_lm, vae, .*, got 'magic'"),
-        ({"method": "vae", "recipe": "slow"}, "recipe must be one of paper, fast, got 'slow'"),
+        ({"method": "vae", "recipe": "slow"}, "recipe must be one of paper, fast, pretrained, got 'slow'"),
         ({"method": "vae", "size": "switchboard"}, "size must be one of .*, got 'switchboard'"),
         ({"method": "vae", "bow_weight": 1.0}, "bow_weight is a field of neither BnVaeConfig nor VaeTrainingArguments"),
     ],

@@ -60,6 +60,8 @@ class BnVaeConfig(CheckpointConfig):
         decoder: `"lstm"`, `"skip_lstm"` (z joins every output as well), `"cnn"` (dilated causal convolutions) or
             `"pretrained"` (any `AutoModelForCausalLM`).
         decoder_config: `"pretrained"`: the configuration of the decoder.
+        decoder_lora: `"pretrained"`: the rank, alpha and dropout of low-rank adapters beside its attention, which alone
+            are trained; None without.
         soft_prompt_length: `"pretrained"`: vectors of z in front of the decoder's tokens.
         cnn_dilations: `"cnn"`: one residual block each; by default 1, 2, 4.
         cnn_kernel_size: `"cnn"`: tokens under a kernel.
@@ -125,6 +127,7 @@ class BnVaeConfig(CheckpointConfig):
     kappa: float | int = 13.0
     decoder: str = "lstm"
     decoder_config: Any = None
+    decoder_lora: dict[str, Any] | None = None
     soft_prompt_length: int = 8
     cnn_dilations: list[int] | None = None
     cnn_kernel_size: int = 3

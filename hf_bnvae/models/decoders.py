@@ -1,5 +1,7 @@
 """Autoregressive decoders p(x|z): from latents and the words so far to hidden states, and on to logits."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -8,6 +10,7 @@ from transformers import AutoModelForCausalLM, Cache, DynamicCache
 from transformers import initialization as init
 
 from .layers import input_dtype, is_plain, to_the_left
+from .lora import with_lora, without_lora
 from .token_loss import filled_rows, summed_nll, token_losses, token_nll
 
 
@@ -380,10 +383,12 @@ class PretrainedDecoder(Decoder):
     """
 
     reads = ("soft_prompt_length",)
+    lm: Any
 
     def __init__(self, config):
         nn.Module.__init__(self)
-        self.lm = AutoModelForCausalLM.from_config(config.decoder_config)
+        self.lora = config.decoder_lora
+        self.take(AutoModelForCausalLM.from_config(config.decoder_config))
         self.prompt_length = config.soft_prompt_length
         embedding_size, sizes = self.embedding.embedding_dim, config.decoder_config.get_text_config()
         self.latent_to_prompt = None
@@ -392,6 +397,15 @@ class PretrainedDecoder(Decoder):
         self.latent_to_words = LatentMap(config.latent_size, embedding_size)
         self.width = self.output.in_features
         self.bytes_per_token = 4 * 16 * sizes.hidden_size
+
+    def take(self, lm: nn.Module) -> None:
+        """Make a language model the decoder's; what low-rank adapters there are to be stand beside its layers."""
+        self.lm = lm if self.lora is None else with_lora(lm, **self.lora)
+
+    def merge_lora(self) -> None:
+        """Add the adapters to the weights that they stand beside, and leave them out from then on."""
+        if self.lora is not None:
+            self.lm, self.lora = without_lora(self.lm), None
 
     @property
     def all_tied_weights_keys(self) -> dict[str, str]:

@@ -262,7 +262,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
         if encoder is not None:
             model.model.encoder = parts["encoder"]
         if decoder is not None:
-            model.decoder.lm = parts["decoder"]
+            model.decoder.take(parts["decoder"])  # type: ignore[operator]
         return model.eval()
 
     def forward(

@@ -37,6 +37,12 @@ def pretrained_parts(
     return parts, fields
 
 
+def pretrained_parameters(model: Any) -> list[torch.nn.Parameter]:
+    """The weights and the adapters of the pretrained networks of a text VAE; empty without such a network."""
+    parts = (getattr(getattr(model, "model", None), "encoder", None), getattr(model.decoder, "lm", None))
+    return [parameter for part in parts if part is not None for parameter in part.parameters()]
+
+
 def refuse_no_language_model(config, name: str) -> None:
     """Refuse the configuration of a model that cannot be a decoder; `name` is what the error calls it."""
     reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)

@@ -7,7 +7,14 @@ from dataclasses import MISSING, field
 from types import NoneType
 from typing import Any, Optional, get_args
 
-FROM_THE_DATA = ("topics", "encoder_vocab_size", "encoder_pad_token_id", "encoder_config", "decoder_config")
+FROM_THE_DATA = (
+    "topics",
+    "encoder_vocab_size",
+    "encoder_pad_token_id",
+    "encoder_config",
+    "decoder_config",
+    "decoder_lora",
+)
 """Described fields that the training data or a tokenizer decide, and are no arguments."""
 
 

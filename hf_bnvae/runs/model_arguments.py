@@ -24,7 +24,7 @@ from .checks import check_least
 from .config_fields import with_fields_of
 from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
-TRAINED = ["frozen", "full"]
+TRAINED = {"encoder": ["frozen", "full"], "decoder": ["frozen", "lora", "full"]}
 """What of a pretrained part is trained."""
 
 
@@ -110,23 +110,27 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         default=None, metadata={"help": "a pretrained decoder, any `AutoModelForCausalLM`, in the place of the LSTM"}
     )
     train_encoder: str = field(
-        default="frozen", metadata={"help": "what of a pretrained encoder is trained", "choices": TRAINED}
+        default="frozen", metadata={"help": "what of a pretrained encoder is trained", "choices": TRAINED["encoder"]}
     )
     train_decoder: str = field(
-        default="full", metadata={"help": "what of a pretrained decoder is trained", "choices": TRAINED}
+        default="lora",
+        metadata={
+            "help": "what of a pretrained decoder is trained: low-rank adapters beside its attention, all, or nothing",
+            "choices": TRAINED["decoder"],
+        },
     )
+    lora_rank: int = field(default=16, metadata={"help": "rank of these adapters"})
     reset_decoder: bool = field(
         default=False, metadata={"help": "take the encoder alone of `pretrained_encoder`, and a new decoder"}
     )
     list_methods: bool = field(default=False, metadata={"help": "print the table of methods and exit"})
 
     def __post_init__(self):
-        check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0)
+        check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0, lora_rank=1)
         for part in ("encoder", "decoder"):
-            if getattr(self, f"train_{part}") not in TRAINED:
-                raise ParameterError(
-                    f"`train_{part}` must be {' or '.join(TRAINED)}, got {getattr(self, f'train_{part}')}"
-                )
+            trained, choices = getattr(self, f"train_{part}"), TRAINED[part]
+            if trained not in choices:
+                raise ParameterError(f"`train_{part}` must be {' or '.join(choices)}, got {trained}")
         if self.decoder_name_or_path is not None and self.choices()["decoder"] != "pretrained":
             raise ParameterError(
                 f"`decoder_name_or_path` stands in the place of the LSTM, and `method` {self.method} has the decoder "
@@ -155,6 +159,8 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             values["encoder_config"] = self._config_of("encoder_name_or_path")
         if self.decoder_name_or_path is not None:
             values["decoder_config"] = self._config_of("decoder_name_or_path")
+            if self.train_decoder == "lora":
+                values["decoder_lora"] = {"rank": self.lora_rank, "alpha": 2.0 * self.lora_rank}
             values["tie_word_embeddings"] = False  # its own configuration says whether it ties them
         return values
 

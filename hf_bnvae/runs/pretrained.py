@@ -38,11 +38,18 @@ def take_pretrained_parts(model: BnVaeForConditionalGeneration, options: ModelAr
         if "encoder" in parts:
             model.model.encoder = parts["encoder"]
         if "decoder" in parts:
-            model.decoder.lm = parts["decoder"]
+            model.decoder.take(parts["decoder"])  # type: ignore[operator]
     if options.encoder_name_or_path is not None and options.train_encoder == "frozen":
         model.model.encoder.requires_grad_(False)
     if options.decoder_name_or_path is not None and options.train_decoder == "frozen":
         model.decoder.lm.requires_grad_(False)
+
+
+def merge_adapters(model: BnVaeForConditionalGeneration) -> None:
+    """Add the low-rank adapters of a trained decoder to its weights, so that the model loads without peft."""
+    if getattr(model.config, "decoder_lora", None) is not None:
+        model.decoder.merge_lora()  # type: ignore[operator]
+        model.config.decoder_lora = None
 
 
 def with_encoder_states(

@@ -28,7 +28,7 @@ from .loading import load_config, take_pretrained_encoder, take_word_vectors
 from .metrics import evaluate_texts, evaluate_trained_nll
 from .model_arguments import ModelArguments
 from .output_folder import begin_run, check_output_dir, check_same_model, record_arguments
-from .pretrained import take_pretrained_parts, with_encoder_states
+from .pretrained import merge_adapters, take_pretrained_parts, with_encoder_states
 from .publishing import push_to_hub, take_push_to_hub
 from .results import log_reports, unknown_shares, write_run
 
@@ -112,6 +112,8 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     record_arguments(trainer, checkpoint, run.data.streaming)
     begin_run(run.training, checkpoint, run.training.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
+    if isinstance(trainer.model, BnVaeForConditionalGeneration):
+        merge_adapters(trainer.model)
     trainer.save_model()
     reports = encoded.corpus.reports
     results = training_results(trainer, trained, reports["train"].tokens) | unknown_shares(reports)

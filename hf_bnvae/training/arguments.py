@@ -94,6 +94,10 @@ class VaeTrainingArguments(TrainingArguments):
         default=False,
         metadata={"help": "batches of one sentence length only; by default lengths are near-equal (bucketed)"},
     )
+    pretrained_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "learning rate of weights or adapters of pretrained parts; that of all by default"},
+    )
     statistics_samples: int = field(
         default=4096,
         metadata={

@@ -50,6 +50,7 @@ RANGES = {
     "seed": Range(0, MOST_SEED),
     "data_seed": Range(0, MOST_SEED),
     "learning_rate": Range(0),
+    "pretrained_learning_rate": Range(0),
     "num_train_epochs": Range(above=0),
     "max_steps": Range(1, besides=(-1,)),
     "warmup_steps": Range(0),

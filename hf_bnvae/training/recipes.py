@@ -81,6 +81,19 @@ RECIPES: dict[str, dict] = {
     },
 }
 
+# On pretrained parts: new layers learn fast, adapters slowly, and words that are hidden make the decoder read z.
+RECIPES["pretrained"] = RECIPES["fast"] | {
+    "learning_rate": 1e-3,
+    "pretrained_learning_rate": 3e-4,
+    "lr_scheduler_type": "cosine",
+    "weight_decay": 0.01,
+    "per_device_train_batch_size": 32,
+    "max_grad_norm": 1.0,
+    "num_train_epochs": 3.0,
+    "kl_annealing_epochs": 1.0,
+    "word_dropout": 0.3,
+}
+
 DIALOGUE_RECIPES: dict[str, dict] = {
     # As Zhao et al. (2017), whom the paper follows for dialogue.
     "paper": {

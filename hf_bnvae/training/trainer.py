@@ -24,6 +24,7 @@ from transformers.utils import logging
 from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, encoded_rows, with_token_ids
 from ..deprecation import warn_of_former_name
 from ..evaluation import Inference, elbo_metrics, infer_with_use
+from ..models.pretrained_parts import pretrained_parameters
 from .arguments import VaeTrainingArguments
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .checkpoints import ARGUMENTS_NAME, checkpoint_folders, last_checkpoint, write_mark
@@ -187,6 +188,20 @@ class VaeTrainer(Trainer):
         )
 
     # Optimiser
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is not None:
+            return super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
+        rate = self.args.pretrained_learning_rate
+        if rate is not None:
+            pretrained = {id(parameter) for parameter in pretrained_parameters(self.model)}
+            for group in list(optimizer.param_groups):
+                chosen = [parameter for parameter in group["params"] if id(parameter) in pretrained]
+                if chosen:
+                    group["params"] = [parameter for parameter in group["params"] if id(parameter) not in pretrained]
+                    optimizer.add_param_group({**group, "params": chosen, "lr": rate})
+        return optimizer
 
     def get_decay_parameter_names(self, model) -> list[str]:
         """Matrices alone decay: not biases, and not the shifts and scales of a posterior."""

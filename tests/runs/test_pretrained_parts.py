@@ -7,9 +7,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_bnvae import TextVaePipeline, train
+from hf_bnvae import BnVaeForConditionalGeneration, TextVaePipeline, train
 from hf_bnvae.data import TokenizerPair, VaeCollator, load_tokenizer
 from hf_bnvae.data.batches import encoded_columns
+from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 WORDS = ["the", "food", "was", "great", "never", "again", "i", "love", "this", "place", "we", "will", "be", "back"]
 TEXTS = [" ".join(WORDS[number % 7 : number % 7 + 3 + number % 4]) for number in range(120)]
@@ -76,7 +77,8 @@ def test_a_pair_reads_as_the_encoder_and_writes_as_the_decoder_whose_end_is_lear
 
 @pytest.mark.parametrize("chosen", [("encoder",), ("decoder",), ("encoder", "decoder")])
 @pytest.mark.parametrize(
-    "training", [{"train_encoder": "frozen"}, {"train_encoder": "full", "train_decoder": "frozen"}]
+    "training",
+    [{"train_encoder": "frozen", "train_decoder": "full"}, {"train_encoder": "full", "train_decoder": "frozen"}],
 )
 def test_a_run_trains_what_it_is_told_and_what_it_saves_loads_and_writes(parts, chosen, training, tmp_path):
     named = {f"{part}_name_or_path": parts[f"{part}_name_or_path"] for part in chosen}
@@ -90,7 +92,7 @@ def test_a_run_trains_what_it_is_told_and_what_it_saves_loads_and_writes(parts, 
             same = all(
                 torch.equal(value, weights[prefix + name]) for name, value in before.items() if "pooler" not in name
             )
-            assert same == (training.get(f"train_{part}", "full" if part == "decoder" else "frozen") == "frozen")
+            assert same == (training.get(f"train_{part}") == "frozen")
     again = TextVaePipeline.from_pretrained(str(tmp_path / "out"))
     torch.testing.assert_close(again.encode(TEXTS[:5]), vae.encode(TEXTS[:5]))
     assert again.reconstruct(TEXTS[:3]) == vae.reconstruct(TEXTS[:3])
@@ -133,3 +135,60 @@ def test_what_cannot_be_is_refused_in_one_sentence_before_any_training(parts, ch
     changes = {name: names.get(value, value) for name, value in changes.items()}
     with pytest.raises(ValueError, match=said):
         train(TEXTS, **{"method": "vae", "output_dir": tmp_path / "out"} | SMALL | changes)
+
+
+def test_adapters_alone_are_trained_and_the_saved_model_has_them_merged(parts, tmp_path):
+    named = {"decoder_name_or_path": parts["decoder_name_or_path"]}
+    vae = train(
+        TEXTS,
+        "vae",
+        tmp_path / "out",
+        **SMALL,
+        **named,
+        lora_rank=2,
+        save_steps=5,
+        save_strategy="steps",
+        eval_strategy="no",
+        load_best_model_at_end=False,
+    )
+    before = AutoModelForCausalLM.from_pretrained(parts["decoder_name_or_path"]).state_dict()
+    after = vae.model.decoder.lm.state_dict()
+    assert before.keys() == after.keys() and vae.model.config.decoder_lora is None
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all("_proj" in name and "mlp" not in name for name in changed)
+    again = TextVaePipeline.from_pretrained(str(tmp_path / "out"))
+    assert again.reconstruct(TEXTS[:4]) == vae.reconstruct(TEXTS[:4])
+    checkpoint = next((tmp_path / "out").glob("checkpoint-*"))
+    kept = BnVaeForConditionalGeneration.from_pretrained(checkpoint)
+    adapters = [value for name, value in kept.state_dict().items() if "lora_B" in name]
+    assert kept.config.decoder_lora["rank"] == 2 and adapters and all(value.abs().sum() > 0 for value in adapters)
+
+
+def test_a_decoder_with_new_adapters_is_the_one_without(parts):
+    torch.manual_seed(0)
+    options = {"decoder": parts["decoder_name_or_path"], "latent_size": 3, "encoder_vocab_size": 20}
+    plain = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(**options)
+    lora = {"rank": 2, "alpha": 4}
+    adapted = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(**options, decoder_lora=lora)
+    adapted.load_state_dict(plain.state_dict(), strict=False)
+    latents, tokens = torch.randn(2, 3), torch.randint(2, 10, (2, 5))
+    for name in ("latent_to_prompt", "latent_to_words"):
+        getattr(adapted.decoder, name).load_state_dict(getattr(plain.decoder, name).state_dict())
+    said, wanted = (model(latents=latents, decoder_input_ids=tokens).logits for model in (adapted, plain))
+    torch.testing.assert_close(said, wanted)
+    trained = {name for name, value in adapted.decoder.lm.named_parameters() if value.requires_grad}
+    assert trained and all("lora_" in name for name in trained)
+
+
+def test_pretrained_weights_have_a_learning_rate_of_their_own(parts, tmp_path):
+    torch.manual_seed(0)
+    model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(
+        encoder=parts["encoder_name_or_path"], decoder=parts["decoder_name_or_path"], latent_size=3
+    )
+    rates = {"learning_rate": 0.1, "pretrained_learning_rate": 0.01}
+    args = VaeTrainingArguments(str(tmp_path), **rates, eval_strategy="no", load_best_model_at_end=False)
+    groups = VaeTrainer(model, args).create_optimizer().param_groups
+    rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
+    assert len(rates) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        assert rates[parameter] == (0.01 if name.startswith(("model.encoder.", "decoder.lm.")) else 0.1), name

@@ -1,0 +1,48 @@
+"""Low-rank adapters (Hu et al. 2022) beside the layers of a pretrained network, by the package peft."""
+
+from typing import Any
+
+from torch import nn
+
+peft: Any
+try:
+    import peft
+    from peft.tuners.tuners_utils import BaseTunerLayer
+except ImportError:
+    peft = None
+
+
+def with_lora(network: Any, rank: int, alpha: float, dropout: float = 0.0) -> Any:
+    """The same network with adapters beside its attention projections, which alone are trained.
+
+    Args:
+        network: a model of Transformers. Of an architecture that peft does not know all linear layers have adapters.
+        rank: of each adapter.
+        alpha: the adapters' weight is alpha / rank.
+        dropout: on what the adapters read.
+
+    Raises:
+        ValueError: where peft is not installed.
+    """
+    if peft is None:
+        raise ValueError("low-rank adapters take peft: pip install 'hf-bnvae[lora]'")
+    known = peft.utils.constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    targets = None if network.config.model_type in known else "all-linear"
+    options = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
+    network = peft.inject_adapter_in_model(options, network)
+    for module in network.modules():
+        if isinstance(module, BaseTunerLayer):
+            for part in list(module.modules()):  # type: ignore[attr-defined]
+                part._is_hf_initialized = True  # adapters begin as no change, which no initialisation may undo
+    return network
+
+
+def without_lora(network: nn.Module) -> nn.Module:
+    """The same network with its adapters added to the weights that they stand beside."""
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if peft is not None and isinstance(module, BaseTunerLayer):
+                module.merge()
+                setattr(parent, name, module.get_base_layer())
+    network.__dict__.pop("peft_config", None)
+    return network.requires_grad_(True)

@@ -1,5 +1,6 @@
 """Autoregressive decoders p(x|z): from latents and the words so far to hidden states, and on to logits."""
 
+import math
 from typing import Any
 
 import torch
@@ -365,21 +366,31 @@ class PretrainedState:
 
 
 class LatentMap(nn.Linear):
-    """From z to vectors among those of words; it starts small, so that a decoder starts near the one without z."""
+    """From z to vectors among those of words.
 
-    def __init__(self, latent_size: int, width: int):
+    Args:
+        latent_size: of z.
+        width: of all vectors together.
+        share: the deviation of what it starts with, for z of the prior, as a share of that of the word vectors.
+    """
+
+    def __init__(self, latent_size: int, width: int, share: float):
         super().__init__(latent_size, width, bias=False)
+        self.share = share
+        self.deviation = 0.02
 
     def reset_parameters(self) -> None:
-        init.normal_(self.weight, std=0.02)
+        if hasattr(self, "share"):  # `nn.Linear` calls this before it is known
+            init.normal_(self.weight, std=self.share * self.deviation / math.sqrt(self.in_features))
 
 
 class PretrainedDecoder(Decoder):
     """Any `AutoModelForCausalLM`, which z enters as vectors among those of its tokens.
 
     A linear map of z gives `soft_prompt_length` vectors in front of the tokens, another one a vector that is added to
-    that of every token: in a layer with a sliding window the prompt scrolls out of sight, what is added does not. Both
-    start small, so that a training starts near the pretrained model.
+    that of every token: in a layer with a sliding window the prompt scrolls out of sight, what is added does not. The
+    prompt starts as large as word vectors, what is added at a tenth of them, so that a training starts near the
+    pretrained model.
     """
 
     reads = ("soft_prompt_length",)
@@ -388,19 +399,25 @@ class PretrainedDecoder(Decoder):
     def __init__(self, config):
         nn.Module.__init__(self)
         self.lora = config.decoder_lora
-        self.take(AutoModelForCausalLM.from_config(config.decoder_config))
+        lm = AutoModelForCausalLM.from_config(config.decoder_config)
+        self.lm = lm if self.lora is None else with_lora(lm, **self.lora)
         self.prompt_length = config.soft_prompt_length
         embedding_size, sizes = self.embedding.embedding_dim, config.decoder_config.get_text_config()
         self.latent_to_prompt = None
         if self.prompt_length > 0:
-            self.latent_to_prompt = LatentMap(config.latent_size, self.prompt_length * embedding_size)
-        self.latent_to_words = LatentMap(config.latent_size, embedding_size)
+            self.latent_to_prompt = LatentMap(config.latent_size, self.prompt_length * embedding_size, 1.0)
+        self.latent_to_words = LatentMap(config.latent_size, embedding_size, 0.1)
         self.width = self.output.in_features
         self.bytes_per_token = 4 * 16 * sizes.hidden_size
 
-    def take(self, lm: nn.Module) -> None:
-        """Make a language model the decoder's; what low-rank adapters there are to be stand beside its layers."""
+    def take(self, lm: Any) -> None:
+        """Start from a pretrained language model; what low-rank adapters there are to be stand beside its layers."""
+        deviation = float(lm.get_input_embeddings().weight.detach().float().std())
         self.lm = lm if self.lora is None else with_lora(lm, **self.lora)
+        for layer in (self.latent_to_prompt, self.latent_to_words):
+            if layer is not None:
+                layer.deviation = deviation
+                torch.nn.init.normal_(layer.weight, std=layer.share * deviation / math.sqrt(layer.in_features))
 
     def merge_lora(self) -> None:
         """Add the adapters to the weights that they stand beside, and leave them out from then on."""

@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     for number, (entry, seed) in enumerate(wanted, 1):
         print(f"[{number}/{len(wanted)}] {entry.text}, seed {seed}: ", end="", flush=True)
         try:
-            runs.append(train(entry, seed, output_dir, shared))
+            runs.append(train_entry(entry, seed, output_dir, shared))
         except RunFailed as failure:
             failures.append(f"{entry.text}, seed {seed}, failed: {failure}")
             print(f"failed: {failure}", flush=True)
@@ -141,13 +141,13 @@ class RunFailed(Exception):
     """The last line that a run printed."""
 
 
-def train(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
+def train_entry(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
     """Train an entry, and before it what it is pretrained on, unless that is done."""
     folder = entry.folder(output_dir, seed)
     flags = [*entry.flags, ("seed", str(seed)), ("output_dir", str(folder)), ("push_to_hub", "false")]
     seconds = 0.0
     if entry.first is not None:
-        seconds = train(entry.first, seed, output_dir, shared).seconds
+        seconds = train_entry(entry.first, seed, output_dir, shared).seconds
         flags += [
             ("pretrained_encoder", str(entry.first.folder(output_dir, seed))),
             ("reset_decoder", "true"),

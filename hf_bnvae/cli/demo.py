@@ -28,7 +28,7 @@ RECIPE = {
     "max_nll_samples": 500,
     "logging_steps": 100,
 }
-METHODS = {
+DEMO_METHODS = {
     "vae": ("VAE", {}),
     "bn_vae": ("BN-VAE", {"rate": RATE}),
     "matched_vae": ("matched VAE", {"rate": RATE}),
@@ -44,9 +44,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of all models")
     args = parser.parse_args(argv)
     shared = RECIPE | {"num_train_epochs": args.num_train_epochs, "seed": args.seed}
-    folders = {method: Path(args.output_dir) / method for method in METHODS}
+    folders = {method: Path(args.output_dir) / method for method in DEMO_METHODS}
     for method, folder in folders.items():
-        name, own = METHODS[method]
+        name, own = DEMO_METHODS[method]
         print(f"\n{name}", flush=True)
         flags = {"method": method, "output_dir": folder} | shared | own
         train.main([text for flag, value in flags.items() for text in (f"--{flag}", str(value))])
@@ -65,7 +65,7 @@ def print_table(folders: dict[str, Path], models: dict[str, TextVaePipeline], te
         numbers = [results[f"test_{name}"] for name in COLUMNS.values()]
         numbers += [share_kept(models[method], test[:JUDGED]), share_in_grammar(models[method])]
         cells = "".join(f"{number:>9.2f}" for number in numbers)
-        print(f"{METHODS[method][0]:<28}{cells}{results['train_runtime']:>9.0f}")
+        print(f"{DEMO_METHODS[method][0]:<28}{cells}{results['train_runtime']:>9.0f}")
     print(
         "NLL, KL, MI and use in nats per sentence. MI is what z holds about its sentence, use what the decoder takes "
         "from it.\nkept: share of the choices behind a sentence which its reconstruction makes again. grammar: share "
@@ -93,13 +93,13 @@ def print_texts(models: dict[str, TextVaePipeline], test: list[SentenceFactors],
     for number, sentence in enumerate(sentences):
         print(f"  {'':<12} {sentence}")
         for method, texts in rebuilt.items():
-            print(f"  {METHODS[method][0]:<12} {texts[number]}")
+            print(f"  {DEMO_METHODS[method][0]:<12} {texts[number]}")
         print()
     torch.manual_seed(seed)
     *_, (method, model) = models.items()
-    print(f"{METHODS[method][0]}, samples from the prior")
+    print(f"{DEMO_METHODS[method][0]}, samples from the prior")
     for text in model.sample(4, seed=seed):
         print(f"  {text}")
-    print(f"\n{METHODS[method][0]}, from one sentence to another")
+    print(f"\n{DEMO_METHODS[method][0]}, from one sentence to another")
     for text in [sentences[0], *model.interpolate(sentences[0], sentences[1], steps=7), sentences[1]]:
         print(f"  {text}")

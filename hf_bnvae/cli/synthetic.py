@@ -168,14 +168,14 @@ def train_all(args: StudyArguments, splits: dict[str, Dataset]) -> Iterator[tupl
     settings = sorted(args.settings(), key=lambda setting: (-len(args.steps_to_look_at(setting)), -setting.batch_size))
     everything = ([args] * len(settings), settings, [splits] * len(settings))
     if args.processes == 1:
-        yield from map(train, *everything)
+        yield from map(train_setting, *everything)
         return
     # Not forked: a copy of a process with threads may wait for one that it does not have.
     with ProcessPoolExecutor(args.processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(train, *everything)
+        yield from pool.map(train_setting, *everything)
 
 
-def train(
+def train_setting(
     args: StudyArguments, setting: Setting, splits: dict[str, Dataset]
 ) -> tuple[Setting, dict[str, float], list[MeanSpace]]:
     """One run: its setting, its numbers, and where its points were at the steps that were looked at."""

@@ -145,7 +145,7 @@ def write_card(
     """
     folder = Path(folder)
     saved_next = config is not None
-    config = load_config(folder) if config is None else config
+    config = config_of_run(folder) if config is None else config
     if repo_id is not None:
         try:
             validate_repo_id(repo_id)
@@ -194,14 +194,14 @@ def name_repository(folder: str | Path, repo_id: str) -> bool:
         named = re.search(r'from_pretrained\("([^"/]+/[^"]+)"', text)
         picture = PICTURE_NAME if (folder / PICTURE_NAME).is_file() else None
         with _refused(folder):
-            untouched = make_card(folder, load_config(folder), named and named[1], picture)
+            untouched = make_card(folder, config_of_run(folder), named and named[1], picture)
         if text.split() != str(untouched).split():
             return False
     write_card(folder, repo_id)
     return True
 
 
-def load_config(folder: Path) -> PreTrainedConfig:
+def config_of_run(folder: Path) -> PreTrainedConfig:
     """The configuration of the model in a run's folder."""
     if not (folder / "config.json").is_file():
         raise CardError(f"{folder} holds no config.json: name the folder of a finished run")

@@ -26,7 +26,7 @@ from .loading import take_word_vectors
 from .metrics import evaluate_trained_nll
 from .output_folder import begin_run, check_output_dir, check_same_model, record_arguments
 from .publishing import push_to_hub, take_push_to_hub
-from .responses import evaluate_sampled, load_others, write_examples, write_samples
+from .responses import dialogue_examples, evaluate_sampled, load_others, write_samples
 from .results import log_reports, unknown_shares, write_run
 
 DIALOGUE_METRICS = ("elbo", "rec", "kl", "kl_prior", "use", "bow_loss", "rec_ppl")
@@ -123,23 +123,23 @@ def train_dialogue_model(run: DialogueRun) -> tuple[DialogueTrainer, dict]:
         load_others(run.metrics.compare_with, run.folder.resolve().name),
     )
     set_seed(args.seed)
-    encoded = encode_run(run, checkpoint)
+    encoded = encode_dialogue_run(run, checkpoint)
     corpus, splits = encoded.corpus, encoded.splits
     check_training_set(args, encoded.config, corpus.name, len(splits["train"]), "validation" in splits)
     published = take_push_to_hub(args)
-    trainer = make_trainer(run, start_model(run, encoded, checkpoint), encoded)
+    trainer = make_dialogue_trainer(run, start_dialogue_model(run, encoded, checkpoint), encoded)
     record_arguments(trainer, checkpoint)
     begin_run(args, checkpoint, args.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     results = training_results(trainer, trained, corpus.reports["train"].tokens) | unknown_shares(corpus.reports)
-    results |= evaluate_run(run, trainer, encoded, compared.vectors)
+    results |= evaluate_dialogue_run(run, trainer, encoded, compared.vectors)
     if trainer.is_world_process_zero():
-        write_results(run, trainer, encoded, results, compared, published)
+        write_dialogue_results(run, trainer, encoded, results, compared, published)
     return trainer, results
 
 
-def encode_run(run: DialogueRun, checkpoint: str | None) -> EncodedDialogues:
+def encode_dialogue_run(run: DialogueRun, checkpoint: str | None) -> EncodedDialogues:
     """Read the corpus, make the tokenizer and the configuration, and encode every split.
 
     Args:
@@ -159,7 +159,9 @@ def encode_run(run: DialogueRun, checkpoint: str | None) -> EncodedDialogues:
     return EncodedDialogues(corpus, splits, tokenizer, config)
 
 
-def start_model(run: DialogueRun, encoded: EncodedDialogues, checkpoint: str | None) -> BnCvaeForConditionalGeneration:
+def start_dialogue_model(
+    run: DialogueRun, encoded: EncodedDialogues, checkpoint: str | None
+) -> BnCvaeForConditionalGeneration:
     """A new model, with the word vectors that the run starts from unless it goes on from a checkpoint."""
     model = BnCvaeForConditionalGeneration(encoded.config)
     if run.model.initial_word_vectors is not None and checkpoint is None:
@@ -168,7 +170,7 @@ def start_model(run: DialogueRun, encoded: EncodedDialogues, checkpoint: str | N
     return model
 
 
-def make_trainer(run: DialogueRun, model, encoded: EncodedDialogues) -> DialogueTrainer:
+def make_dialogue_trainer(run: DialogueRun, model, encoded: EncodedDialogues) -> DialogueTrainer:
     """The trainer of a run."""
     return DialogueTrainer(
         model,
@@ -180,7 +182,7 @@ def make_trainer(run: DialogueRun, model, encoded: EncodedDialogues) -> Dialogue
     )
 
 
-def evaluate_run(
+def evaluate_dialogue_run(
     run: DialogueRun, trainer: DialogueTrainer, encoded: EncodedDialogues, vectors: WordVectors | None
 ) -> dict:
     """The bounds of every split; on the last one also the NLL, and the metrics of sampled responses."""
@@ -223,7 +225,7 @@ def sampled_metrics(
     )
 
 
-def write_results(
+def write_dialogue_results(
     run: DialogueRun,
     trainer: DialogueTrainer,
     encoded: EncodedDialogues,
@@ -238,7 +240,7 @@ def write_results(
     write_json(run.folder / "all_results.json", results)
     examples = {}
     if last is not None and run.card.card_quotes:
-        examples = write_examples(model, tokenizer, corpus, last, run.data, run.card.card_quotes, seed)
+        examples = dialogue_examples(model, tokenizer, corpus, last, run.data, run.card.card_quotes, seed)
     write_run(run.command, corpus, (run.data, run.model, run.card, run.training), examples, published)
     if last is None:
         logger.warning("There is neither a test nor a validation split: no response was judged or shown.")

@@ -75,7 +75,7 @@ def write_samples(path: Path, corpus, split: str, models: dict, data, wanted: Re
     write_case_study(path, [Case.of(*replies[index]) for index in chosen], responses)
 
 
-def write_examples(model, tokenizer, corpus: DialogueCorpus, split: str, data, quotes: int, seed: int) -> dict:
+def dialogue_examples(model, tokenizer, corpus: DialogueCorpus, split: str, data, quotes: int, seed: int) -> dict:
     """What the model writes: responses to evenly spaced contexts of a split, and one interpolation."""
     replies = corpus.responses(split)
     chosen = evenly_spaced(quotes, len(replies))

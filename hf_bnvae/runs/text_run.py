@@ -98,17 +98,17 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     has_latent = METHODS[run.model.method].has_latent
     language_model = run.metrics.load_language_model(run.model.latent_size if has_latent else 0)
     set_seed(run.training.seed)
-    encoded = encode_run(run, checkpoint or run.model.pretrained_encoder)
+    encoded = encode_text_run(run, checkpoint or run.model.pretrained_encoder)
     config = run.model.config(encoded.tokenizer)
     if checkpoint is not None:
         check_same_model(config, checkpoint, run.model)
     splits = encoded.splits
     check_training_set(run.training, config, encoded.corpus.name, len(splits["train"]), "validation" in splits)
     published = take_push_to_hub(run.training)
-    model = start_model(run, config, encoded, checkpoint)
+    model = start_text_model(run, config, encoded, checkpoint)
     if run.model.encoder_name_or_path is not None and run.model.train_encoder == "frozen":
         with_encoder_states(model, encoded, run.training)
-    trainer = make_trainer(run, model, encoded)
+    trainer = make_text_trainer(run, model, encoded)
     record_arguments(trainer, checkpoint, run.data.streaming)
     begin_run(run.training, checkpoint, run.training.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
@@ -117,9 +117,9 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     trainer.save_model()
     reports = encoded.corpus.reports
     results = training_results(trainer, trained, reports["train"].tokens) | unknown_shares(reports)
-    results |= evaluate_run(run, trainer, encoded, language_model)
+    results |= evaluate_text_run(run, trainer, encoded, language_model)
     if trainer.is_world_process_zero():
-        write_results(run, trainer, encoded, results, published)
+        write_text_results(run, trainer, encoded, results, published)
     return trainer, results
 
 
@@ -136,7 +136,7 @@ def check_run(run: TextRun) -> str | None:
     return checkpoint
 
 
-def encode_run(run: TextRun, started_from: str | None) -> EncodedCorpus:
+def encode_text_run(run: TextRun, started_from: str | None) -> EncodedCorpus:
     """Read the corpus, make the tokenizer and encode every split.
 
     Args:
@@ -164,7 +164,7 @@ def encode_run(run: TextRun, started_from: str | None) -> EncodedCorpus:
     return EncodedCorpus(corpus, splits, tokenizer, longest)
 
 
-def start_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: str | None):
+def start_text_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: str | None):
     """A new model, with the weights that the run starts from unless it goes on from a checkpoint."""
     model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
     options = run.model
@@ -179,7 +179,7 @@ def start_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: str | 
     return model
 
 
-def make_trainer(run: TextRun, model, encoded: EncodedCorpus) -> VaeTrainer:
+def make_text_trainer(run: TextRun, model, encoded: EncodedCorpus) -> VaeTrainer:
     """The trainer of a run."""
     return VaeTrainer(
         model,
@@ -191,7 +191,7 @@ def make_trainer(run: TextRun, model, encoded: EncodedCorpus) -> VaeTrainer:
     )
 
 
-def evaluate_run(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, language_model: tuple | None) -> dict:
+def evaluate_text_run(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, language_model: tuple | None) -> dict:
     """The results of every split; on the last one also the NLL, which costs K decoder passes, and what it writes."""
     results: dict = {}
     present = [split for split in SPLITS if split in encoded.splits]
@@ -219,11 +219,13 @@ def evaluate_run(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, lang
     return results
 
 
-def write_results(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, results: dict, published: bool) -> None:
+def write_text_results(
+    run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, results: dict, published: bool
+) -> None:
     """Write the results, the record of the run and the model card, and publish them where that is wanted."""
     trainer.save_state()
     write_json(Path(str(run.training.output_dir)) / "all_results.json", results)
-    examples = write_examples(trainer, encoded, run.card.card_quotes)
+    examples = text_examples(trainer, encoded, run.card.card_quotes)
     arguments = (run.data, run.model, run.card, run.training)
     write_run(run.command, encoded.corpus, arguments, examples, published)
     if run.report is not None:
@@ -234,7 +236,7 @@ def write_results(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus, res
             run.report_published(address)
 
 
-def write_examples(trainer: VaeTrainer, encoded: EncodedCorpus, quotes: int) -> dict:
+def text_examples(trainer: VaeTrainer, encoded: EncodedCorpus, quotes: int) -> dict:
     """What the model writes: samples of its prior, and reconstructions of evenly spaced sentences of the last split.
 
     Args:

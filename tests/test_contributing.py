@@ -65,3 +65,15 @@ def test_a_new_posterior_has_its_flags_and_its_bound_and_trains(package_with):
     assert config["posterior"] == "bounded_variance" and 0 < config["variance_ceiling"] < 1
     assert json.loads((folder / "out" / "all_results.json").read_text(encoding="utf-8"))["test_kl"] >= 3
     assert "ceiling − 1 − log ceiling" in (folder / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_new_encoder_is_a_class_and_a_line_and_trains(package_with):
+    folder = package_with("Add an encoder")
+    done = train(folder, "--method", "bn_vae", "--encoder", "mean")
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = json.loads((folder / "out" / "config.json").read_text(encoding="utf-8"))
+    assert config["encoder"] == "mean"
+    refused = train(
+        folder, "--method", "bn_vae", "--encoder", "mean", "--encoder_hidden_size", "8", "--output_dir", "o"
+    )
+    assert "--encoder_hidden_size is read by the encoder lstm only" in refused.stderr

@@ -170,6 +170,8 @@ def pooled(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tens
 class GivenStates(Encoder):
     """No encoder: the states of sentences are given, such as embeddings that were computed before."""
 
+    reads = ("encoder_hidden_size",)
+
     @staticmethod
     def get_embedding(model):
         raise NotImplementedError("a model of given states has no word vectors to read")
@@ -187,5 +189,9 @@ class GivenStates(Encoder):
         raise ValueError("this model has no encoder of tokens: give it encoder_states, the embeddings of sentences")
 
 
-ENCODERS: dict[str, type[Encoder]] = {"lstm": LstmEncoder, "pretrained": PretrainedEncoder, "given": GivenStates}
+ENCODERS: dict[str, type[Encoder]] = {
+    "lstm": LstmEncoder,
+    "pretrained": PretrainedEncoder,
+    "given": GivenStates,
+}
 POOLINGS = ("mean", "cls", "last")

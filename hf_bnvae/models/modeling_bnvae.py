@@ -1,7 +1,6 @@
 """LSTM text VAEs: the encoder with its posterior, and the whole model with its decoder."""
 
 from collections.abc import Iterable, Mapping
-from typing import cast
 
 import torch
 from torch import nn
@@ -10,7 +9,8 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 from .configuration_bnvae import BnVaeConfig
-from .decoders import DECODERS, CnnState, LatentDecoder, LstmState
+from .decoder_base import LatentDecoder
+from .decoders import DECODERS, CnnState, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .encoders import ENCODER_INPUTS, ENCODERS, EncoderOutput
 from .latent_generation import LatentGenerationMixin
@@ -232,7 +232,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
     def __init__(self, config: BnVaeConfig):
         super().__init__(config)
         self.model = BnVaeModel(config)
-        self.decoder = cast(LatentDecoder, DECODERS[config.decoder](config))
+        self.decoder = DECODERS[config.decoder](config)  # type: ignore[assignment]
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 

@@ -11,11 +11,12 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .decoders import Decoder, LatentMap
+from .decoder_base import Decoder
 from .noise import sentence_keys
 from .normalisation import BatchStatistics
 from .objectives import IGNORED, negative_elbo, reconstruction_loss
 from .posteriors import Posterior
+from .pretrained_decoder import LatentMap
 
 DEFAULT_MAX_NEW_TOKENS = 128
 Output = TypeVar("Output", bound=ModelOutput)

@@ -1,0 +1,177 @@
+"""Any causal language model of Transformers as a decoder p(x|z)."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModelForCausalLM, Cache, DynamicCache
+from transformers import initialization as init
+
+from .decoder_base import Decoder
+from .layers import input_dtype, is_plain
+from .lora import with_lora, without_lora
+
+
+class PretrainedState:
+    """The key-value cache of a pretrained decoder whose soft prompt counts for nothing, for `generate()`.
+
+    Args:
+        cache: of the soft prompt and the tokens read so far.
+        mask: which of these tokens were read, `(batch, length)`.
+    """
+
+    is_compileable = False
+
+    def __init__(self, cache: Cache, mask: torch.Tensor):
+        self.cache = cache
+        self.mask = mask
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.mask.size(1)
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let each beam go on from the tokens of the beam that it was chosen from."""
+        self.cache.reorder_cache(beam_idx)  # type: ignore[arg-type]
+        self.mask = self.mask.index_select(0, beam_idx.to(self.mask.device))
+
+
+class LatentMap(nn.Linear):
+    """From z to vectors among those of words.
+
+    Args:
+        latent_size: of z.
+        width: of all vectors together.
+        share: the deviation of what it starts with, for z of the prior, as a share of that of the word vectors.
+    """
+
+    def __init__(self, latent_size: int, width: int, share: float):
+        super().__init__(latent_size, width, bias=False)
+        self.share = share
+        self.deviation = 0.02
+
+    def reset_parameters(self) -> None:
+        if hasattr(self, "share"):  # `nn.Linear` calls this before it is known
+            init.normal_(self.weight, std=self.share * self.deviation / math.sqrt(self.in_features))
+
+
+class PretrainedDecoder(Decoder):
+    """Any `AutoModelForCausalLM`, which z enters as vectors among those of its tokens.
+
+    A linear map of z gives `soft_prompt_length` vectors in front of the tokens, another one a vector that is added to
+    that of every token: in a layer with a sliding window the prompt scrolls out of sight, what is added does not. The
+    prompt starts as large as word vectors, what is added at a tenth of them, so that a training starts near the
+    pretrained model.
+    """
+
+    reads = ("soft_prompt_length",)
+    lm: Any
+
+    def __init__(self, config):
+        nn.Module.__init__(self)
+        self.lora = config.decoder_lora
+        lm = AutoModelForCausalLM.from_config(config.decoder_config)
+        self.lm = lm if self.lora is None else with_lora(lm, **self.lora)
+        self.prompt_length = config.soft_prompt_length
+        embedding_size, sizes = self.embedding.embedding_dim, config.decoder_config.get_text_config()
+        self.latent_to_prompt = None
+        if self.prompt_length > 0:
+            self.latent_to_prompt = LatentMap(config.latent_size, self.prompt_length * embedding_size, 1.0)
+        self.latent_to_words = LatentMap(config.latent_size, embedding_size, 0.1)
+        self.width = self.output.in_features
+        self.bytes_per_token = 4 * 16 * sizes.hidden_size
+
+    def take(self, lm: Any) -> None:
+        """Start from a pretrained language model; what low-rank adapters there are to be stand beside its layers."""
+        deviation = float(lm.get_input_embeddings().weight.detach().float().std())
+        self.lm = lm if self.lora is None else with_lora(lm, **self.lora)
+        for layer in (self.latent_to_prompt, self.latent_to_words):
+            if layer is not None:
+                layer.deviation = deviation
+                torch.nn.init.normal_(layer.weight, std=layer.share * deviation / math.sqrt(layer.in_features))
+
+    def merge_lora(self) -> None:
+        """Add the adapters to the weights that they stand beside, and leave them out from then on."""
+        if self.lora is not None:
+            self.lm, self.lora = without_lora(self.lm), None
+
+    @property
+    def all_tied_weights_keys(self) -> dict[str, str]:
+        """What Transformers asks the parts of a model for: which weights are one."""
+        return {f"lm.{name}": f"lm.{source}" for name, source in self.lm.all_tied_weights_keys.items()}
+
+    @property
+    def _no_split_modules(self):
+        return self.lm._no_split_modules
+
+    @property
+    def _keep_in_fp32_modules_strict(self):
+        return self.lm._keep_in_fp32_modules_strict
+
+    @property
+    def embedding(self) -> nn.Module:
+        return self.lm.get_input_embeddings()
+
+    @property
+    def output(self) -> nn.Module:
+        return self.lm.get_output_embeddings()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether logits are the product of hidden states and the output layer's weight, and nothing else."""
+        sizes = self.lm.config.get_text_config()
+        scaled = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+        return is_plain(self.output) and all(getattr(sizes, name, None) is None for name in scaled)
+
+    def features(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs
+
+    def logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        logits = self.output(outputs)
+        sizes = self.lm.config.get_text_config()
+        if getattr(sizes, "logit_scale", None) is not None:
+            logits = logits * sizes.logit_scale
+        if getattr(sizes, "logits_scaling", None) is not None:
+            logits = logits / sizes.logits_scaling
+        softcap = getattr(sizes, "final_logit_softcapping", None)
+        return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        latents: torch.Tensor,
+        state: PretrainedState | None = None,
+        use_cache: bool = True,
+    ) -> tuple[torch.Tensor, PretrainedState | None]:
+        """`(batch, length)` tokens given `(batch, latent_size)` latents to hidden states, and the state to go on from.
+
+        Args:
+            use_cache: whether there is to be such a state.
+        """
+        mask = torch.ones_like(input_ids)
+        return self.run_where(self.embedding(input_ids), mask, latents, state, use_cache)
+
+    def run_where(self, embedded, mask, latents, state=None, use_cache: bool = True):
+        """Over word vectors `(batch, length, embedding_size)`, of which nothing is read where `mask` is 0."""
+        latents = latents.to(input_dtype(self.latent_to_words))
+        words = embedded + self.latent_to_words(latents).unsqueeze(1)
+        if state is None:
+            new = self.prompt_length
+            if self.latent_to_prompt is not None:
+                prompt = self.latent_to_prompt(latents).unflatten(1, (new, words.size(-1)))
+                words = torch.cat([prompt.to(words.dtype), words], 1)
+            cache = DynamicCache(config=self.lm.config.get_text_config()) if use_cache else None
+        else:
+            mask, new, cache = torch.cat([state.mask, mask], 1), 0, state.cache
+        attended = F.pad(mask, (self.prompt_length, 0), value=1)
+        positions = (attended.cumsum(1) - 1).clamp(min=0)[:, -words.size(1) :]
+        output = self.lm.base_model(
+            inputs_embeds=words,
+            attention_mask=attended,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        outputs = output.last_hidden_state[:, new:]
+        return outputs, None if cache is None else PretrainedState(cache, mask)

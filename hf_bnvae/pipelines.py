@@ -152,6 +152,27 @@ class TextVaePipeline(ModelWithTokenizer):
             texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
 
+    def decode_embeddings(self, embeddings: torch.Tensor, **generation_options) -> list[str]:
+        """Texts of sentence embeddings `(n, width)` (also a NumPy array), such as a vector store holds.
+
+        They are what the encoder of the model would have made of the sentences: of a model that was trained on a
+        pretrained encoder, the embeddings of that encoder, pooled and normalised as its configuration says.
+
+        Raises:
+            ValueError: for embeddings of another width, or a model without a pretrained encoder.
+        """
+        config = self.model.config
+        if getattr(config, "encoder", "lstm") == "lstm":
+            raise ValueError("decode_embeddings needs a model on a pretrained encoder, and this one has an LSTM")
+        embeddings = torch.as_tensor(embeddings, dtype=torch.float32)
+        if embeddings.dim() != 2 or embeddings.size(1) != config.encoding_size:
+            raise ValueError(f"embeddings must be (n, {config.encoding_size}), got {tuple(embeddings.shape)}")
+        latents = [
+            self.model.encode(encoder_states=batch.to(self.model.device)).float().cpu()
+            for batch in embeddings.split(self.batch_size)
+        ]
+        return self.decode(torch.cat(latents) if latents else torch.zeros(0, self.latent_size), **generation_options)
+
     def reconstruct(self, texts: str | Iterable[str], **generation_options) -> list[str]:
         """What the decoder makes of each text's posterior mean."""
         return self.decode(self.encode(texts), **generation_options)

@@ -36,6 +36,8 @@ class BnVaeConfig(CheckpointConfig):
         encoder_pad_token_id: padding of what the encoder reads, where that is not `pad_token_id`.
         encoder_pooling: `"pretrained"`: `"mean"`, `"cls"` or `"last"`, how its states become the one of a sentence.
         encoder_embedding_size: `"lstm"`: width of the encoder's word vectors; None for `embedding_size`.
+        encoder_normalised: `"pretrained"`: the state of a sentence has the length 1, as the embeddings of many
+            sentence-transformers.
         encoder_hidden_size: `"lstm"`: width of the encoder's states; None for `hidden_size`. `"given"`: width of the
             states.
         encoder_vocab_size: `"lstm"`: number of tokens of the encoder where it reads other tokens than the decoder; None
@@ -112,6 +114,7 @@ class BnVaeConfig(CheckpointConfig):
     encoder: str = "lstm"
     encoder_config: Any = None
     encoder_pooling: str = "mean"
+    encoder_normalised: bool = False
     encoder_embedding_size: int | None = None
     encoder_hidden_size: int | None = None
     encoder_vocab_size: int | None = None

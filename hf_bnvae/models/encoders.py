@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModel, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
@@ -112,7 +113,7 @@ class LstmEncoder(Encoder):
 class PretrainedEncoder(Encoder):
     """Any `AutoModel`, or the encoder of an encoder-decoder such as T5; the state of a sentence is pooled."""
 
-    reads = ("encoder_pooling",)
+    reads = ("encoder_pooling", "encoder_normalised")
 
     @staticmethod
     def get_embedding(model):
@@ -143,9 +144,10 @@ class PretrainedEncoder(Encoder):
         name = "input_ids" if inputs_embeds is None else "inputs_embeds"
         output = model.encoder(**{name: given}, attention_mask=attention_mask, output_hidden_states=True)
         states = output.last_hidden_state
-        return EncoderOutput(
-            output.hidden_states[0], states, pooled(states, attention_mask, model.config.encoder_pooling)
-        )
+        last = pooled(states, attention_mask, model.config.encoder_pooling)
+        if model.config.encoder_normalised:
+            last = F.normalize(last, dim=-1)
+        return EncoderOutput(output.hidden_states[0], states, last)
 
 
 def encoder_class(config) -> Any:

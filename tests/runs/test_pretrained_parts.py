@@ -192,3 +192,20 @@ def test_pretrained_weights_have_a_learning_rate_of_their_own(parts, tmp_path):
     assert len(rates) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
         assert rates[parameter] == (0.01 if name.startswith(("model.encoder.", "decoder.lm.")) else 0.1), name
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_embeddings_of_the_encoder_itself_become_the_texts_that_its_reading_gives(parts, normalised, tmp_path):
+    named = {"encoder_name_or_path": parts["encoder_name_or_path"], "encoder_normalised": normalised}
+    vae = train(TEXTS, "matched_vae", tmp_path / "out", **SMALL, **named, hidden_size=12)
+    encoder = AutoModel.from_pretrained(parts["encoder_name_or_path"]).eval()
+    batch = vae.tokenizer.encoder(TEXTS[:4], padding=True, return_tensors="pt")
+    states = encoder(batch["input_ids"], batch["attention_mask"]).last_hidden_state.detach()
+    weights = batch["attention_mask"].unsqueeze(-1)
+    embeddings = (states * weights).sum(1) / weights.sum(1)
+    if normalised:
+        embeddings = embeddings / embeddings.norm(dim=1, keepdim=True)
+    assert vae.decode_embeddings(embeddings.numpy()) == vae.reconstruct(TEXTS[:4])
+    assert vae.decode_embeddings(embeddings[:0]) == []
+    with pytest.raises(ValueError, match=r"embeddings must be \(n, 16\), got \(4, 3\)"):
+        vae.decode_embeddings(embeddings[:, :3])

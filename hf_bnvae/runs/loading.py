@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from ..data.errors import first_line
+from ..data.tokenizer_pair import TokenizerPair, writing_tokenizer
 from ..errors import ParameterError, last_line
 from ..evaluation import WordVectors
 from ..models import (
@@ -65,11 +66,16 @@ def load_model(name: str, called: str = "`model_name_or_path`", models: Mapping 
 
 def check_tokenizer(model, tokenizer, called: str) -> None:
     """Refuse a tokenizer that gives ids which the model does not have."""
-    largest, size = max(tokenizer.get_vocab().values()), model.config.vocab_size
-    if largest >= size:
-        raise ParameterError(
-            f"{called}: its tokenizer has the id {largest} and the model {size} words: they do not belong together"
-        )
+    config = model.config
+    sizes = [(writing_tokenizer(tokenizer), config.vocab_size)]
+    if isinstance(tokenizer, TokenizerPair):
+        sizes.append((tokenizer.encoder, config.encoder_vocab_size or config.vocab_size))
+    for one, size in sizes:
+        largest = max(one.get_vocab().values())
+        if largest >= size:
+            raise ParameterError(
+                f"{called}: its tokenizer has the id {largest} and the model {size} words: they do not belong together"
+            )
 
 
 def take_pretrained_encoder(model: BnVaeForConditionalGeneration, name: str, reset_decoder: bool) -> str:

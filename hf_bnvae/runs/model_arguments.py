@@ -127,7 +127,11 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def __post_init__(self):
         check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0, lora_rank=1)
+        if self.encoder == "given":
+            raise ParameterError("`encoder` given reads states of sentences, and a run has texts: leave it out")
         for part in ("encoder", "decoder"):
+            if getattr(self, part) == "pretrained" and getattr(self, f"{part}_name_or_path") is None:
+                raise ParameterError(f"`{part}` pretrained is a network by name: use `{part}_name_or_path`")
             trained, choices = getattr(self, f"train_{part}"), TRAINED[part]
             if trained not in choices:
                 raise ParameterError(f"`train_{part}` must be {' or '.join(choices)}, got {trained}")

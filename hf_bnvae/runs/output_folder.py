@@ -60,7 +60,7 @@ def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> Non
         raise ParameterError(
             f"{called}: the checkpoint is a {saved.model_type}, and `method` makes a {config.model_type}"
         )
-    for name in [*(item.name for item in fields(arguments)), "topics"]:
+    for name in [*(item.name for item in fields(arguments)), "topics", "decoder_lora"]:
         decides = hasattr(config, name) and not name.endswith("initializer_range")  # weights have left their start
         if decides and getattr(saved, name) != getattr(config, name):
             raise ParameterError(

@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from ..errors import ParameterError, last_line
 from ..evaluation.text_order import TextBatches, progress_bar
-from ..models import BnVaeForConditionalGeneration
+from ..models import BnVaeForConditionalGeneration, BnVaeModel
 from ..models.pretrained_parts import pretrained_parts
 from ..training import VaeTrainingArguments
 from .model_arguments import ModelArguments
@@ -21,16 +21,21 @@ STATES_BATCH_SIZE = 64
 logger = logging.get_logger(__name__)
 
 
-def take_pretrained_parts(model: BnVaeForConditionalGeneration, options: ModelArguments, with_weights: bool) -> None:
+def take_pretrained_parts(
+    model: BnVaeForConditionalGeneration, options: ModelArguments, checkpoint: str | None
+) -> None:
     """Put the pretrained networks into a new model, and freeze what is not to be trained.
 
     Args:
-        with_weights: False where the weights of a checkpoint follow.
+        checkpoint: whose weights the training takes up; its frozen encoder is read before that. None for a new run.
 
     Raises:
         ParameterError: a network cannot be loaded.
     """
-    if with_weights:
+    frozen = options.encoder_name_or_path is not None and options.train_encoder == "frozen"
+    if checkpoint is not None and frozen:
+        model.model.encoder = BnVaeModel.from_pretrained(checkpoint, dtype=torch.float32).encoder
+    elif checkpoint is None:
         try:
             parts, _ = pretrained_parts(options.encoder_name_or_path, options.decoder_name_or_path, torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
@@ -39,7 +44,7 @@ def take_pretrained_parts(model: BnVaeForConditionalGeneration, options: ModelAr
             model.model.encoder = parts["encoder"]
         if "decoder" in parts:
             model.decoder.take(parts["decoder"])  # type: ignore[operator]
-    if options.encoder_name_or_path is not None and options.train_encoder == "frozen":
+    if frozen:
         model.model.encoder.requires_grad_(False)
     if options.decoder_name_or_path is not None and options.train_decoder == "frozen":
         model.decoder.lm.requires_grad_(False)

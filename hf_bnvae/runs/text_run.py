@@ -172,7 +172,7 @@ def start_text_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: s
         taken = take_pretrained_encoder(model, options.pretrained_encoder, options.reset_decoder)
         logger.warning(f"Starting from {taken}")
     if isinstance(model, BnVaeForConditionalGeneration) and options.is_pretrained:
-        take_pretrained_parts(model, options, checkpoint is None)
+        take_pretrained_parts(model, options, checkpoint)
     if options.initial_word_vectors is not None and checkpoint is None:
         logger.warning(take_word_vectors(model, encoded.tokenizer, options.initial_word_vectors))
     model.generation_config.max_new_tokens = encoded.longest

@@ -12,6 +12,7 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_N
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 
+from ..data.tokenizer_pair import SUBFOLDER
 from ..errors import ParameterError
 
 MARK_NAME = "checkpoint.json"
@@ -192,13 +193,14 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def remove_run(output_dir: str | Path) -> None:
-    """Remove the checkpoints, weights and results of a former run from a folder; nothing else is touched."""
+    """Remove checkpoints, weights, second tokenizer and results of a former run from a folder; else nothing."""
     folder = Path(output_dir)
     for path in checkpoint_folders(folder):
         shutil.rmtree(path)
     weights = [*folder.glob("model*.safetensors"), folder / SAFE_WEIGHTS_INDEX_NAME]
     for path in (*weights, *(folder / name for name in (RESULTS_NAME, TRAINER_STATE_NAME, "run.json"))):
         path.unlink(missing_ok=True)
+    shutil.rmtree(folder / SUBFOLDER, ignore_errors=True)  # it would make a pair of the next run's tokenizer
 
 
 def remove_broken(output_dir: str | Path) -> None:

@@ -454,8 +454,12 @@ class VaeTrainer(Trainer):
             super()._save(str(partial), state_dict)
             # Trainer pickles its arguments; the run's `all_results.json` and model card hold what is worth keeping.
             (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-            for path in partial.iterdir():
-                os.replace(path, folder / path.name)
+            for path in sorted(partial.rglob("*")):
+                target = folder / path.relative_to(partial)
+                if path.is_dir():
+                    target.mkdir(exist_ok=True)
+                else:
+                    os.replace(path, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

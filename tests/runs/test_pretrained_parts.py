@@ -1,6 +1,7 @@
 """Runs on pretrained parts: two tokenizers, a frozen encoder whose states are computed once, and what is saved."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from hf_bnvae import BnVaeForConditionalGeneration, TextVaePipeline, train
 from hf_bnvae.data import TokenizerPair, VaeCollator, load_tokenizer
 from hf_bnvae.data.batches import encoded_columns
+from hf_bnvae.runs.data_arguments import DataArguments
+from hf_bnvae.runs.evaluation_arguments import EvaluationArguments, TextMetricArguments
+from hf_bnvae.runs.text_evaluation import evaluate_text_model
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 WORDS = ["the", "food", "was", "great", "never", "again", "i", "love", "this", "place", "we", "will", "be", "back"]
@@ -209,3 +213,71 @@ def test_embeddings_of_the_encoder_itself_become_the_texts_that_its_reading_give
     assert vae.decode_embeddings(embeddings[:0]) == []
     with pytest.raises(ValueError, match=r"embeddings must be \(n, 16\), got \(4, 3\)"):
         vae.decode_embeddings(embeddings[:, :3])
+
+
+STEPS = {"save_strategy": "steps", "save_steps": 4, "eval_strategy": "no", "load_best_model_at_end": False}
+
+
+@pytest.fixture(scope="module")
+def whole_run(parts, tmp_path_factory):
+    """A run on both parts with a checkpoint in its middle."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    train(TEXTS, "bn_vae", folder, **SMALL, **STEPS, **parts, lora_rank=2)
+    return folder
+
+
+def broken_off(whole_run, folder):
+    """What a run leaves that was killed before its last checkpoint."""
+    shutil.copytree(whole_run, folder)
+    first, *others = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in others:
+        shutil.rmtree(path)
+    return first
+
+
+def test_a_resumed_run_ends_with_the_model_of_the_unbroken_one(parts, whole_run, tmp_path):
+    checkpoint = broken_off(whole_run, tmp_path / "out")
+    options = SMALL | STEPS | parts | {"lora_rank": 2, "resume_from_checkpoint": str(checkpoint)}
+    resumed = train(TEXTS, "bn_vae", tmp_path / "out", **options).model.state_dict()
+    unbroken = BnVaeForConditionalGeneration.from_pretrained(whole_run).state_dict()
+    assert resumed.keys() == unbroken.keys()
+    for name, value in unbroken.items():
+        torch.testing.assert_close(resumed[name], value, msg=name)
+
+
+@pytest.mark.parametrize("changes", [{"lora_rank": 3}, {"train_decoder": "full"}])
+def test_a_run_with_adapters_goes_on_with_these_alone(parts, whole_run, changes, tmp_path):
+    checkpoint = broken_off(whole_run, tmp_path / "out")
+    options = SMALL | STEPS | parts | {"lora_rank": 2, "resume_from_checkpoint": str(checkpoint)} | changes
+    with pytest.raises(ValueError, match=r"the checkpoint has decoder_lora .* repeat those of the run"):
+        train(TEXTS, "bn_vae", tmp_path / "out", **options)
+
+
+def test_a_run_replaces_one_on_pretrained_parts_and_leaves_nothing_of_it(parts, whole_run, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(whole_run, folder)
+    train(TEXTS, "vae", folder, **SMALL, **parts, lora_rank=2, overwrite_output_dir=True)
+    assert isinstance(load_tokenizer(str(folder)), TokenizerPair)
+    train(TEXTS, "vae", folder, **SMALL, hidden_size=12, overwrite_output_dir=True)
+    assert not isinstance(load_tokenizer(str(folder)), TokenizerPair)
+
+
+def test_a_model_whose_encoder_has_more_words_than_its_decoder_is_evaluated(parts, whole_run, tmp_path):
+    data = DataArguments(validation_file=str(tmp_path / "v.txt"))
+    (tmp_path / "v.txt").write_text("\n".join(TEXTS[:20]) + "\n", encoding="utf-8")
+    metrics = TextMetricArguments(nll_samples=2)
+    results, _ = evaluate_text_model(EvaluationArguments(str(whole_run), split="validation"), data, metrics)
+    assert results["eval_kl"] > 0 and results["eval_sentences"] == 20
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"encoder": "pretrained"}, "encoder pretrained is a network by name: use encoder_name_or_path"),
+        ({"decoder": "pretrained"}, "decoder pretrained is a network by name: use decoder_name_or_path"),
+        ({"encoder": "given", "encoder_hidden_size": 8}, "encoder given reads states of sentences"),
+    ],
+)
+def test_a_choice_without_its_network_says_which_parameter_names_it(choice, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        train(TEXTS, "vae", tmp_path / "out", **SMALL, **choice)

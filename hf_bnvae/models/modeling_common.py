@@ -118,6 +118,20 @@ class DecodingMixin:
             # A checkpoint does not hold the tied weight twice; told so, `Trainer` does not warn of it.
             self._keys_to_ignore_on_save = {*(self._keys_to_ignore_on_save or ()), *self._tied_weights_keys}
 
+    def resize_token_embeddings(self, *args, **kwargs):
+        """See `PreTrainedModel`; a model on a pretrained part has two vocabularies.
+
+        Raises:
+            ValueError: for such a model, where a number of tokens does not say whose it is.
+        """
+        chosen = {getattr(self.config, part, None) for part in ("encoder", "decoder")}
+        if (args or kwargs) and "pretrained" in chosen:
+            raise ValueError(
+                "a model on a pretrained part reads one vocabulary and writes another: resize that of the pretrained "
+                "encoder or decoder before the model is made of them"
+            )
+        return super().resize_token_embeddings(*args, **kwargs)  # type: ignore[misc]
+
     def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
         embeddings = super()._resize_token_embeddings(  # type: ignore[misc]
             new_num_tokens, pad_to_multiple_of, mean_resizing

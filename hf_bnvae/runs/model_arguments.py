@@ -26,6 +26,11 @@ from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
 TRAINED = {"encoder": ["frozen", "full"], "decoder": ["frozen", "lora", "full"]}
 """What of a pretrained part is trained."""
+WITHOUT_PRETRAINED_PARTS = {
+    "pretrained_encoder": "is a text VAE with parts of its own to start from",
+    "initial_word_vectors": "gives one vocabulary its word vectors, and a model on a pretrained part has two",
+}
+"""Arguments that do not go with a pretrained part, and why."""
 
 
 def readers(choice: str, kinds: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -135,6 +140,10 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             trained, choices = getattr(self, f"train_{part}"), TRAINED[part]
             if trained not in choices:
                 raise ParameterError(f"`train_{part}` must be {' or '.join(choices)}, got {trained}")
+            if getattr(self, f"{part}_name_or_path") is not None:
+                for name, says in WITHOUT_PRETRAINED_PARTS.items():
+                    if getattr(self, name) is not None:
+                        raise ParameterError(f"`{name}` {says}: leave out either it or `{part}_name_or_path`")
         if self.decoder_name_or_path is not None and self.choices()["decoder"] != "pretrained":
             raise ParameterError(
                 f"`decoder_name_or_path` stands in the place of the LSTM, and `method` {self.method} has the decoder "

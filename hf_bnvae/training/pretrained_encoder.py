@@ -23,6 +23,7 @@ def start_from_encoder(model: BnVaeForConditionalGeneration, source, name: str, 
     """
     if not isinstance(source, BnVaeForConditionalGeneration):
         raise ParameterError(f"`pretrained_encoder` {name} is a language model, which has no encoder")
+    _check_equal(model.config, source.config, name, ("encoder",), "name a text VAE with such an encoder")
     _check_equal(model.config, source.config, name, EQUAL_SIZES, "give both models the same sizes")
     if not reset_decoder:
         _check_equal(model.config, source.config, name, DECODER_CHOICES, "add `reset_decoder`")

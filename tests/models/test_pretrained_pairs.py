@@ -235,3 +235,10 @@ def test_a_decoder_that_is_no_language_model_is_refused(tmp_path):
         )
     with pytest.raises(ValueError, match="name a pretrained encoder, a pretrained decoder or both"):
         BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(latent_size=3)
+
+
+def test_a_model_of_two_vocabularies_is_not_resized_as_if_it_had_one(tmp_path):
+    model = pair_of("bert", None, tmp_path, vocab_size=20)
+    with pytest.raises(ValueError, match="reads one vocabulary and writes another"):
+        model.resize_token_embeddings(50)
+    assert model.resize_token_embeddings() is model.get_input_embeddings()

@@ -281,3 +281,16 @@ def test_a_model_whose_encoder_has_more_words_than_its_decoder_is_evaluated(part
 def test_a_choice_without_its_network_says_which_parameter_names_it(choice, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         train(TEXTS, "vae", tmp_path / "out", **SMALL, **choice)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_what_an_lstm_starts_from_does_not_go_with_a_pretrained_part(parts, part, whole_run, tmp_path):
+    named = {f"{part}_name_or_path": parts[f"{part}_name_or_path"]}
+    for other in ({"pretrained_encoder": str(whole_run)}, {"initial_word_vectors": "glove.txt"}):
+        with pytest.raises(ValueError, match=f"{next(iter(other))} .* leave out either it or {part}_name_or_path"):
+            train(TEXTS, "vae", tmp_path / "out", **SMALL, **named, **other)
+
+
+def test_an_lstm_does_not_start_from_a_pretrained_encoder(whole_run, tmp_path):
+    with pytest.raises(ValueError, match="has encoder pretrained and the arguments say lstm"):
+        train(TEXTS, "vae", tmp_path / "out", **SMALL, hidden_size=12, pretrained_encoder=str(whole_run))

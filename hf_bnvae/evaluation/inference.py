@@ -50,7 +50,7 @@ class Inference:
         parts = gather_object([self])
         first, *others = parts
         return Inference(
-            posterior=first.posterior.together([other.posterior for other in others]),
+            posterior=first.posterior.concatenate([other.posterior for other in others]),
             auxiliary_losses={
                 name: torch.cat([part.auxiliary_losses[name] for part in parts]) for name in first.auxiliary_losses
             },
@@ -97,9 +97,9 @@ def infer(model: EvaluatedModel, batches: Iterable[Mapping[str, torch.Tensor]], 
     model.train(was_training)
     if not posteriors:
         raise ValueError("no batches to evaluate")
-    together = posteriors[0].together(posteriors[1:])
+    posterior = posteriors[0].concatenate(posteriors[1:])
     values = dict(zip(COLUMNS, map(torch.cat, zip(*columns, strict=True)), strict=True))
-    return Inference(together, auxiliary_losses={name: torch.cat(losses) for name, losses in side.items()}, **values)
+    return Inference(posterior, auxiliary_losses={name: torch.cat(losses) for name, losses in side.items()}, **values)
 
 
 def rec(inference: Inference) -> float:

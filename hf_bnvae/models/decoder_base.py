@@ -17,7 +17,7 @@ class LockedDropout(nn.Dropout):
 
 
 class Decoder(nn.Module):
-    """What all decoders share: dropout, and the way from hidden states to logits.
+    """The base of all decoders: it has their dropout, and maps hidden states to logits and losses.
 
     Attributes:
         width: of the hidden states.
@@ -28,7 +28,7 @@ class Decoder(nn.Module):
     """The fields of a configuration that only some decoders read, and this one does."""
 
     is_conditional = False
-    """Whether it is the decoder of a conditional model, which starts from [context; z]."""
+    """A conditional model needs a decoder that starts from [context; z]; this says whether it does."""
 
     def __init__(self, config):
         super().__init__()
@@ -50,15 +50,15 @@ class Decoder(nn.Module):
         return is_plain(self.output)
 
     def features(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What the output layer reads, from hidden states `(..., hidden_size)`."""
+        """Map hidden states `(..., hidden_size)` to the input of the output layer."""
         return outputs if self.bottleneck is None else self.bottleneck(outputs)
 
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
-        """From hidden states `(..., hidden_size)` to `(..., vocab_size)`."""
+        """Map hidden states `(..., hidden_size)` to logits `(..., vocab_size)`."""
         features = self.features(outputs)
         on_cpu = features.device.type == "cpu" and features.dtype == torch.float32
         if on_cpu and features.dim() == 2 and self.is_plain and not torch.is_autocast_enabled("cpu"):
-            # The same product the other way round: with a copy to turn it back it is still the faster one in fp32.
+            # The transposed product is the faster one in fp32, even with the copy that transposes it back.
             return (self.output.weight @ features.T).T.contiguous()
         return self.output(features)
 

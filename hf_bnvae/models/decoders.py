@@ -65,7 +65,7 @@ class LstmDecoder(LatentDecoder):
     def run(
         self, embedded: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
     ) -> tuple[torch.Tensor, LstmState]:
-        """The same over word vectors `(batch, length, embedding_size)`."""
+        """Run `forward` over word vectors `(batch, length, embedding_size)`."""
         if state is None:
             state = self.initial_state(latents)
         outputs, (hidden, cell) = self.lstm(self.read(embedded, latents), (state.hidden, state.cell))
@@ -79,7 +79,7 @@ class LstmDecoder(LatentDecoder):
         state: LstmState | None = None,
         use_cache: bool = True,
     ) -> tuple[torch.Tensor, LstmState]:
-        """The same, where `mask` `(batch, length)` is 0 nothing being read: output and state stay as they were."""
+        """Run over word vectors; where `mask` `(batch, length)` is 0 nothing is read, and output and state stay."""
         if state is None:
             state = self.initial_state(latents)
         words = to_the_left(self.read(embedded, latents), mask)
@@ -231,7 +231,7 @@ class GruDecoder(Decoder):
         return self.output_dropout(outputs), GruState(hidden, state.length + embedded.size(1))
 
     def packed(self, embedded: PackedSequence, conditions: torch.Tensor) -> torch.Tensor:
-        """The same without padding: packed word vectors to `(tokens, hidden_size)` in their order."""
+        """Run without padding: packed word vectors become `(tokens, hidden_size)` in their order."""
         read = PackedSequence(self.embedding_dropout(embedded.data), *embedded[1:])
         outputs, _ = self.gru(read, self.initial_state(conditions).hidden)
         return self.output_dropout(outputs.data)

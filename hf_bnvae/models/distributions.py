@@ -51,10 +51,10 @@ class LatentDistribution:
         raise NotImplementedError
 
     def map(self: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        """The same kind with `change` applied to every tensor: to pick rows, to move to a device."""
+        """Apply `change` to every tensor, to pick rows or to move to a device; returns the same kind."""
         return replace(self, **{name: change(tensor) for name, tensor in self._tensors().items()})
 
-    def together(self: Batch, others: Sequence[Batch]) -> Batch:
+    def concatenate(self: Batch, others: Sequence[Batch]) -> Batch:
         """The rows of this batch, then those of others of the same kind."""
         tensors = {
             name: torch.cat([tensor, *(getattr(other, name) for other in others)])

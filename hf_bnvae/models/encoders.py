@@ -17,12 +17,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from .layers import to_the_left
 
 ENCODER_INPUTS = ("input_ids", "attention_mask", "encoder_states")
-"""What of a batch an encoder reads."""
+"""The names of the tensors of a batch that an encoder reads."""
 
 
 @dataclass
 class EncoderOutput:
-    """What an encoder makes of a batch.
+    """The states that an encoder computes of a batch.
 
     Args:
         embedded: the word vectors, `(batch, length, embedding_size)`; None where states of sentences were given.
@@ -36,7 +36,7 @@ class EncoderOutput:
 
 
 class Encoder:
-    """What a model asks of an encoder."""
+    """The methods that a model calls on an encoder."""
 
     reads: tuple[str, ...] = ()
     """The fields of a configuration that only some encoders read, and this one does."""

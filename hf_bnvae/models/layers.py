@@ -5,11 +5,16 @@ from torch import nn
 
 
 def to_the_left(rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """What `mask` `(batch, length)` counts in front, in its order: `(batch, length)` or `(batch, length, width)`."""
+    """Move the positions that `mask` `(batch, length)` counts to the front, in their order.
+
+    The rows are `(batch, length)` or `(batch, length, width)`.
+    """
     counted = mask.bool()
     in_front, behind = counted.long().cumsum(1), (~counted).long().cumsum(1)
-    places = torch.where(counted, in_front, in_front[:, -1:] + behind) - 1
-    return torch.zeros_like(rows).scatter(1, places if rows.dim() == 2 else places.unsqueeze(-1).expand_as(rows), rows)
+    positions = torch.where(counted, in_front, in_front[:, -1:] + behind) - 1
+    return torch.zeros_like(rows).scatter(
+        1, positions if rows.dim() == 2 else positions.unsqueeze(-1).expand_as(rows), rows
+    )
 
 
 def is_plain(layer: nn.Module) -> bool:

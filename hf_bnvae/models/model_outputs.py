@@ -1,4 +1,4 @@
-"""What the models return."""
+"""The outputs of the models."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from .decoders import CnnState, GruState, LstmState
 
 @dataclass
 class BnVaeModelOutput(ModelOutput):
-    """What the encoder knows of a batch.
+    """The output of the encoder with its posterior.
 
     Args:
         posterior_mean: μ of q(z|x), `(batch, latent_size)`.
@@ -28,7 +28,7 @@ class BnVaeModelOutput(ModelOutput):
 
     @property
     def last_hidden_state(self) -> torch.Tensor | None:
-        """What `generate(encoder_outputs=...)` counts sentences by."""
+        """The latents, by which `generate(encoder_outputs=...)` counts sentences."""
         return self.latents
 
 

@@ -79,7 +79,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
     def read(
         self, batch: DialogueBatch, topic_ids: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """What is known of each context `(batch, context_size)`, each response `(batch, 2 · width)` where it is known,
+        """Encode each context `(batch, context_size)`, each response `(batch, 2 · width)` where it is known,
         and the turns of each context `(batch, turns, 2 · width)`."""
         vectors = self._read_utterances(batch.input_ids, batch.attention_mask)
         present = batch.context_index >= 0
@@ -157,7 +157,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         same dialogue always gives the same ones; `encode(sample=True)` draws afresh.
 
         Args:
-            topic_ids: `(batch,)`, the place of each topic in `config.topics` counted from 1; 0 for an unknown one.
+            topic_ids: `(batch,)`, the index of each topic in `config.topics` counted from 1; 0 for an unknown one.
         """
         if input_ids is None:
             raise ValueError("the encoder needs input_ids")
@@ -415,8 +415,8 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         """The state before every word to predict, without padding, the word, and the row that it stands in."""
         rows = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)
         columns = torch.stack([self.prepare_decoder_input_ids_from_labels(labels), labels, rows], -1)
-        places = torch.arange(1, labels.size(1) + 1, device=labels.device)
-        lengths = ((labels != IGNORED) * places).amax(1).clamp(min=1).cpu()
+        positions = torch.arange(1, labels.size(1) + 1, device=labels.device)
+        lengths = ((labels != IGNORED) * positions).amax(1).clamp(min=1).cpu()
         packed = pack_padded_sequence(columns, lengths, batch_first=True, enforce_sorted=False)
         embedded = PackedSequence(self.model.embedding(packed.data[:, 0]), *packed[1:])
         return self.decoder.packed(embedded, conditions), packed.data[:, 1], packed.data[:, 2]

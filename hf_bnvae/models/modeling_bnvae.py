@@ -161,10 +161,10 @@ class BnVaeModel(BnVaePreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         encoder_states: torch.Tensor | None = None,
     ) -> EncoderOutput:
-        """What the encoder makes of `(batch, length)` token ids, padded on either side, or of word vectors.
+        """Encode `(batch, length)` token ids, padded on either side, or word vectors.
 
         Args:
-            encoder_states: what it made of them before, `(batch, width)`, in their place.
+            encoder_states: states `(batch, width)` that were computed before, instead of either.
 
         Raises:
             ValueError: unless one of the three is given.
@@ -185,7 +185,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         encoder_states: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        """What the noise of an evaluation is keyed by, `(batch,)`: tokens of a sentence, or the bits of its state."""
+        """Keys `(batch,)` of the noise of an evaluation, from the tokens of a sentence or the bits of its state."""
         if encoder_states is not None:
             bits = encoder_states.float().view(torch.int32)
             return sentence_keys(bits, torch.ones_like(bits))

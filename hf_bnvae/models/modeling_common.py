@@ -1,4 +1,4 @@
-"""What the models share: how they start, what a call may ask of them, and how a decoder gives losses."""
+"""The base of the models: initialisation, options of a call, and the losses of a decoder."""
 
 import math
 import warnings
@@ -52,7 +52,7 @@ def as_asked(output: Output, return_dict: bool | None, config) -> Output | tuple
 
 
 def wants_hidden_states(output_hidden_states: bool | None, config) -> bool:
-    """What the call says, or else the configuration."""
+    """Return the option of the call or, where it is None, that of the configuration."""
     return bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
 
 
@@ -72,7 +72,7 @@ def renamed(old: str, new: str):
 
 
 class DecodingMixin:
-    """What a model with a decoder has: an output layer that may be tied to the word vectors, and sentence losses."""
+    """A model with a decoder: its output layer may be tied to the word vectors, and it gives sentence losses."""
 
     _is_stateful = True  # a state cannot go back to an earlier word, as assisted generation would have it
     _tied_weights_keys = {"decoder.output.weight": "decoder.embedding.weight"}
@@ -97,7 +97,7 @@ class DecodingMixin:
     def prepare_inputs_for_generation(
         self, input_ids, next_sequence_length=None, past_key_values=None, *args, **kwargs
     ):
-        """What a step of generation reads; of tokens that begin with those of a given state, the new ones alone."""
+        """Prepare a step of generation; of tokens that begin with those of a given state only the new ones are read."""
         if next_sequence_length is None and past_key_values is not None:
             read = past_key_values.get_seq_length()
             if read < input_ids.size(1):
@@ -153,7 +153,7 @@ class DecodingMixin:
         return self.decoder(decoder_input_ids, conditions, state, use_cache=state is not None)
 
     def noise_keys(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
-        """What the noise of an evaluation is keyed by, `(batch,)`: see `noise.sentence_keys`."""
+        """Keys `(batch,)` of the noise of an evaluation: see `noise.sentence_keys`."""
         if attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
         return sentence_keys(input_ids, attention_mask)
@@ -192,7 +192,7 @@ class DecodingMixin:
 
 
 class EncoderDecoderMixin(DecodingMixin):
-    """What a whole model has that stands on an encoder, its `model`."""
+    """A whole model, which has its encoder in `model`."""
 
     model: Any
 

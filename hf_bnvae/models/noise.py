@@ -1,4 +1,4 @@
-"""Gaussian noise that belongs to a sentence, not to its place in a batch or to a process."""
+"""Gaussian noise that depends on a sentence, not on its position in a batch or on the process."""
 
 import math
 
@@ -28,7 +28,7 @@ def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int 
 
 
 def with_hidden_words(input_ids: torch.Tensor, config, seed: int | torch.Tensor | None = None) -> torch.Tensor:
-    """What the decoder reads in training: `(batch, length)` token ids, of which a share is the unknown word.
+    """Replace a share of the `(batch, length)` token ids that the decoder reads in training by the unknown word.
 
     The share is `config.word_dropout`; the start symbol and padding are never hidden. With a seed, which words are
     hidden is a function of it, of the sentence and of the position alone.

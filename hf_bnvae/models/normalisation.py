@@ -17,7 +17,7 @@ SMALLEST_SPREAD = 1e-30
 
 
 class BatchStatistics(nn.Module):
-    """What all of them share: stored statistics, and their exact values over a data set.
+    """The base of all normalisations: it stores statistics and computes their exact values over a data set.
 
     A summary of any number of rows is a `(rows of the summary, num_features)` tensor in float64, whose first row is
     their count.
@@ -40,15 +40,15 @@ class BatchStatistics(nn.Module):
         init.zeros_(self.num_batches_tracked)
 
     def empty_summary(self) -> torch.Tensor:
-        """That of no rows."""
+        """Return the summary of no rows."""
         raise NotImplementedError
 
     def summary(self, raw: torch.Tensor) -> torch.Tensor:
-        """That of `(batch, num_features)` in float64."""
+        """Summarise `(batch, num_features)` in float64."""
         raise NotImplementedError
 
     def merged(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """That of the rows of two summaries together."""
+        """Merge the summaries of two sets of rows."""
         raise NotImplementedError
 
     def store(self, summary: torch.Tensor) -> None:
@@ -60,7 +60,7 @@ class BatchStatistics(nn.Module):
         recompute_statistics([self], ([raw] for raw in raw_batches))
 
     def _weight_of_a_batch(self) -> torch.Tensor:
-        """What a new training batch, which is counted, weighs in the running average."""
+        """Count a new training batch, and return its weight in the running average."""
         self.num_batches_tracked += 1
         return (1.0 / self.num_batches_tracked.float()).clamp(min=self.momentum)
 
@@ -86,7 +86,7 @@ class NormalisedModule(nn.Module):
 
     @property
     def _keep_in_fp32_modules_strict(self) -> set[str]:
-        """What Transformers asks the parts of a model for when it loads one in half precision."""
+        """The names of buffers that Transformers keeps in fp32 when it loads a model in half precision."""
         buffers = (named for module in self.normalisations for named in module.named_buffers())
         return {name for name, buffer in buffers if buffer.is_floating_point()}
 

@@ -32,7 +32,7 @@ DU_SMALLEST_VARIANCE = 1 / (2 * math.pi * math.e)
 
 
 class Posterior(NormalisedModule):
-    """What all of them share: linear heads without bias, read in full precision, and a prior to draw from."""
+    """The base of all posteriors: linear heads without bias, computed in full precision, and the prior."""
 
     HEADS: tuple[str, ...] = ()
     """The linear heads, each from the encoder's state to `latent_size` numbers."""
@@ -95,11 +95,11 @@ class Posterior(NormalisedModule):
         raise NotImplementedError
 
     def normalised(self, hidden: torch.Tensor) -> list[torch.Tensor]:
-        """What each of `normalisations` reads of `(batch, encoding_size)`."""
+        """Return the input of each of `normalisations`, from states `(batch, encoding_size)`."""
         return self._normalised(*self._raw(hidden))
 
     def _normalised(self, *raw: torch.Tensor) -> list[torch.Tensor]:
-        """The same of the heads' outputs."""
+        """Return the input of each of `normalisations`, from the outputs of the heads."""
         return []
 
     def recompute_statistics(self, hidden_batches: Iterable[torch.Tensor]) -> None:

@@ -98,7 +98,7 @@ class PretrainedDecoder(Decoder):
 
     @property
     def all_tied_weights_keys(self) -> dict[str, str]:
-        """What Transformers asks the parts of a model for: which weights are one."""
+        """The tied weights, which Transformers asks of every part of a model."""
         return {f"lm.{name}": f"lm.{source}" for name, source in self.lm.all_tied_weights_keys.items()}
 
     @property

@@ -147,5 +147,5 @@ def _rows_at_once(weight: torch.Tensor) -> int:
 
 
 def logit_bytes(device: torch.device) -> int:
-    """What the logits that are computed together may take."""
+    """The bytes that the logits of one piece may take."""
     return LOGIT_BYTES_ON_A_CPU if device.type == "cpu" else LOGIT_BYTES_ELSEWHERE

@@ -102,7 +102,7 @@ def test_all_pairs_together_equal_one_by_one(posterior):
 def test_rows_are_picked_and_joined_with_what_is_no_tensor_kept():
     posterior = VonMisesFisher(unit_vectors(6, 3), 4.0)
     first, rest = (posterior.map(lambda tensor, rows=rows: tensor[rows]) for rows in (slice(2), slice(2, None)))
-    joined = first.together([rest])
+    joined = first.concatenate([rest])
     assert joined.kappa == 4.0 and torch.equal(joined.mean, posterior.mean)
 
 

@@ -294,3 +294,12 @@ def test_what_an_lstm_starts_from_does_not_go_with_a_pretrained_part(parts, part
 def test_an_lstm_does_not_start_from_a_pretrained_encoder(whole_run, tmp_path):
     with pytest.raises(ValueError, match="has encoder pretrained and the arguments say lstm"):
         train(TEXTS, "vae", tmp_path / "out", **SMALL, hidden_size=12, pretrained_encoder=str(whole_run))
+
+
+@pytest.mark.parametrize("trained", ["frozen", "full"])
+def test_an_encoder_whose_tokenizer_has_no_padding_is_trained_and_read_in_batches(parts, trained, tmp_path):
+    named = {"encoder_name_or_path": parts["decoder_name_or_path"], "encoder_pooling": "last"}
+    vae = train(TEXTS, "vae", tmp_path / "out", **SMALL, **named, train_encoder=trained, hidden_size=12)
+    alone, together = vae.encode([TEXTS[0]]), vae.encode([TEXTS[0], TEXTS[3]])[:1]
+    assert vae.tokenizer.pad_token_id is None and len(TEXTS[0].split()) < len(TEXTS[3].split())
+    torch.testing.assert_close(alone, together)

@@ -65,7 +65,9 @@ def with_decoder_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str, **wher
     )
     if found is None:
         return tokenizer
-    return TokenizerPair(tokenizer, AutoTokenizer.from_pretrained(name, subfolder=SUBFOLDER, **where))
+    cached_file(name, f"{SUBFOLDER}/tokenizer.json", **where)
+    # Of a subfolder on the Hub Transformers wants a config.json, which a tokenizer alone does not have.
+    return TokenizerPair(tokenizer, AutoTokenizer.from_pretrained(Path(found).parent))
 
 
 def writing_tokenizer(tokenizer: Any) -> PreTrainedTokenizerBase:

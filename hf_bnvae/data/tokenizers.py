@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .errors import CorpusError, first_line
-from .tokenizer_pair import SUBFOLDER, TokenizerPair
+from .tokenizer_pair import SUBFOLDER, TokenizerPair, with_decoder_tokenizer
 
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 SPECIALS = [PAD, BOS, EOS, UNK]
@@ -159,6 +159,8 @@ def load_tokenizer(name: str, called: str = "`tokenizer`") -> Any:
         raise CorpusError(f"{called} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
     if not tokenizer.is_fast:
         raise CorpusError(f"{called} {name!r} is a slow tokenizer: use one with a tokenizer.json")
+    if not path.exists() and isinstance(pair := with_decoder_tokenizer(tokenizer, name), TokenizerPair):
+        return pair
     if tokenizer.bos_token is None:
         tokenizer.add_special_tokens({"bos_token": tokenizer.cls_token or BOS})
     if tokenizer.eos_token is None:

@@ -303,3 +303,14 @@ def test_an_encoder_whose_tokenizer_has_no_padding_is_trained_and_read_in_batche
     alone, together = vae.encode([TEXTS[0]]), vae.encode([TEXTS[0], TEXTS[3]])[:1]
     assert vae.tokenizer.pad_token_id is None and len(TEXTS[0].split()) < len(TEXTS[3].split())
     torch.testing.assert_close(alone, together)
+
+
+def test_a_name_on_the_hub_gives_both_tokenizers_as_its_folder_does(whole_run, tmp_path, monkeypatch):
+    commit, blob = "0" * 40, tmp_path / "models--someone--vae"
+    shutil.copytree(whole_run, blob / "snapshots" / commit)
+    (blob / "refs").mkdir()
+    (blob / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("transformers.utils.hub.TRANSFORMERS_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert isinstance(load_tokenizer("someone/vae"), TokenizerPair)

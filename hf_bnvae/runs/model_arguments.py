@@ -209,6 +209,14 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         """Whether the model stands on a pretrained encoder or decoder."""
         return self.encoder_name_or_path is not None or self.decoder_name_or_path is not None
 
+    def refuse_unread(self, given: set[str]) -> None:
+        super().refuse_unread(given)
+        for name, part in (("train_encoder", "encoder"), ("train_decoder", "decoder"), ("lora_rank", "decoder")):
+            if name in given and getattr(self, f"{part}_name_or_path") is None:
+                raise ParameterError(f"`{name}` is read with `{part}_name_or_path` only: leave it out")
+        if "lora_rank" in given and self.train_decoder != "lora":
+            raise ParameterError("`lora_rank` is read with `train_decoder` lora only: leave it out")
+
     def choices(self) -> dict[str, str]:
         method = METHODS[self.method]
         encoder = self.encoder if self.encoder_name_or_path is None else "pretrained"

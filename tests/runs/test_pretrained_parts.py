@@ -132,6 +132,9 @@ def pair_inputs(vae, texts) -> dict:
         ),
         ({"method": "sa_vae", "encoder_name_or_path": "ENCODER"}, "refinement_steps must be 0"),
         ({"train_encoder": "some"}, "train_encoder must be frozen or full, got some"),
+        ({"train_encoder": "full"}, "train_encoder is read with encoder_name_or_path only"),
+        ({"lora_rank": 4}, "lora_rank is read with decoder_name_or_path only"),
+        ({"decoder_name_or_path": "DECODER", "train_decoder": "full", "lora_rank": 4}, "lora_rank is read with train_"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence_before_any_training(parts, changes, said, tmp_path):
@@ -248,7 +251,7 @@ def test_a_resumed_run_ends_with_the_model_of_the_unbroken_one(parts, whole_run,
 @pytest.mark.parametrize("changes", [{"lora_rank": 3}, {"train_decoder": "full"}])
 def test_a_run_with_adapters_goes_on_with_these_alone(parts, whole_run, changes, tmp_path):
     checkpoint = broken_off(whole_run, tmp_path / "out")
-    options = SMALL | STEPS | parts | {"lora_rank": 2, "resume_from_checkpoint": str(checkpoint)} | changes
+    options = SMALL | STEPS | parts | {"resume_from_checkpoint": str(checkpoint)} | changes
     with pytest.raises(ValueError, match=r"the checkpoint has decoder_lora .* repeat those of the run"):
         train(TEXTS, "bn_vae", tmp_path / "out", **options)
 

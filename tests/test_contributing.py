@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 PASTED = re.compile(
     r"^In `(?P<file>[\w/.]+)`, (?P<where>before|behind) `(?P<line>[^\n]+)`:\n\n```(?:python|text)\n(?P<code>.*?)^```",
     re.M | re.S,

@@ -107,7 +107,10 @@ def python_blocks(document: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", list(filter(python_blocks, DOCUMENTS)), ids=lambda path: path.stem)
-@pytest.mark.parametrize("together", [False, True], ids=["each by itself", "as one program"])
+@pytest.mark.parametrize(
+    "together",
+    [pytest.param(False, id="each by itself"), pytest.param(True, id="as one program", marks=pytest.mark.slow)],
+)
 def test_every_python_block_of_the_documents_runs_as_printed(
     what_the_documents_name, monkeypatch, tmp_path, document, together
 ):
@@ -194,11 +197,13 @@ def test_every_launch_configuration_is_one_of_accelerate_and_is_documented():
             assert config.use_cpu or config.mixed_precision == "bf16"
 
 
+@pytest.mark.slow
 def test_the_scripts_flags_and_pictures_of_the_tutorial_exist():
     done = run_tutorial("--check")
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_tutorial_that_names_what_is_not_there_is_refused(tiny):
     commands = """python run_scripts/explore.py report out \\
     --max_samples 2 --colour red | grep --count x

@@ -29,7 +29,7 @@ from ..evaluation.inference import (
 from ..evaluation.scores import infer_with_use
 from ..evaluation.text_order import TextBatches
 from ..models.distributions import DiagonalGaussian
-from ..models.normalisation import FixedScaleBatchNorm
+from ..models.normalisation import FixedScaleBatchNorm, kl_lower_bound
 from ..pipelines import TextVaePipeline
 
 MOST_LABELS = 20
@@ -230,7 +230,7 @@ def dimensions(space: LatentSpace) -> list[Dimension]:
                 information=None if kl is None or agg_kl is None else kl - agg_kl,
                 beta=float(beta[number]),
                 gamma=float(gamma[number]),
-                bound=None if kl is None else float(gamma[number] ** 2 + beta[number] ** 2) / 2,
+                bound=None if kl is None else float(kl_lower_bound(gamma[number], beta[number])),
                 promised=None if promised is None else float(promised[number]),
                 with_length=binned_information(values, _bins(space.lengths.float())),
                 with_label=None if groups is None else binned_information(values, torch.tensor(groups)),
@@ -255,7 +255,7 @@ def promised_bounds(space: LatentSpace) -> torch.Tensor | None:
     norm = getattr(space.pipeline.model.model.posterior, "mean_norm", None)
     if not isinstance(norm, FixedScaleBatchNorm):
         return None
-    return (norm.gamma**2 + norm.shift.detach().double().cpu() ** 2) / 2
+    return kl_lower_bound(torch.as_tensor(norm.gamma, dtype=torch.double), norm.shift.detach().double().cpu())
 
 
 def binned_information(values: torch.Tensor, groups: torch.Tensor) -> float:

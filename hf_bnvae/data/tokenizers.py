@@ -1,6 +1,6 @@
 """Tokenizers: built from a corpus or loaded by name, always with a start, an end and a padding symbol."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +126,17 @@ def bare_tokenizer(name: str, called: str) -> PreTrainedTokenizerBase:
     Raises:
         CorpusError: there is none, or a slow one.
     """
+    return _fast_tokenizer(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False), name, called)
+
+
+def _fast_tokenizer(load: Callable[[], Any], name: str, called: str) -> Any:
+    """What `load` gives; a CorpusError where it gives nothing or a slow tokenizer."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = load()
     except (OSError, ValueError, KeyError) as error:
         raise CorpusError(f"{called} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
     if not tokenizer.is_fast:
-        raise CorpusError(f"{called} {name!r} has a slow tokenizer: use one with a tokenizer.json")
+        raise CorpusError(f"{called} {name!r} is a slow tokenizer: use one with a tokenizer.json")
     return tokenizer
 
 
@@ -150,15 +155,13 @@ def load_tokenizer(name: str, called: str = "`tokenizer`") -> Any:
         return TokenizerPair(*(bare_tokenizer(str(folder), called) for folder in (path, path / SUBFOLDER)))
     _refuse_word_pieces(path, called)
     file = path / TOKENIZER_FILE if path.is_dir() else path
-    try:
+
+    def load() -> PreTrainedTokenizerBase:
         if file.is_file() and file.suffix == ".json" and not (file.parent / TOKENIZER_CONFIG_FILE).is_file():
-            tokenizer = _bare_tokenizer(file)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(path.parent if path.is_file() else name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise CorpusError(f"{called} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
-    if not tokenizer.is_fast:
-        raise CorpusError(f"{called} {name!r} is a slow tokenizer: use one with a tokenizer.json")
+            return _from_tokenizer_json(file)
+        return AutoTokenizer.from_pretrained(path.parent if path.is_file() else name, trust_remote_code=False)
+
+    tokenizer = _fast_tokenizer(load, name, called)
     if not path.exists() and isinstance(pair := with_decoder_tokenizer(tokenizer, name), TokenizerPair):
         return pair
     if tokenizer.bos_token is None:
@@ -174,7 +177,7 @@ def load_tokenizer(name: str, called: str = "`tokenizer`") -> Any:
     return tokenizer
 
 
-def _bare_tokenizer(file: Path) -> PreTrainedTokenizerBase:
+def _from_tokenizer_json(file: Path) -> PreTrainedTokenizerBase:
     """A tokenizer.json without the settings that Transformers saves beside it."""
     try:
         backend = Tokenizer.from_file(str(file))

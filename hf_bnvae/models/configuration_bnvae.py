@@ -229,8 +229,6 @@ class BnVaeConfig(CheckpointConfig):
                 "refinement_steps must be 0 where encoder and decoder read other tokens: the steps reconstruct what "
                 "the encoder read"
             )
-        if self.refinement_steps > 0 and self.decoder == "pretrained":
-            raise ValueError("refinement_steps must be 0 with the decoder pretrained, which has no room for the steps")
 
     def get_text_config(self, decoder=None, encoder=None):
         # Transformers would take the string in `decoder` for a nested configuration.

@@ -106,8 +106,7 @@ class LstmEncoder(Encoder):
         else:
             embedded = to_the_left(inputs_embeds, attention_mask)
         states, _ = model.lstm(embedded)
-        last = (attention_mask.long().sum(-1) - 1).clamp(min=0)
-        return EncoderOutput(embedded, states, states[torch.arange(states.size(0), device=states.device), last])
+        return EncoderOutput(embedded, states, pooled(states, attention_mask.long(), "last"))
 
 
 class PretrainedEncoder(Encoder):
@@ -142,12 +141,12 @@ class PretrainedEncoder(Encoder):
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
         given, attention_mask = to_the_left(given, attention_mask), to_the_left(attention_mask, attention_mask)
         name = "input_ids" if inputs_embeds is None else "inputs_embeds"
-        output = model.encoder(**{name: given}, attention_mask=attention_mask, output_hidden_states=True)
-        states = output.last_hidden_state
+        states = model.encoder(**{name: given}, attention_mask=attention_mask).last_hidden_state
         last = pooled(states, attention_mask, model.config.encoder_pooling)
         if model.config.encoder_normalised:
             last = F.normalize(last, dim=-1)
-        return EncoderOutput(output.hidden_states[0], states, last)
+        embedded = PretrainedEncoder.get_embedding(model)(given) if inputs_embeds is None else given
+        return EncoderOutput(embedded, states, last)
 
 
 def encoder_class(config) -> Any:

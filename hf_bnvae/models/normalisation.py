@@ -8,12 +8,14 @@ until `recompute_statistics` replaces it by the exact one of a data set.
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import nn
 from transformers import initialization as init
 
 SMALLEST_SPREAD = 1e-30
+Number = TypeVar("Number", float, torch.Tensor)
 
 
 class BatchStatistics(nn.Module):
@@ -234,7 +236,7 @@ class FixedScaleBatchNorm(BatchStandardisation):
         return f"{super().extra_repr()}, gamma={self.gamma}"
 
 
-def kl_lower_bound(gamma: float, beta: float) -> float:
+def kl_lower_bound(gamma: Number, beta: Number) -> Number:
     """(γ² + β²)/2: the least KL of a dimension to N(0, 1) in nats, averaged over the batch of Eq. 5 (Eq. 6)."""
     return (gamma**2 + beta**2) / 2
 

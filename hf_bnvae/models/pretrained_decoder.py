@@ -51,9 +51,14 @@ class LatentMap(nn.Linear):
         self.share = share
         self.deviation = 0.02
 
+    @property
+    def start(self) -> float:
+        """The deviation of the weights at the start."""
+        return self.share * self.deviation / math.sqrt(self.in_features)
+
     def reset_parameters(self) -> None:
         if hasattr(self, "share"):  # `nn.Linear` calls this before it is known
-            init.normal_(self.weight, std=self.share * self.deviation / math.sqrt(self.in_features))
+            init.normal_(self.weight, std=self.start)
 
 
 class PretrainedDecoder(Decoder):
@@ -71,8 +76,7 @@ class PretrainedDecoder(Decoder):
     def __init__(self, config):
         nn.Module.__init__(self)
         self.lora = config.decoder_lora
-        lm = AutoModelForCausalLM.from_config(config.decoder_config)
-        self.lm = lm if self.lora is None else with_lora(lm, **self.lora)
+        self.lm = self._adapted(AutoModelForCausalLM.from_config(config.decoder_config))
         self.prompt_length = config.soft_prompt_length
         embedding_size, sizes = self.embedding.embedding_dim, config.decoder_config.get_text_config()
         self.latent_to_prompt = None
@@ -85,11 +89,14 @@ class PretrainedDecoder(Decoder):
     def take(self, lm: Any) -> None:
         """Start from a pretrained language model; what low-rank adapters there are to be stand beside its layers."""
         deviation = float(lm.get_input_embeddings().weight.detach().float().std())
-        self.lm = lm if self.lora is None else with_lora(lm, **self.lora)
+        self.lm = self._adapted(lm)
         for layer in (self.latent_to_prompt, self.latent_to_words):
             if layer is not None:
                 layer.deviation = deviation
-                torch.nn.init.normal_(layer.weight, std=layer.share * deviation / math.sqrt(layer.in_features))
+                nn.init.normal_(layer.weight, std=layer.start)  # not Transformers' own, which starts no weight twice
+
+    def _adapted(self, lm: Any) -> Any:
+        return lm if self.lora is None else with_lora(lm, **self.lora)
 
     def merge_lora(self) -> None:
         """Add the adapters to the weights that they stand beside, and leave them out from then on."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig
 
 from ..data.tokenizer_pair import TokenizerPair, writing_tokenizer
 from ..data.tokenizers import bare_tokenizer
@@ -22,6 +21,7 @@ from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
 from .checks import check_least
 from .config_fields import with_fields_of
+from .loading import read_config
 from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
 TRAINED = {"encoder": ["frozen", "full"], "decoder": ["frozen", "lora", "full"]}
@@ -179,10 +179,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def _config_of(self, parameter: str):
         name = getattr(self, parameter)
-        try:
-            return AutoConfig.from_pretrained(name, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ParameterError(f"`{parameter}` {name}: no model there ({last_line(error)})") from error
+        return read_config(name, f"`{parameter}` {name}")
 
     def make_tokenizer(self, texts, started_from: str | None):
         """The tokenizer of a run; a model on a pretrained part has two, one to read and one to write."""

@@ -7,7 +7,7 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from ..errors import ParameterError, last_line
-from ..evaluation.text_order import TextBatches, progress_bar
+from ..evaluation.text_order import encode_in_order
 from ..models import BnVaeForConditionalGeneration, BnVaeModel
 from ..models.pretrained_parts import pretrained_parts
 from ..training import VaeTrainingArguments
@@ -61,23 +61,17 @@ def with_encoder_states(
     model: BnVaeForConditionalGeneration, encoded: "EncodedCorpus", args: VaeTrainingArguments
 ) -> None:
     """Give every split of a corpus the states of a frozen encoder, in the place of what it would read each epoch."""
-    torch.nn.Module.to(model, args.device)
+    torch.nn.Module.to(model.eval(), args.device)
     for split, dataset in encoded.splits.items():
         assert isinstance(dataset, Dataset)
-        states = encoder_states(model, dataset, f"Encoding {split}")
+        rows, padding = dataset["input_ids"][:], model.config.encoder_padding
+        states = encode_in_order(
+            rows,
+            lambda ids, mask: model.model.read(ids, mask).last,
+            STATES_BATCH_SIZE,
+            padding,
+            model.device,
+            f"Encoding {split}",
+        )
         columns = {name: dataset[name] for name in dataset.column_names if name != "input_ids"}
         encoded.splits[split] = Dataset.from_dict(columns | {"encoder_states": list(states.numpy())})
-
-
-@torch.no_grad()
-def encoder_states(model: BnVaeForConditionalGeneration, dataset: Dataset, description: str) -> torch.Tensor:
-    """What a model's encoder makes of every row of `input_ids`, `(rows, width)`, fp32 on the CPU."""
-    model.eval()
-    batches = TextBatches(dataset["input_ids"][:], STATES_BATCH_SIZE, model.config.encoder_padding)
-    states = [
-        model.model.read(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
-        .last.float()
-        .cpu()
-        for batch in progress_bar(batches, description)
-    ]
-    return torch.cat(states)[batches.original_order]

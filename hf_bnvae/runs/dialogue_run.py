@@ -1,8 +1,6 @@
 """A whole run on dialogues, from the corpus to the trained model, its results, its responses and its card."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, set_seed
@@ -11,21 +9,19 @@ from transformers.utils import logging
 from ..data import CorpusError, DialogueCollator, DialogueCorpus, DialogueResponses, encode_dialogues
 from ..evaluation import WordVectors
 from ..evaluation.references import reference_responses
-from ..hub import Published
 from ..hub.run_record import write_json
 from ..models import BnCvaeConfig, BnCvaeForConditionalGeneration
 from ..training import DialogueTrainer, DialogueTrainingArguments
-from ..training.checkpoints import wanted_checkpoint
 from ..training.training_results import training_results
 from ..training.training_set import check_training_set
-from .card_arguments import CardArguments
+from .base_run import Run, split_metrics
 from .dialogue_data_arguments import DialogueDataArguments
 from .dialogue_model_arguments import DialogueModelArguments
 from .evaluation_arguments import ResponseArguments
 from .loading import take_word_vectors
 from .metrics import evaluate_trained_nll
-from .output_folder import begin_run, check_output_dir, check_same_model, record_arguments
-from .publishing import push_to_hub, take_push_to_hub
+from .output_folder import begin_run, check_same_model, record_arguments
+from .publishing import take_push_to_hub
 from .responses import dialogue_examples, evaluate_sampled, load_others, write_samples
 from .results import log_reports, unknown_shares, write_run
 
@@ -36,18 +32,10 @@ logger = logging.get_logger(__name__)
 
 
 @dataclass
-class DialogueRun:
-    """The arguments of a run.
+class DialogueRun(Run):
+    """The arguments of a run on dialogues.
 
     Args:
-        data: where the dialogues come from.
-        model: what the model is.
-        metrics: how it is evaluated.
-        card: what the card says and the run cannot know.
-        training: how it is trained.
-        command: what the card shows as the command of the run; None for none.
-        report: is called with the results before the run is published.
-        report_published: is called with the address of the published run.
         dialogues: the data themselves, in a shape that `data.load_dialogues` takes, in place of those that `data`
             names.
     """
@@ -55,17 +43,8 @@ class DialogueRun:
     data: DialogueDataArguments
     model: DialogueModelArguments
     metrics: ResponseArguments
-    card: CardArguments
     training: DialogueTrainingArguments
-    command: str | None = None
-    report: Callable[[dict], None] | None = None
-    report_published: Callable[[Published], None] | None = None
     dialogues: Any = None
-
-    @property
-    def folder(self) -> Path:
-        """The output folder. Its name is that of the model beside others."""
-        return Path(str(self.training.output_dir))
 
 
 @dataclass
@@ -115,9 +94,7 @@ def train_dialogue_model(run: DialogueRun) -> tuple[DialogueTrainer, dict]:
         HubError: the run was to be published and was not.
     """
     args = run.training
-    assert args.output_dir is not None
-    checkpoint = wanted_checkpoint(args.output_dir, args.resume_from_checkpoint)
-    check_output_dir(args.output_dir, checkpoint, args.overwrite_output_dir)
+    checkpoint = run.checkpoint()
     compared = ResponseComparison(
         run.metrics.load_word_vectors(),
         load_others(run.metrics.compare_with, run.folder.resolve().name),
@@ -192,20 +169,13 @@ def evaluate_dialogue_run(
         if split not in encoded.splits:
             continue
         rows = encoded.splits[split]
-        metrics = evaluate_bounds(trainer, rows, prefix)
+        metrics = split_metrics(trainer, rows, prefix, DIALOGUE_METRICS)
         if split == last:
             metrics |= evaluate_trained_nll(trainer, rows, trainer.get_likelihood_dataloader, run.metrics)
             if run.metrics.num_responses:
                 metrics |= sampled_metrics(run, trainer, encoded, split, vectors)
         results |= {f"{prefix}_{name}": value for name, value in metrics.items()}
     return results
-
-
-def evaluate_bounds(trainer: DialogueTrainer, rows: DialogueResponses, prefix: str) -> dict:
-    """The bounds of a split in nats per response, by their names without its prefix."""
-    metrics = trainer.evaluate(rows, metric_key_prefix=prefix)
-    present = {name: metrics[f"{prefix}_{name}"] for name in DIALOGUE_METRICS if f"{prefix}_{name}" in metrics}
-    return present | {"sentences": len(rows)}
 
 
 def sampled_metrics(
@@ -247,9 +217,4 @@ def write_dialogue_results(
     elif run.metrics.num_cases:
         models = {run.folder.resolve().name: (model, tokenizer), **compared.others}
         write_samples(run.folder / SAMPLES_NAME, corpus, last, models, run.data, run.metrics, seed)
-    if run.report is not None:
-        run.report(results)
-    if published:
-        address = push_to_hub(run.training)
-        if run.report_published is not None:
-            run.report_published(address)
+    run.end(results, published)

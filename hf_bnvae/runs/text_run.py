@@ -1,8 +1,6 @@
 """A whole run on sentences, from the corpus to the trained model, its results and its card."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -12,24 +10,22 @@ from transformers.utils import logging
 from ..data import Corpus, CorpusError, TokenStore, VaeCollator, encode_corpus
 from ..data.batches import evenly_spaced
 from ..errors import ParameterError
-from ..hub import Published
 from ..hub.run_record import sentence_examples, write_json
 from ..methods import METHODS
 from ..models import BnVaeForConditionalGeneration, LstmLMForCausalLM
 from ..training import VaeTrainer, VaeTrainingArguments
-from ..training.checkpoints import wanted_checkpoint
 from ..training.strategies import STRATEGIES
 from ..training.training_results import training_results
 from ..training.training_set import check_training_set
-from .card_arguments import CardArguments
+from .base_run import Run, split_metrics
 from .data_arguments import TrainingDataArguments
 from .evaluation_arguments import TextMetricArguments
 from .loading import load_config, take_pretrained_encoder, take_word_vectors
 from .metrics import evaluate_texts, evaluate_trained_nll
 from .model_arguments import ModelArguments
-from .output_folder import begin_run, check_output_dir, check_same_model, record_arguments
+from .output_folder import begin_run, check_same_model, record_arguments
 from .pretrained import merge_adapters, take_pretrained_parts, with_encoder_states
-from .publishing import push_to_hub, take_push_to_hub
+from .publishing import take_push_to_hub
 from .results import log_reports, unknown_shares, write_run
 
 SENTENCE_METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use")
@@ -40,29 +36,17 @@ logger = logging.get_logger(__name__)
 
 
 @dataclass
-class TextRun:
-    """The arguments of a run.
+class TextRun(Run):
+    """The arguments of a run on sentences.
 
     Args:
-        data: where the sentences come from.
-        model: what the model is.
-        metrics: how it is evaluated.
-        card: what the card says and the run cannot know.
-        training: how it is trained.
-        command: what the card shows as the command of the run; None for none.
-        report: is called with the results before the run is published.
-        report_published: is called with the address of the published run.
         sentences: the data themselves, in a shape that `data.load_corpus` takes, in place of those that `data` names.
     """
 
     data: TrainingDataArguments
     model: ModelArguments
     metrics: TextMetricArguments
-    card: CardArguments
     training: VaeTrainingArguments
-    command: str | None = None
-    report: Callable[[dict], None] | None = None
-    report_published: Callable[[Published], None] | None = None
     sentences: Any = None
 
 
@@ -126,9 +110,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
 def check_run(run: TextRun) -> str | None:
     """Refuse what cannot be trained, before any work. Returns the checkpoint that the run goes on from, if any."""
     args = run.training
-    assert args.output_dir is not None
-    checkpoint = wanted_checkpoint(args.output_dir, args.resume_from_checkpoint)
-    check_output_dir(args.output_dir, checkpoint, args.overwrite_output_dir)
+    checkpoint = run.checkpoint()
     STRATEGIES[args.strategy]().check(args, run.model.method, run.data.streaming)
     encoder = run.model.pretrained_encoder
     if encoder is not None:
@@ -197,11 +179,7 @@ def evaluate_text_run(run: TextRun, trainer: VaeTrainer, encoded: EncodedCorpus,
     present = [split for split in SPLITS if split in encoded.splits]
     for split in present:
         dataset, prefix = encoded.splits[split], SPLITS[split]
-        metrics = trainer.evaluate(dataset, metric_key_prefix=prefix)
-        split_results = {
-            name: metrics[f"{prefix}_{name}"] for name in SENTENCE_METRICS if f"{prefix}_{name}" in metrics
-        }
-        split_results["sentences"] = len(dataset)
+        split_results = split_metrics(trainer, dataset, prefix, SENTENCE_METRICS)
         if split == present[-1]:
             split_results |= evaluate_trained_nll(trainer, dataset, trainer.get_eval_dataloader, run.metrics)
             split_results |= evaluate_texts(
@@ -224,16 +202,11 @@ def write_text_results(
 ) -> None:
     """Write the results, the record of the run and the model card, and publish them where that is wanted."""
     trainer.save_state()
-    write_json(Path(str(run.training.output_dir)) / "all_results.json", results)
+    write_json(run.folder / "all_results.json", results)
     examples = text_examples(trainer, encoded, run.card.card_quotes)
     arguments = (run.data, run.model, run.card, run.training)
     write_run(run.command, encoded.corpus, arguments, examples, published)
-    if run.report is not None:
-        run.report(results)
-    if published:
-        address = push_to_hub(run.training)
-        if run.report_published is not None:
-            run.report_published(address)
+    run.end(results, published)
 
 
 def text_examples(trainer: VaeTrainer, encoded: EncodedCorpus, quotes: int) -> dict:

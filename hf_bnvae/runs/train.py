@@ -4,18 +4,16 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from datasets import Dataset, IterableDataset
-from transformers import PreTrainedTokenizerBase
 
 from ..data import CorpusError
 from ..data.splits import SPLIT_NAMES
 from ..dialogue_pipeline import DialoguePipeline
 from ..methods import DIALOGUE_METHODS, METHODS, Method
-from ..models import BnCvaeForConditionalGeneration, BnVaeForConditionalGeneration
 from ..pipelines import TextVaePipeline
-from ..training import DialogueTrainingArguments, VaeTrainingArguments
+from ..training import DialogueTrainingArguments, VaeTrainer, VaeTrainingArguments
 from .arguments import arguments_from_values
 from .card_arguments import CardArguments
 from .data_arguments import TrainingDataArguments
@@ -63,10 +61,7 @@ def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = 
         sentences, values = _data_and_values(dataset, method, METHODS, output_dir, parameters)
         data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
         trainer, _ = train_text_model(TextRun(data, model_args, metrics, card, args, sentences=sentences))
-    model = cast(BnVaeForConditionalGeneration, trainer.model)
-    pipeline = TextVaePipeline(model, cast(PreTrainedTokenizerBase, trainer.processing_class))
-    pipeline.folder = Path(output_dir)
-    return pipeline
+    return _pipeline(TextVaePipeline, trainer)
 
 
 def train_dialogue(
@@ -107,9 +102,13 @@ def train_dialogue(
         dialogues, values = _data_and_values(dataset, method, DIALOGUE_METHODS, output_dir, parameters)
         data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
         trainer, _ = train_dialogue_model(DialogueRun(data, model_args, metrics, card, args, dialogues=dialogues))
-    model = cast(BnCvaeForConditionalGeneration, trainer.model)
-    pipeline = DialoguePipeline(model, cast(PreTrainedTokenizerBase, trainer.processing_class))
-    pipeline.folder = Path(output_dir)
+    return _pipeline(DialoguePipeline, trainer)
+
+
+def _pipeline(kind: Any, trainer: VaeTrainer) -> Any:
+    """The trained model with its tokenizer, which knows the output folder."""
+    pipeline = kind(trainer.model, trainer.processing_class)
+    pipeline.folder = Path(str(trainer.args.output_dir))
     return pipeline
 
 

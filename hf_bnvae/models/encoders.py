@@ -163,7 +163,7 @@ def pooled(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tens
     if pooling == "cls":
         return states[:, 0]
     if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), (mask.sum(1) - 1).clamp(min=0)]
+        return states[torch.arange(states.size(0), device=states.device), (mask.sum(1) - 1).clamp(min=0)]
     weights = mask.unsqueeze(-1).to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 

@@ -2,10 +2,12 @@
 
 import math
 
+from .noise import hidden_word
+
 
 def check_word_dropout(config) -> None:
     """Refuse to hide words where there is no unknown word to read in their place."""
-    if config.word_dropout > 0 and config.unk_token_id is None:
+    if config.word_dropout > 0 and hidden_word(config) is None:
         raise ValueError("word_dropout must be 0 without unk_token_id, the unknown word, which hidden ones are read as")
 
 

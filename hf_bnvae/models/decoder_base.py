@@ -88,6 +88,10 @@ class LatentDecoder(Decoder):
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
 
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The word vectors of `(batch, length)` tokens."""
+        return self.embedding(input_ids)
+
     def read(self, embedded: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         """Word vectors with z beside each: `(batch, length, embedding_size + latent_size)`."""
         embedded = self.embedding_dropout(embedded)

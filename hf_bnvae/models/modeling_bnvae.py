@@ -380,7 +380,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             latents=latents,
         )
         if wants_hidden_states(output_hidden_states, self.config):
-            output["decoder_hidden_states"] = (self.decoder.embedding(decoder_input_ids), outputs)
+            output["decoder_hidden_states"] = (self.decoder.embed(decoder_input_ids), outputs)
             if encoded is not None:
                 output["encoder_hidden_states"] = (encoded.embedded, encoded.states)
         return as_asked(output, return_dict, self.config)
@@ -390,7 +390,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
         if mask is not None:
             mask = mask[:, -decoder_input_ids.size(1) :].repeat_interleave(len(latents) // len(mask), 0)
             if not mask.all():
-                embedded = self.decoder.embedding(decoder_input_ids)
+                embedded = self.decoder.embed(decoder_input_ids)
                 return self.decoder.run_where(embedded, mask, latents, state, keeps_state)
         return self.decoder(decoder_input_ids, latents, state, keeps_state)
 

@@ -8,6 +8,8 @@ MASK_63 = (1 << 63) - 1
 # fp32 holds every (n + ½) / 2²³ exactly; with one bit more the largest rounds to 1, and its normal to ∞
 UNIFORM_BITS = 23
 HIDING = 1 << 50  # numbers of noise that no latent draws
+HIDDEN_WORD = -1
+"""The token in the place of a hidden word, for a decoder that has a vector of its own for it."""
 
 
 def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -28,7 +30,7 @@ def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int 
 
 
 def with_hidden_words(input_ids: torch.Tensor, config, seed: int | torch.Tensor | None = None) -> torch.Tensor:
-    """Replace a share of the `(batch, length)` token ids that the decoder reads in training by the unknown word.
+    """Replace a share of the `(batch, length)` token ids that the decoder reads in training by `hidden_word(config)`.
 
     The share is `config.word_dropout`; the start symbol and padding are never hidden. With a seed, which words are
     hidden is a function of it, of the sentence and of the position alone.
@@ -44,7 +46,12 @@ def with_hidden_words(input_ids: torch.Tensor, config, seed: int | torch.Tensor 
         seeded = scrambled(keys + scrambled(torch.as_tensor(seed, device=keys.device)))
         uniform = _uniform(scrambled(seeded.unsqueeze(1) + numbers))
     hidden = words & (input_ids != config.bos_token_id) & (uniform < config.word_dropout)
-    return input_ids.masked_fill(hidden, config.unk_token_id)
+    return input_ids.masked_fill(hidden, hidden_word(config))
+
+
+def hidden_word(config):
+    """The token that a decoder reads in the place of a hidden word: the unknown word, or one that no text has."""
+    return HIDDEN_WORD if getattr(config, "decoder", None) == "pretrained" else config.unk_token_id
 
 
 def _uniform(bits: torch.Tensor) -> torch.Tensor:

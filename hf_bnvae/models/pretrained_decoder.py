@@ -12,6 +12,7 @@ from transformers import initialization as init
 from .decoder_base import Decoder
 from .layers import input_dtype, is_plain
 from .lora import with_lora, without_lora
+from .noise import HIDDEN_WORD
 
 
 class PretrainedState:
@@ -68,6 +69,9 @@ class PretrainedDecoder(Decoder):
     that of every token: in a layer with a sliding window the prompt scrolls out of sight, what is added does not. The
     prompt starts as large as word vectors, what is added at a tenth of them, so that a training starts near the
     pretrained model.
+
+    A word that a training hides is read as `hidden_word`, a vector that starts as the mean word: to a pretrained model
+    its own unknown word, or the end of a text in its place, says something else.
     """
 
     reads = ("soft_prompt_length",)
@@ -83,12 +87,18 @@ class PretrainedDecoder(Decoder):
         if self.prompt_length > 0:
             self.latent_to_prompt = LatentMap(config.latent_size, self.prompt_length * embedding_size, 1.0)
         self.latent_to_words = LatentMap(config.latent_size, embedding_size, 0.1)
+        self.hidden_word = nn.Embedding(1, embedding_size)
         self.width = self.output.in_features
         self.bytes_per_token = 4 * 16 * sizes.hidden_size
 
     def take(self, lm: Any) -> None:
         """Start from a pretrained language model; what low-rank adapters there are to be stand beside its layers."""
-        deviation = float(lm.get_input_embeddings().weight.detach().float().std())
+        embedding = lm.get_input_embeddings()
+        some = torch.arange(0, embedding.num_embeddings, max(1, embedding.num_embeddings // 4096))
+        with torch.no_grad():
+            words = embedding(some.to(embedding.weight.device)).float()  # of some models larger than their weights
+            self.hidden_word.weight.copy_(words.mean(0))
+        deviation = float(words.std())
         self.lm = self._adapted(lm)
         for layer in (self.latent_to_prompt, self.latent_to_words):
             if layer is not None:
@@ -157,7 +167,14 @@ class PretrainedDecoder(Decoder):
             use_cache: whether there is to be such a state.
         """
         mask = torch.ones_like(input_ids)
-        return self.run_where(self.embedding(input_ids), mask, latents, state, use_cache)
+        return self.run_where(self.embed(input_ids), mask, latents, state, use_cache)
+
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        words = self.embedding(input_ids.clamp(min=0))
+        if not self.training:
+            return words
+        hidden = (input_ids == HIDDEN_WORD).unsqueeze(-1)
+        return torch.where(hidden, self.hidden_word.weight.to(words.dtype), words)
 
     def run_where(self, embedded, mask, latents, state=None, use_cache: bool = True):
         """Over word vectors `(batch, length, embedding_size)`, of which nothing is read where `mask` is 0."""

@@ -12,6 +12,7 @@ from transformers import (
 )
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
+from hf_bnvae.models.noise import with_hidden_words
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -242,3 +243,26 @@ def test_a_model_of_two_vocabularies_is_not_resized_as_if_it_had_one(tmp_path):
     with pytest.raises(ValueError, match="reads one vocabulary and writes another"):
         model.resize_token_embeddings(50)
     assert model.resize_token_embeddings() is model.get_input_embeddings()
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_a_hidden_word_is_read_as_a_vector_that_starts_as_the_mean_word(kind, tmp_path):
+    model = pair_of("bert", kind, tmp_path, word_dropout=0.5, unk_token_id=None).train()
+    decoder = model.decoder
+    with torch.no_grad():
+        mean = decoder.embedding(torch.arange(60)).mean(0)
+        torch.testing.assert_close(decoder.hidden_word.weight[0], mean)
+        tokens = words(60, 4, 9)
+        read = with_hidden_words(tokens, model.config, 7)
+        hidden = read == -1
+        assert 0 < hidden.sum() < hidden.numel()
+        expected = torch.where(hidden.unsqueeze(-1), mean, decoder.embedding(tokens))
+        torch.testing.assert_close(decoder.embed(read), expected)
+    labels = words(60, 4, 7)
+    model(input_ids=words(40, 4, 5), labels=labels, noise_seed=1).loss.backward()
+    assert decoder.hidden_word.weight.grad.abs().sum() > 0
+    with torch.no_grad():  # an evaluation hides nothing
+        model.eval()
+        before = model(input_ids=words(40, 4, 5), labels=labels).loss
+        decoder.hidden_word.weight.zero_()
+        assert torch.equal(model(input_ids=words(40, 4, 5), labels=labels).loss, before)

@@ -69,7 +69,10 @@ def test_overrides_win_over_the_method_and_what_they_contradict_goes():
         ({"method": "magic"}, "method must be one of lstm_lm, vae, .*, got 'magic'"),
         ({"method": "vae", "recipe": "slow"}, "recipe must be one of paper, fast, pretrained, got 'slow'"),
         ({"method": "vae", "size": "switchboard"}, "size must be one of .*, got 'switchboard'"),
-        ({"method": "vae", "bow_weight": 1.0}, "bow_weight is a field of neither BnVaeConfig nor VaeTrainingArguments"),
+        (
+            {"method": "vae", "bow_hidden_size": 1},
+            "bow_hidden_size is a field of neither BnVaeConfig nor VaeTrainingArguments",
+        ),
     ],
 )
 def test_a_name_that_is_not_there_is_refused(arguments, words):

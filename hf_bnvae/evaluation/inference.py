@@ -160,8 +160,9 @@ def use(inference: Inference) -> float:
     return float(inference.other_reconstruction.double().mean()) - rec(inference)
 
 
-def _use_if_known(inference: Inference) -> dict[str, float]:
-    return {} if inference.other_reconstruction is None else {"use": use(inference)}
+def _what_else_is_known(inference: Inference) -> dict[str, float]:
+    used = {} if inference.other_reconstruction is None else {"use": use(inference)}
+    return used | {name: float(losses.double().mean()) for name, losses in inference.auxiliary_losses.items()}
 
 
 def aggregate_log_prob(posterior: LatentDistribution, latents: torch.Tensor) -> torch.Tensor:
@@ -177,7 +178,10 @@ def aggregate_log_prob(posterior: LatentDistribution, latents: torch.Tensor) -> 
 
 
 def elbo_metrics(inference: Inference) -> dict[str, float]:
-    """`elbo`, `rec`, `kl`, `mi`, `au`, `agg_kl` and, after a second pass of the decoder, `use` of a split."""
+    """`elbo`, `rec`, `kl`, `mi`, `au`, `agg_kl` of a split, and where they are known `use` and `bow_loss`.
+
+    `use` takes a second pass of the decoder, `bow_loss` a model that has it.
+    """
     if isinstance(inference.posterior, ConditionalGaussian):
         raise TypeError("the prior of a CVAE changes with the context: judge it by dialogue_metrics")
     information = mi(inference)
@@ -188,7 +192,7 @@ def elbo_metrics(inference: Inference) -> dict[str, float]:
         "mi": information,
         "au": au(inference),
         "agg_kl": kl(inference) - information,
-    } | _use_if_known(inference)
+    } | _what_else_is_known(inference)
 
 
 def dialogue_metrics(inference: Inference) -> dict[str, float]:
@@ -207,8 +211,7 @@ def dialogue_metrics(inference: Inference) -> dict[str, float]:
         "kl_prior": float(posterior.prior.kl().sum(-1).double().mean()),
         "rec_ppl": perplexity(float(inference.reconstruction.double().sum()), int(inference.tokens.sum())),
     }
-    side = {name: float(losses.double().mean()) for name, losses in inference.auxiliary_losses.items()}
-    return metrics | _use_if_known(inference) | side
+    return metrics | _what_else_is_known(inference)
 
 
 def perplexity(total: float, tokens: int) -> float:

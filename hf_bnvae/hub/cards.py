@@ -91,7 +91,7 @@ CARD_METRICS = {
     "exact_match": Metric("exact match", "share", "of texts that come back word for word"),
     "sample_ppl": Metric("sample PPL", "", "perplexity per word of draws of the prior, under a language model"),
     "kl_prior": Metric("KL of the prior", "nats", "of the prior of a context from N(0, I)"),
-    "bow_loss": Metric("bag-of-words loss", "nats", "of predicting the words of the response without their order"),
+    "bow_loss": Metric("bag-of-words loss", "nats", "of predicting the words without their order"),
     "rec_ppl": Metric("reconstruction PPL", "", "perplexity per word that the reconstruction gives"),
     "bleu_precision": Metric("BLEU-4 precision", "percent", "how close the sampled responses come to a person's"),
     "bleu_recall": Metric("BLEU-4 recall", "percent", "how close the best sampled response comes to each person's"),

@@ -100,6 +100,14 @@ class LatentDecoder(Decoder):
         repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, embedded.size(1), -1)
         return torch.cat([embedded, repeated], -1)
 
+    def read_masked(self, input_ids: torch.Tensor, latents, state, mask: torch.Tensor | None, use_cache: bool) -> tuple:
+        """As `forward`, over tokens of which `mask` may leave some out, of each row or of each `len(latents)/rows`."""
+        if mask is not None:
+            mask = mask[:, -input_ids.size(1) :].repeat_interleave(len(latents) // len(mask), 0)
+            if not mask.all():
+                return self.run_where(self.embed(input_ids), mask, latents, state, use_cache)
+        return self(input_ids, latents, state, use_cache)
+
     def run_where(
         self, embedded: torch.Tensor, mask: torch.Tensor, latents: torch.Tensor, state=None, use_cache: bool = True
     ) -> tuple:

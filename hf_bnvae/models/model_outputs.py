@@ -37,7 +37,7 @@ class BnVaeOutput(ModelOutput):
     """What the whole model makes of a batch. Losses are means over sentences, in nats per sentence.
 
     Args:
-        loss: reconstruction_loss + kl_weight · KL, the KL with its free bits; given `labels`.
+        loss: reconstruction_loss + kl_weight · KL + bow_weight · bow_loss, the KL with its free bits; given `labels`.
         logits: `(batch · num_samples, length, vocab_size)`; left out in training with `labels` unless asked for,
             because the loss needs no logits of padding.
         reconstruction_loss: −log p(x|z) at the sampled z; given `labels`.
@@ -45,6 +45,7 @@ class BnVaeOutput(ModelOutput):
         past_key_values: the decoder's state.
         posterior_mean, posterior_logvar, latents: as in `BnVaeModelOutput`.
         encoder_hidden_states, decoder_hidden_states: the word vectors and the states of each, where they are asked for.
+        bow_loss: the loss of the bag of words, unweighted; None in a model without it.
     """
 
     loss: torch.Tensor | None = None
@@ -57,6 +58,7 @@ class BnVaeOutput(ModelOutput):
     latents: torch.Tensor | None = None
     encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
     decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+    bow_loss: torch.Tensor | None = None
 
 
 @dataclass

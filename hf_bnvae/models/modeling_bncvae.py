@@ -14,7 +14,7 @@ from .decoders import GruDecoder, GruState
 from .dialogue_batch import DialogueBatch, dialogue_batch
 from .distributions import ConditionalGaussian, DiagonalGaussian
 from .interpolation import interpolate_latents
-from .layers import input_dtype, to_the_left
+from .layers import to_the_left
 from .model_outputs import BnCvaeModelOutput, BnCvaeOutput
 from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -27,7 +27,7 @@ from .modeling_common import (
 )
 from .noise import keyed_noise, with_hidden_words
 from .normalisation import recompute_statistics
-from .objectives import IGNORED, bag_of_words_losses, cvae_divergence, kl_objective, reconstruction_loss
+from .objectives import IGNORED, cvae_divergence, kl_objective, reconstruction_loss
 from .posteriors import POSTERIORS
 from .prior_network import PriorNetwork
 
@@ -240,12 +240,6 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
-    def _resize_others(self, vocab_size, mean_resizing):
-        if self.bag_of_words is not None:
-            self.bag_of_words[-1] = self._get_resized_lm_head(
-                self.bag_of_words[-1], vocab_size, mean_resizing=mean_resizing
-            )
-
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -340,15 +334,14 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             outputs, _ = self.decoder_states(decoder_input_ids, conditions)
             reconstruction = self.reconstruction(outputs, labels)
         weight = self.config.kl_weight if kl_weight is None else kl_weight
-        auxiliary = {name: losses.mean() for name, losses in self.auxiliary_losses(labels, conditions).items()}
+        auxiliary = self.mean_auxiliary_losses(labels, conditions)
         loss = self.training_loss(reconstruction, kl, weight, kl_prior=kl_prior, **auxiliary)
         return {"loss": loss, "reconstruction_loss": reconstruction, **auxiliary}
 
-    def training_loss(self, reconstruction, kl, kl_weight, *, kl_prior=0.0, bow_loss=None, **auxiliary):
+    def training_loss(self, reconstruction, kl, kl_weight, *, kl_prior=0.0, **auxiliary):
         """rec + kl_weight · (KL(q ‖ p) + prior_kl_weight · KL(p ‖ N(0, I))) + bow_weight · the bag of words."""
         divergence = cvae_divergence(kl, kl_prior, self.config.prior_kl_weight)
-        loss = super().training_loss(reconstruction, divergence, kl_weight)
-        return loss if bow_loss is None else loss + self.config.bow_weight * bow_loss
+        return super().training_loss(reconstruction, divergence, kl_weight, **auxiliary)
 
     def _step(
         self, decoder_input_ids, encoder_outputs, past_key_values, use_cache, output_hidden_states
@@ -404,12 +397,6 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         outputs, targets, rows = self._read_words(labels, conditions)
         losses = self.decoder.token_losses(outputs, targets)
         return losses.new_zeros(len(labels)).index_add(0, rows, losses)
-
-    def auxiliary_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
-        if self.bag_of_words is None:
-            return {}
-        logits = self.bag_of_words(conditions.to(input_dtype(self.bag_of_words[0])))
-        return {"bow_loss": bag_of_words_losses(logits, labels)}
 
     def _read_words(self, labels: torch.Tensor, conditions: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The state before every word to predict, without padding, the word, and the row that it stands in."""

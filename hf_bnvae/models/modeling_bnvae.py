@@ -1,6 +1,7 @@
 """LSTM text VAEs: the encoder with its posterior, and the whole model with its decoder."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,7 +55,7 @@ class BnVaeModel(BnVaePreTrainedModel):
         vectors = model.encode(**tokenizer(texts, padding=True, return_tensors="pt"))
     """
 
-    _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^bag_of_words\."]
 
     def __init__(self, config: BnVaeConfig):
         super().__init__(config)
@@ -233,12 +234,16 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
         super().__init__(config)
         self.model = BnVaeModel(config)
         self.decoder = DECODERS[config.decoder](config)  # type: ignore[assignment]
+        self.bag_of_words = None
+        if config.bow_weight > 0:
+            self.bag_of_words = nn.Sequential(nn.Linear(config.latent_size, config.vocab_size))
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
     def _resize_others(self, vocab_size, mean_resizing):
         embedding = self.decoder.embedding
         self.decoder.embedding = self._get_resized_embeddings(embedding, vocab_size, mean_resizing=mean_resizing)
+        super()._resize_others(vocab_size, mean_resizing)
 
     @classmethod
     def from_encoder_decoder_pretrained(
@@ -351,7 +356,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             labels = labels.repeat_interleave(samples, 0) if labels is not None else None
             word_positions = None
         keeps_state = wants_state(use_cache, self.config) and (use_cache is not None or labels is None)
-        outputs, state = self._decoded(
+        outputs, state = self.decoder.read_masked(
             decoder_input_ids, latents.flatten(0, 1), past_key_values, decoder_attention_mask, keeps_state
         )
 
@@ -359,6 +364,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             return_logits = not self.training or labels is None
         logits = self.decoder.logits(outputs) if return_logits else None
         loss = reconstruction = None
+        auxiliary: dict[str, Any] = {}
         if labels is not None:
             if logits is None:
                 reconstruction = self.reconstruction(outputs, labels, word_positions)
@@ -367,7 +373,8 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
                 reconstruction = reconstruction_loss(token_nll(logits[words], labels[words]), len(labels))
             loss = reconstruction
             if divergence is not None:
-                loss = self.training_loss(reconstruction, divergence, kl_weight)
+                auxiliary = self.mean_auxiliary_losses(labels, latents.flatten(0, 1))
+                loss = self.training_loss(reconstruction, divergence, kl_weight, **auxiliary)
 
         output = BnVaeOutput(
             loss=loss,
@@ -378,21 +385,13 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             posterior_mean=posterior_mean,
             posterior_logvar=posterior_logvar,
             latents=latents,
+            **auxiliary,
         )
         if wants_hidden_states(output_hidden_states, self.config):
             output["decoder_hidden_states"] = (self.decoder.embed(decoder_input_ids), outputs)
             if encoded is not None:
                 output["encoder_hidden_states"] = (encoded.embedded, encoded.states)
         return as_asked(output, return_dict, self.config)
-
-    def _decoded(self, decoder_input_ids, latents, state, mask, keeps_state) -> tuple:
-        """The decoder over tokens, of which `mask` may leave some out: their outputs and the new state."""
-        if mask is not None:
-            mask = mask[:, -decoder_input_ids.size(1) :].repeat_interleave(len(latents) // len(mask), 0)
-            if not mask.all():
-                embedded = self.decoder.embed(decoder_input_ids)
-                return self.decoder.run_where(embedded, mask, latents, state, keeps_state)
-        return self.decoder(decoder_input_ids, latents, state, keeps_state)
 
     def infer(
         self,
@@ -447,7 +446,7 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
     any size train, and what is trained is what is evaluated.
     """
 
-    _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^bag_of_words\."]
 
     def __init__(self, config: BnVaeConfig):
         super().__init__(config)

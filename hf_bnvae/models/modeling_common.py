@@ -12,9 +12,10 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .decoder_base import Decoder
+from .layers import input_dtype
 from .noise import sentence_keys
 from .normalisation import BatchStatistics
-from .objectives import IGNORED, negative_elbo, reconstruction_loss
+from .objectives import IGNORED, bag_of_words_losses, negative_elbo, reconstruction_loss
 from .posteriors import Posterior
 from .pretrained_decoder import LatentMap
 
@@ -140,7 +141,15 @@ class DecodingMixin:
         return embeddings
 
     def _resize_others(self, vocab_size: int, mean_resizing: bool) -> None:
-        """Give what else has a row a word as many rows; nothing has in most models."""
+        """Give what else has a row a word as many rows."""
+        bag = self.words_of_z
+        if bag is not None:
+            bag[-1] = self._get_resized_lm_head(bag[-1], vocab_size, mean_resizing=mean_resizing)  # type: ignore[attr-defined]
+
+    @property
+    def words_of_z(self) -> nn.Sequential | None:
+        """The layers `bag_of_words`, from what the decoder knows of a text to logits of its words in any order."""
+        return getattr(self, "bag_of_words", None)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """`labels` behind the start symbol, without their last column, padding restored."""
@@ -159,14 +168,21 @@ class DecodingMixin:
         return sentence_keys(input_ids, attention_mask)
 
     def auxiliary_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Losses of each sentence beside its own, `(batch,)` nats by name; none in most models."""
-        return {}
+        """Losses of each sentence beside its own, `(batch,)` nats by name: `bow_loss`, where the model has it."""
+        bag = self.words_of_z
+        return {} if bag is None else {"bow_loss": bag_of_words_losses(bag(conditions.to(input_dtype(bag[0]))), labels)}
+
+    def mean_auxiliary_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The same as means over sentences."""
+        return {name: losses.mean() for name, losses in self.auxiliary_losses(labels, conditions).items()}
 
     side_losses = renamed("side_losses", "auxiliary_losses")
 
-    def training_loss(self, reconstruction, kl, kl_weight, **auxiliary):
-        """The loss of a training from its parts, each a mean over sentences in nats, as tensors or as numbers."""
-        return negative_elbo(reconstruction, kl, kl_weight)
+    def training_loss(self, reconstruction, kl, kl_weight, *, bow_loss=None, **auxiliary):
+        """The loss of a training from its parts, each a mean over sentences in nats, as tensors or as numbers:
+        rec + kl_weight · KL + bow_weight · the bag of words."""
+        loss = negative_elbo(reconstruction, kl, kl_weight)
+        return loss if bow_loss is None else loss + self.config.bow_weight * bow_loss
 
     def reconstruction(
         self, outputs: torch.Tensor, labels: torch.Tensor, word_positions: torch.Tensor | None = None

@@ -229,7 +229,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
     def _refuse_latent_arguments(self) -> None:
         """A language model has no posterior that these arguments could shape."""
         pretrained = ("pretrained_encoder", "encoder_name_or_path", "decoder_name_or_path")
-        for name in ("posterior", "decoder", "free_bits", "refinement_steps", *pretrained):
+        for name in ("posterior", "decoder", "free_bits", "bow_weight", "refinement_steps", *pretrained):
             if getattr(self, name):
                 raise ParameterError(
                     f"`{name}` means nothing with `method` {self.method}, which has no latent: drop it"

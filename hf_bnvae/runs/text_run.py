@@ -28,7 +28,7 @@ from .pretrained import merge_adapters, take_pretrained_parts, with_encoder_stat
 from .publishing import take_push_to_hub
 from .results import log_reports, unknown_shares, write_run
 
-SENTENCE_METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use")
+SENTENCE_METRICS = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use", "bow_loss")
 SPLITS = {"validation": "eval", "test": "test"}
 """The splits that are evaluated, and what stands in front of their results."""
 

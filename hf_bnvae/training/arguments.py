@@ -69,7 +69,7 @@ class VaeTrainingArguments(TrainingArguments):
     By default a run evaluates and saves every epoch and keeps the model with the best ELBO.
     """
 
-    METRICS: ClassVar[tuple[str, ...]] = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use", "loss")
+    METRICS: ClassVar[tuple[str, ...]] = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use", "bow_loss", "loss")
 
     kl_schedule: str = field(
         default="linear",

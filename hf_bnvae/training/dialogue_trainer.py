@@ -20,8 +20,6 @@ class DialogueTrainer(VaeTrainer):
 
     def __init__(self, model=None, args=None, **kwargs):
         self.PARTS = self.PARTS | {"kl_prior": "kl_prior"}
-        if model.bag_of_words is not None:
-            self.PARTS["bow_loss"] = "bow_loss"
         super().__init__(model, args, **kwargs)
 
     def _sampler(self, dataset, batch_size: int, shuffle: bool = True, **options) -> Sampler:

@@ -78,6 +78,8 @@ class VaeTrainer(Trainer):
             kwargs["data_collator"] = VaeCollator(tokenizer.pad_token_id)
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
+        if getattr(self.model, "words_of_z", None) is not None:
+            self.PARTS = self.PARTS | {"bow_loss": "bow_loss"}
         self._parts = torch.zeros(len(self.PARTS) + 1, device=self.args.device)
         self._first_bad_step = torch.full((), -1.0, device=self.args.device)
         self._statistics_step: int | None = None

@@ -325,3 +325,15 @@ def test_a_stored_corpus_trains_and_goes_on_like_one_in_memory(make_trainer, mak
     for name, value in whole.model.named_buffers():
         if "running" in name:
             torch.testing.assert_close(value, stored[name])
+
+
+def test_the_bag_of_words_stands_in_the_log_and_in_the_evaluation(make_trainer, make_model):
+    trainer = make_trainer(make_model(bow_weight=2.0), logging_steps=1, max_steps=2, kl_annealing_epochs=0)
+    trainer.train()
+    row = next(row for row in trainer.state.log_history if "loss" in row)
+    assert row["bow_loss"] > 0
+    assert row["loss"] == pytest.approx(row["rec"] + row["kl_weight"] * row["kl"] + 2 * row["bow_loss"], rel=1e-3)
+    found = trainer.evaluate()
+    parts = found["eval_rec"] + found["eval_kl"] * found.get("eval_kl_weight", 1.0) + 2 * found["eval_bow_loss"]
+    assert found["eval_elbo"] == pytest.approx(found["eval_rec"] + found["eval_kl"], rel=1e-6)
+    assert found["eval_loss"] == pytest.approx(parts, rel=1e-5)

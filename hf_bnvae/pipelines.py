@@ -120,6 +120,11 @@ class TextVaePipeline(ModelWithTokenizer):
         texts = self._checked(texts)
         if not texts:
             return torch.zeros(0, self.latent_size)
+        if getattr(self.model.config, "encoder", "lstm") == "given":
+            raise ValueError(
+                "this model reads embeddings and has no encoder of texts: compute theirs as those that it learnt from "
+                "were, for encode_embeddings or decode_embeddings"
+            )
         encoded = encode_counted(texts, self.tokenizer, self.max_length)
         rows = encoded.input_ids
         cut = sum(encoded.truncated)
@@ -152,26 +157,34 @@ class TextVaePipeline(ModelWithTokenizer):
             texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
 
-    def decode_embeddings(self, embeddings: torch.Tensor, **generation_options) -> list[str]:
-        """Texts of sentence embeddings `(n, width)` (also a NumPy array), such as a vector store holds.
+    @torch.no_grad()
+    def encode_embeddings(self, embeddings: torch.Tensor, sample: bool = False) -> torch.Tensor:
+        """Latents of sentence embeddings `(n, width)` (also a NumPy array), such as a vector store holds.
 
-        They are what the encoder of the model would have made of the sentences: of a model that was trained on a
-        pretrained encoder, the embeddings of that encoder, pooled and normalised as its configuration says.
+        They are like those that it was trained on, or what its pretrained encoder would have made of the sentences,
+        pooled and normalised as its configuration says. `interpolate` takes the latents.
+
+        Args:
+            sample: one draw of each posterior in the place of its mean.
 
         Raises:
-            ValueError: for embeddings of another width, or a model without a pretrained encoder.
+            ValueError: for embeddings of another width, or a model with an LSTM for an encoder.
         """
         config = self.model.config
         if getattr(config, "encoder", "lstm") == "lstm":
-            raise ValueError("decode_embeddings needs a model on a pretrained encoder, and this one has an LSTM")
+            raise ValueError("embeddings are read by a model on a pretrained encoder, and this one has an LSTM")
         embeddings = torch.as_tensor(embeddings, dtype=torch.float32)
         if embeddings.dim() != 2 or embeddings.size(1) != config.encoding_size:
             raise ValueError(f"embeddings must be (n, {config.encoding_size}), got {tuple(embeddings.shape)}")
         latents = [
-            self.model.encode(encoder_states=batch.to(self.model.device)).float().cpu()
+            self.model.encode(encoder_states=batch.to(self.model.device), sample=sample).float().cpu()
             for batch in embeddings.split(self.batch_size)
         ]
-        return self.decode(torch.cat(latents) if latents else torch.zeros(0, self.latent_size), **generation_options)
+        return torch.cat(latents) if len(embeddings) else torch.zeros(0, self.latent_size)
+
+    def decode_embeddings(self, embeddings: torch.Tensor, **generation_options) -> list[str]:
+        """Texts of sentence embeddings `(n, width)`: what the decoder makes of what `encode_embeddings` gives."""
+        return self.decode(self.encode_embeddings(embeddings), **generation_options)
 
     def reconstruct(self, texts: str | Iterable[str], **generation_options) -> list[str]:
         """What the decoder makes of each text's posterior mean."""

@@ -3,6 +3,7 @@
 hf-bnvae evaluate --model_name_or_path out --test_file test.txt
 hf-bnvae evaluate --model_name_or_path out --test_file test.txt --scores_file scores.csv
 hf-bnvae evaluate --model_name_or_path out --test_file test.txt --language_model lm
+hf-bnvae evaluate --model_name_or_path out --test_file test.txt --test_embeddings_file test.npy
 accelerate launch -m hf_bnvae.cli.evaluate --model_name_or_path out --dataset_name pydocs --nll_samples 100
 
 `--scores_file` (csv or jsonl, by its ending) has a row for each sentence, in their order: `tokens` with the end symbol,
@@ -16,7 +17,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ..hub.run_record import write_json
-from ..runs.data_arguments import DataArguments
+from ..runs.data_arguments import EmbeddedDataArguments
 from ..runs.evaluation_arguments import EvaluationArguments, TextMetricArguments
 from ..runs.text_evaluation import evaluate_text_model, write_scores
 from .errors import flags_named
@@ -28,7 +29,7 @@ from .run import run
 @flags_named()
 def main(argv: list[str] | None = None) -> None:
     args, data, wanted = parse_arguments(
-        EvaluationArguments, DataArguments, TextMetricArguments, description=__doc__.splitlines()[0], argv=argv
+        EvaluationArguments, EmbeddedDataArguments, TextMetricArguments, description=__doc__.splitlines()[0], argv=argv
     )
     results, scores = evaluate_text_model(args, data, wanted)
     if PartialState().is_main_process:

@@ -4,6 +4,7 @@ from .batches import LengthBucketSampler, VaeCollator, encode_corpus
 from .corpora import Corpus, CorpusError, CorpusReport, load_corpus
 from .dialogue_batches import DialogueCollator, DialogueResponses, DialogueSampler, encode_dialogues
 from .dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn, load_dialogues
+from .encoder_states import SentenceStates
 from .pydocs import pydocs_labels, pydocs_sentences, pydocs_splits
 from .python_data import encoded_rows
 from .raw_texts import with_token_ids
@@ -26,6 +27,7 @@ __all__ = [
     "DialogueSampler",
     "LengthBucketSampler",
     "SentenceFactors",
+    "SentenceStates",
     "StreamSampler",
     "SyntheticCorpus",
     "TokenStore",

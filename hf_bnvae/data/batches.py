@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
@@ -58,16 +59,15 @@ class VaeCollator:
 
     `labels` are the words to predict with the end symbol, −100 on padding: those of a row, or its `input_ids` without
     the first. `word_positions` says where in them, row by row, the words are, so that no GPU has to be waited for to
-    find out. A row with `encoder_states` gives these in the place of `input_ids`.
+    find out. Rows with `encoder_states` give these in the place of `input_ids`.
     A tokenizer without padding leaves `pad_token_id` None: the mask alone says then where the words are.
     """
 
     pad_token_id: int | None
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        if "encoder_states" in rows[0]:
-            read = {"encoder_states": torch.tensor([row["encoder_states"] for row in rows], dtype=torch.float32)}
-        else:
+        read: dict[str, torch.Tensor] = {}
+        if "input_ids" in rows[0]:
             input_ids, attention_mask = padded([row["input_ids"] for row in rows], self.pad_token_id or 0)
             read = {"input_ids": input_ids, "attention_mask": attention_mask}
         if "labels" in rows[0]:
@@ -76,6 +76,8 @@ class VaeCollator:
         else:
             words = attention_mask[:, 1:] == 1
             labels = input_ids[:, 1:].masked_fill(~words, IGNORED)
+        if "encoder_states" in rows[0]:
+            read = {"encoder_states": torch.from_numpy(np.stack([row["encoder_states"] for row in rows])).float()}
         return {**read, "labels": labels, "word_positions": words.flatten().nonzero().squeeze(1)}
 
 

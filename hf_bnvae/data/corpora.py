@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from glob import escape
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, config, load_dataset
 from datasets.exceptions import DatasetNotFoundError
@@ -84,6 +85,21 @@ class CorpusReport:
         return "; ".join(parts)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the sentences of a split stood in what they were read from.
+
+    Args:
+        split: the split that this is; `train` also for a validation split that was put aside from it.
+        rows: the number from 0 of the row of each sentence. The rows of empty texts are missing.
+        total: how many rows there are; None where no more were read than `max_samples` asks for.
+    """
+
+    split: str
+    rows: np.ndarray
+    total: int | None
+
+
 @dataclass
 class Corpus:
     """Sentences by split (`train`, `validation`, `test`), in a column `text` and, where there are any, `label`."""
@@ -93,6 +109,8 @@ class Corpus:
     name: str = ""
     notes: dict[str, str] = field(default_factory=dict)
     """What else is to be known of a split."""
+    origins: dict[str, Origin] = field(default_factory=dict)
+    """Where the sentences of each split come from, for what is stored beside the texts."""
 
 
 def load_corpus(
@@ -141,9 +159,17 @@ def load_corpus(
         raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     if dataset_name is None:
         choice.refuse_names("a file")
+    sources = {split: (split, np.arange(len(rows))) for split, rows in loaded.items()}
+    totals = {
+        split: None if split not in paths and max_samples.get(split) == len(rows) else len(rows)
+        for split, rows in loaded.items()
+    }
     aside = choice.put_aside(loaded, len(loaded["train"])) if "train" in loaded else None
     if aside is not None:
         loaded["train"], loaded["validation"] = (loaded["train"].select(rows) for rows in aside)
+        sources |= {
+            split: ("train", np.array(rows)) for split, rows in zip(("train", "validation"), aside, strict=True)
+        }
 
     corpus = Corpus(DatasetDict(), name=name or next(iter((files or {}).values()), None) or "")
     for split, dataset in loaded.items():
@@ -160,6 +186,8 @@ def load_corpus(
             columns["label"] = as_labels([labels[row] for row in kept], source)
         corpus.splits[split] = Dataset.from_dict(columns)
         corpus.reports[split] = CorpusReport(lines=len(dataset), empty=len(dataset) - len(kept))
+        source_split, numbers = sources[split]
+        corpus.origins[split] = Origin(source_split, numbers[kept], totals[source_split])
     if aside is not None:
         corpus.notes["validation"] = choice.note
     return corpus

@@ -48,6 +48,16 @@ def builder_of(path: Path) -> str:
     builder = BUILDERS.get(ending(path))
     if builder is None:
         raise CorpusError(f"{path} has the unknown ending {path.suffix!r}: use one of {', '.join(BUILDERS)}")
+    check_whole(path)
+    return builder
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a file that is not there, or holds nothing.
+
+    Raises:
+        CorpusError: naming the remedy, where there is one.
+    """
     if not path.is_file():
         raise CorpusError(f"{path} does not exist")
     if path.stat().st_size == 0:
@@ -55,7 +65,6 @@ def builder_of(path: Path) -> str:
     with path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             raise CorpusError(f"{path} is a pointer of Git LFS and not the file: run `git lfs pull` in its folder")
-    return builder
 
 
 def refuse_address(name: str) -> None:

@@ -9,6 +9,13 @@ from ..data.streaming import Source
 from ..errors import ParameterError
 from .checks import check_least
 
+EMBEDDING_FILES = {
+    "train": "embeddings_file",
+    "validation": "validation_embeddings_file",
+    "test": "test_embeddings_file",
+}
+"""The argument that names the embeddings of a split."""
+
 
 @dataclass
 class SplitArguments:
@@ -80,9 +87,32 @@ class DataArguments(SplitArguments):
         """The splits that are held in memory."""
         return ("train", "validation", "test")
 
+    def embedding_files(self) -> dict[str, str]:
+        """The file of embeddings of each split that has one; none here."""
+        return {}
+
 
 @dataclass
-class TrainingDataArguments(DataArguments):
+class EmbeddedDataArguments(DataArguments):
+    """The same, with embeddings of the sentences that were computed before."""
+
+    embeddings_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "embeddings of the training texts, to be read in the place of an encoder's states: npy of (texts, "
+            "width), or parquet with one column of lists; a row for each text, in their order"
+        },
+    )
+    validation_embeddings_file: str | None = field(default=None, metadata={"help": "those of the validation texts"})
+    test_embeddings_file: str | None = field(default=None, metadata={"help": "those of the test texts"})
+
+    def embedding_files(self) -> dict[str, str]:
+        files = {split: getattr(self, name) for split, name in EMBEDDING_FILES.items()}
+        return {split: str(file) for split, file in files.items() if file is not None}
+
+
+@dataclass
+class TrainingDataArguments(EmbeddedDataArguments):
     """The same, with a training split that may be larger than memory."""
 
     streaming: bool = field(
@@ -101,6 +131,11 @@ class TrainingDataArguments(DataArguments):
         check_least(self, preprocessing_num_workers=1)
         if self.streaming and self.validation_split_percentage is not None:
             raise ParameterError("`validation_split_percentage` holds the whole training split: leave out `streaming`")
+        if self.streaming and self.embedding_files():
+            name = EMBEDDING_FILES[next(iter(self.embedding_files()))]
+            raise ParameterError(
+                f"`{name}` has a row for each text, whose order `streaming` does not keep: leave it out"
+            )
 
     def sources(self) -> list[Source]:
         """The shards of the training split."""

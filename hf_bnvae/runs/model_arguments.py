@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from huggingface_hub.errors import StrictDataclassError
@@ -31,6 +31,14 @@ WITHOUT_PRETRAINED_PARTS = {
     "initial_word_vectors": "gives one vocabulary its word vectors, and a model on a pretrained part has two",
 }
 """Arguments that do not go with a pretrained part, and why."""
+WITHOUT_EMBEDDINGS = {
+    "encoder_name_or_path": "names an encoder, and the embeddings stand in its place",
+    "pretrained_encoder": "is a text VAE with an encoder of its own to start from",
+    "initial_word_vectors": "starts the word vectors of an encoder as well",
+    "encoder_embedding_size": "is the width of an encoder's word vectors",
+    "refinement_steps": "reconstruct the words that an encoder read, and there are none (`method` sa_vae takes them)",
+}
+"""Arguments that do not go with embeddings, and why."""
 
 
 def readers(choice: str, kinds: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -132,8 +140,6 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def __post_init__(self):
         check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0, lora_rank=1)
-        if self.encoder == "given":
-            raise ParameterError("`encoder` given reads states of sentences, and a run has texts: leave it out")
         for part in ("encoder", "decoder"):
             if getattr(self, part) == "pretrained" and getattr(self, f"{part}_name_or_path") is None:
                 raise ParameterError(f"`{part}` pretrained is a network by name: use `{part}_name_or_path`")
@@ -152,6 +158,26 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         if self.reset_decoder and self.pretrained_encoder is None:
             raise ParameterError("`reset_decoder` takes the encoder of another model: name it by `pretrained_encoder`")
 
+    def on_embeddings(self, width: int) -> "ModelArguments":
+        """The same of a model that reads embeddings of so many numbers in the place of an encoder.
+
+        Raises:
+            ParameterError: another argument speaks of an encoder, or of a model without a latent.
+        """
+        if not METHODS[self.method].has_latent:
+            raise ParameterError(
+                f"`embeddings_file` means nothing with `method` {self.method}, which has no latent: drop it"
+            )
+        for name, says in WITHOUT_EMBEDDINGS.items():
+            if getattr(self, name):
+                raise ParameterError(f"`{name}` {says}: leave out either it or `embeddings_file`")
+        given: dict[str, Any] = {"encoder": "given", "encoder_hidden_size": width}
+        if self.encoder_hidden_size not in (None, width):
+            raise ParameterError(
+                f"`encoder_hidden_size` is {self.encoder_hidden_size}, and embeddings have {width} numbers: drop it"
+            )
+        return replace(self, **given)
+
     def config(self, tokenizer) -> BnVaeConfig | LstmLMConfig:
         """The model's configuration for a tokenizer."""
         method = METHODS[self.method]
@@ -165,11 +191,11 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         if not isinstance(tokenizer, TokenizerPair):
             return {}
         values: dict[str, Any] = {}
-        if self.encoder_name_or_path is None:
+        if self.encoder_name_or_path is not None:
+            values["encoder_config"] = self._config_of("encoder_name_or_path")
+        elif self.encoder != "given":
             values["encoder_vocab_size"] = max(tokenizer.encoder.get_vocab().values()) + 1
             values["encoder_pad_token_id"] = tokenizer.encoder.pad_token_id
-        else:
-            values["encoder_config"] = self._config_of("encoder_name_or_path")
         if self.decoder_name_or_path is not None:
             values["decoder_config"] = self._config_of("decoder_name_or_path")
             if self.train_decoder == "lora":
@@ -198,6 +224,8 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         writes = parts.get("decoder_name_or_path")
         if writes is not None and writes.eos_token_id is None:
             raise ParameterError(f"`decoder_name_or_path` {self.decoder_name_or_path}: its tokenizer has no end symbol")
+        if self.encoder == "given":
+            parts["encoder_name_or_path"] = writes  # it reads nothing
         own: Any = None if len(parts) == 2 else self.own_tokenizer(texts)
         return TokenizerPair(*(parts.get(f"{part}_name_or_path", own) for part in ("encoder", "decoder")))
 

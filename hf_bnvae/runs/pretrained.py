@@ -6,6 +6,7 @@ import torch
 from datasets import Dataset
 from transformers.utils import logging
 
+from ..data import SentenceStates
 from ..errors import ParameterError, last_line
 from ..evaluation.text_order import encode_in_order
 from ..models import BnVaeForConditionalGeneration, BnVaeModel
@@ -73,5 +74,4 @@ def with_encoder_states(
             model.device,
             f"Encoding {split}",
         )
-        columns = {name: dataset[name] for name in dataset.column_names if name != "input_ids"}
-        encoded.splits[split] = Dataset.from_dict(columns | {"encoder_states": list(states.numpy())})
+        encoded.splits[split] = SentenceStates(dataset, states.numpy())

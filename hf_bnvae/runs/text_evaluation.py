@@ -10,10 +10,11 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
-from ..data import LengthBucketSampler, VaeCollator, encode_corpus, load_tokenizer
+from ..data import Corpus, LengthBucketSampler, SentenceStates, VaeCollator, encode_corpus, load_tokenizer
 from ..errors import ParameterError
 from ..evaluation import Inference, elbo_metrics, infer_with_use
-from .data_arguments import DataArguments
+from .data_arguments import EMBEDDING_FILES, DataArguments
+from .embeddings import Embeddings
 from .evaluation_arguments import EvaluationArguments, TextMetricArguments
 from .loading import check_tokenizer, load_model
 from .metrics import evaluate_nll, evaluate_texts
@@ -34,24 +35,24 @@ class ShardedSplit:
     collate: VaeCollator
     state: PartialState
 
-    def is_sharded(self, dataset: Dataset) -> bool:
+    def is_sharded(self, dataset: Dataset | SentenceStates) -> bool:
         """Whether each process has a part; fewer sentences than processes go to all of them whole."""
         return len(dataset) >= self.state.num_processes > 1
 
-    def sampler(self, dataset: Dataset) -> LengthBucketSampler:
+    def sampler(self, dataset: Dataset | SentenceStates) -> LengthBucketSampler:
         options = {"num_processes": self.state.num_processes, "process_index": self.state.process_index}
         return LengthBucketSampler(
             dataset["length"][:], self.batch_size, shuffle=False, **options if self.is_sharded(dataset) else {}
         )
 
-    def batches(self, dataset: Dataset) -> DataLoader:
+    def batches(self, dataset: Dataset | SentenceStates) -> DataLoader:
         return DataLoader(dataset, batch_sampler=self.sampler(dataset), collate_fn=self.collate)
 
-    def rows(self, dataset: Dataset) -> list[int]:
+    def rows(self, dataset: Dataset | SentenceStates) -> list[int]:
         """The rows of this process, in the order of its batches."""
         return [row for batch in self.sampler(dataset) for row in batch]
 
-    def in_order(self, dataset: Dataset, values: torch.Tensor) -> torch.Tensor:
+    def in_order(self, dataset: Dataset | SentenceStates, values: torch.Tensor) -> torch.Tensor:
         """A value of each row of this process's batches as one of each row of the data set."""
         rows = self.rows(dataset)
         if self.is_sharded(dataset):
@@ -82,7 +83,10 @@ def evaluate_text_model(
     corpus = data.load()
     if args.split not in corpus.splits:
         raise ParameterError(f"{corpus.name} has no {args.split} split: pass `{args.split}_file` or another `split`")
-    rows = encode_corpus(corpus, tokenizer, data.max_length)[args.split]
+    embeddings = embeddings_of_split(model.config, data, corpus, args.split)
+    rows: Dataset | SentenceStates = encode_corpus(corpus, tokenizer, data.max_length)[args.split]
+    if embeddings is not None:
+        rows = embeddings.beside(rows, corpus, args.split)
     split = ShardedSplit(args.batch_size, VaeCollator(tokenizer.pad_token_id), state)
     own, inference = infer_with_use(model, split.batches(rows), args.seed, split.is_sharded(rows))
     each: list[torch.Tensor] = []
@@ -100,8 +104,36 @@ def evaluate_text_model(
     return of_split(args.split, metrics) | unknown_shares(report), scores
 
 
+def embeddings_of_split(config, data: DataArguments, corpus: Corpus, split: str) -> Embeddings | None:
+    """The embeddings of the sentences of a split, for a model that reads these; None for any other model.
+
+    Raises:
+        CorpusError: they cannot be read.
+        ParameterError: they are missing, or are not those of the sentences, or of another model than it learnt from; or
+            the model reads words.
+    """
+    files = data.embedding_files()
+    if getattr(config, "encoder", None) != "given":
+        if files:
+            name = EMBEDDING_FILES[next(iter(files))]
+            raise ParameterError(f"`{name}` is read by a model that was trained on embeddings only: leave it out")
+        return None
+    source = corpus.origins[split].split
+    name = EMBEDDING_FILES[source]
+    if source not in files:
+        raise ParameterError(f"`model_name_or_path` reads embeddings of the texts: name those of {split} by `{name}`")
+    embeddings = Embeddings({source: files[source]})
+    if embeddings.width != config.encoder_hidden_size:
+        raise ParameterError(
+            f"`{name}` has {embeddings.width} numbers in a row, and the model learnt from "
+            f"{config.encoder_hidden_size}: give embeddings of the same encoder"
+        )
+    embeddings.check(corpus, [split])
+    return embeddings
+
+
 def sentence_scores(
-    dataset: Dataset,
+    dataset: Dataset | SentenceStates,
     texts: list[str],
     split: ShardedSplit,
     own: Inference,

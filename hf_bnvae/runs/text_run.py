@@ -1,13 +1,14 @@
 """A whole run on sentences, from the corpus to the trained model, its results and its card."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging
 
-from ..data import Corpus, CorpusError, TokenStore, VaeCollator, encode_corpus
+from ..data import Corpus, CorpusError, SentenceStates, TokenStore, VaeCollator, encode_corpus
 from ..data.batches import evenly_spaced
 from ..errors import ParameterError
 from ..hub.run_record import sentence_examples, write_json
@@ -18,7 +19,8 @@ from ..training.strategies import STRATEGIES
 from ..training.training_results import training_results
 from ..training.training_set import check_training_set
 from .base_run import Run, split_metrics
-from .data_arguments import TrainingDataArguments
+from .data_arguments import EMBEDDING_FILES, TrainingDataArguments
+from .embeddings import Embeddings
 from .evaluation_arguments import TextMetricArguments
 from .loading import load_config, take_pretrained_encoder, take_word_vectors
 from .metrics import evaluate_texts, evaluate_trained_nll
@@ -41,6 +43,8 @@ class TextRun(Run):
 
     Args:
         sentences: the data themselves, in a shape that `data.load_corpus` takes, in place of those that `data` names.
+        embeddings: by split those of the sentences, in a shape that `data.encoder_states.read_embeddings` takes, in
+            place of files that `data` names.
     """
 
     data: TrainingDataArguments
@@ -48,6 +52,7 @@ class TextRun(Run):
     metrics: TextMetricArguments
     training: VaeTrainingArguments
     sentences: Any = None
+    embeddings: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -62,7 +67,7 @@ class EncodedCorpus:
     """
 
     corpus: Corpus
-    splits: dict[str, Dataset | TokenStore]
+    splits: dict[str, Dataset | TokenStore | SentenceStates]
     tokenizer: PreTrainedTokenizerBase
     longest: int
 
@@ -78,11 +83,12 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
         ParameterError: two values do not go together, or one names what is not there.
         HubError: the run was to be published and was not.
     """
+    run, embeddings = with_embeddings(run)
     checkpoint = check_run(run)
     has_latent = METHODS[run.model.method].has_latent
     language_model = run.metrics.load_language_model(run.model.latent_size if has_latent else 0)
     set_seed(run.training.seed)
-    encoded = encode_text_run(run, checkpoint or run.model.pretrained_encoder)
+    encoded = encode_text_run(run, checkpoint or run.model.pretrained_encoder, embeddings)
     config = run.model.config(encoded.tokenizer)
     if checkpoint is not None:
         check_same_model(config, checkpoint, run.model)
@@ -107,6 +113,25 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     return trainer, results
 
 
+def with_embeddings(run: TextRun) -> tuple[TextRun, Embeddings | None]:
+    """The run on a model that reads embeddings, with these, where there are any; else the run as it is.
+
+    Raises:
+        CorpusError: they cannot be read.
+        ParameterError: they do not go with the model.
+    """
+    files, at_hand = run.data.embedding_files(), run.embeddings or {}
+    if not files and not at_hand:
+        if run.model.encoder == "given":
+            raise ParameterError("`encoder` given reads states of sentences: name a file of them by `embeddings_file`")
+        return run, None
+    if "train" not in {*files, *at_hand}:
+        name = EMBEDDING_FILES[next(iter({**files, **at_hand}))]
+        raise ParameterError(f"`{name}` is read with `embeddings_file`, of the training texts, only: name that too")
+    embeddings = Embeddings(files, at_hand)
+    return replace(run, model=run.model.on_embeddings(embeddings.width)), embeddings
+
+
 def check_run(run: TextRun) -> str | None:
     """Refuse what cannot be trained, before any work. Returns the checkpoint that the run goes on from, if any."""
     args = run.training
@@ -118,14 +143,17 @@ def check_run(run: TextRun) -> str | None:
     return checkpoint
 
 
-def encode_text_run(run: TextRun, started_from: str | None) -> EncodedCorpus:
+def encode_text_run(run: TextRun, started_from: str | None, embeddings: Embeddings | None = None) -> EncodedCorpus:
     """Read the corpus, make the tokenizer and encode every split.
 
     Args:
         started_from: the checkpoint or the model whose tokenizer the run takes; None to make a tokenizer.
+        embeddings: of the sentences, where the model reads these.
     """
     data = run.data
     corpus = data.load(run.sentences)
+    if embeddings is not None:
+        embeddings.check(corpus)
     if data.streaming and run.model.is_pretrained:
         raise ParameterError("`streaming` reads with one tokenizer, and a pretrained part has its own: leave it out")
     if data.streaming:
@@ -142,6 +170,8 @@ def encode_text_run(run: TextRun, started_from: str | None) -> EncodedCorpus:
         tokenizer = run.model.make_tokenizer(corpus.splits["train"]["text"], started_from)
         splits = encode_corpus(corpus, tokenizer, data.max_length)
         longest = max(splits["train"]["length"])
+        if embeddings is not None:
+            splits = {split: embeddings.beside(rows, corpus, split) for split, rows in splits.items()}
     log_reports(corpus.reports, "" if started_from else run.model.tokenizer)
     return EncodedCorpus(corpus, splits, tokenizer, longest)
 

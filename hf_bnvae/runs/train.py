@@ -29,7 +29,13 @@ COLUMNS = ("text", "turns", "context")
 """A dict with one of these keys holds columns; any other holds splits."""
 
 
-def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = "out", **parameters) -> TextVaePipeline:
+def train(
+    dataset: Any = None,
+    method: str = "bn_vae",
+    output_dir: str | Path = "out",
+    embeddings: Any = None,
+    **parameters,
+) -> TextVaePipeline:
     """Train a text VAE on sentences.
 
     The output folder gets what the command `hf-bnvae train` writes: the model, its tokenizer, checkpoints,
@@ -42,6 +48,9 @@ def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = 
             data.
         method: a row of `methods.METHODS` that has a latent.
         output_dir: a folder that holds no run yet.
+        embeddings: of the texts, `(texts, width)`, an array or a tensor, which the model reads in the place of an
+            encoder; a dict of them by split (`train`, `validation`, `test`) where the data have splits. A validation
+            split that is put aside takes its own with it. `embeddings_file` and its companions name files of them.
         parameters: any flag of `hf-bnvae train`, by its name: `rate=8`, `num_train_epochs=5`, `text_column="review"`.
 
     Returns:
@@ -60,7 +69,8 @@ def train(dataset: Any = None, method: str = "bn_vae", output_dir: str | Path = 
     with _plain_names():
         sentences, values = _data_and_values(dataset, method, METHODS, output_dir, parameters)
         data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
-        trainer, _ = train_text_model(TextRun(data, model_args, metrics, card, args, sentences=sentences))
+        run = TextRun(data, model_args, metrics, card, args, sentences=sentences, embeddings=_by_split(embeddings))
+        trainer, _ = train_text_model(run)
     return _pipeline(TextVaePipeline, trainer)
 
 
@@ -103,6 +113,11 @@ def train_dialogue(
         data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
         trainer, _ = train_dialogue_model(DialogueRun(data, model_args, metrics, card, args, dialogues=dialogues))
     return _pipeline(DialoguePipeline, trainer)
+
+
+def _by_split(embeddings: Any) -> Mapping[str, Any] | None:
+    """Embeddings by split; those alone are of the training split."""
+    return embeddings if embeddings is None or isinstance(embeddings, Mapping) else {"train": embeddings}
 
 
 def _pipeline(kind: Any, trainer: VaeTrainer) -> Any:

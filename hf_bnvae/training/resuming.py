@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from datasets import Dataset
 
-from ..data import DialogueResponses, TokenStore
+from ..data import DialogueResponses, SentenceStates, TokenStore
 from .arguments import VaeTrainingArguments
 from .checkpoints import ARGUMENTS_NAME, CheckpointError, read_json
 
@@ -60,13 +60,18 @@ def run_arguments(args: VaeTrainingArguments, dataset, streaming: bool = False) 
 
 
 def digest(dataset) -> str:
-    """A digest of an encoded training set: equal for equal token ids, wherever their file lies.
+    """A digest of an encoded training set: equal for equal token ids and embeddings, wherever their files lie.
 
     States of a frozen encoder do not count: they differ in their last digits from machine to machine.
     """
     if isinstance(dataset, TokenStore):
         return Path(dataset.folder).name
     hasher = hashlib.blake2b(digest_size=16)
+    if isinstance(dataset, SentenceStates):
+        if dataset.are_data:
+            for block in dataset.blocks():
+                hasher.update(block.tobytes())
+        dataset = dataset.sentences
     if isinstance(dataset, DialogueResponses):
         hasher.update(repr((dataset.utterances, dataset.speakers, dataset.responses)).encode())
     elif isinstance(dataset, Dataset):

@@ -1,0 +1,174 @@
+"""States of sentences that were computed before: embeddings from files and arrays, and sentences that carry them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from datasets import Dataset
+from torch.utils.data import Dataset as TorchDataset
+
+from .errors import CorpusError, first_line
+from .readers import check_whole, refuse_address
+
+ENDINGS = (".npy", ".parquet")
+ROWS_AT_ONCE = 8_192
+NUMBERS = "fiu"
+"""The kinds of numbers that a row may hold, as NumPy names them."""
+
+
+class SentenceStates(TorchDataset):
+    """Encoded sentences with the state of each, which lies in an array in memory or on disk.
+
+    Args:
+        sentences: `length`, and `labels` or `input_ids`. Where there are labels, nothing reads `input_ids`.
+        states: `(n, width)` numbers.
+        numbers: which row of `states` is that of each sentence; None where they stand in the order of the sentences.
+        are_data: whether other states are other data; those of an encoder differ in their last digits by the machine.
+    """
+
+    def __init__(
+        self, sentences: Dataset, states: np.ndarray, numbers: np.ndarray | None = None, are_data: bool = False
+    ):
+        names = sentences.column_names
+        self.sentences = sentences.remove_columns("input_ids") if {"labels", "input_ids"} <= set(names) else sentences
+        self.states = states
+        self.numbers = np.arange(len(sentences)) if numbers is None else np.asarray(numbers)
+        self.are_data = are_data
+        assert len(self.numbers) == len(sentences)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, row: int | str) -> Any:
+        """A row, or by its name a column of the sentences."""
+        if isinstance(row, str):
+            return self.sentences[row]
+        return self.__getitems__([row])[0]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        columns = self.sentences[list(rows)] | {"encoder_states": self.states_of(rows)}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[row] for row in range(len(self)))
+
+    def states_of(self, rows: Sequence[int]) -> np.ndarray:
+        """The states of some sentences, `(rows, width)` in fp32."""
+        return np.asarray(self.states[self.numbers[rows]], dtype=np.float32)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The states of all sentences in their order, some at a time."""
+        for start in range(0, len(self), ROWS_AT_ONCE):
+            yield self.states_of(range(start, min(start + ROWS_AT_ONCE, len(self))))
+
+    def select(self, rows: Sequence[int]) -> "SentenceStates":
+        """Some of the sentences."""
+        return SentenceStates(self.sentences.select(rows), self.states, self.numbers[rows], self.are_data)
+
+
+def read_embeddings(source: Any, called: str) -> np.ndarray:
+    """Embeddings, `(n, width)`.
+
+    Args:
+        source: the path of an npy file, which stays on disk, or of a parquet file with one column of lists; an array, a
+            tensor or nested lists.
+        called: the parameter that names it, for errors.
+
+    Raises:
+        CorpusError: when it cannot be read, or is no table of numbers.
+    """
+    if not isinstance(source, str | Path):
+        if isinstance(source, torch.Tensor):
+            source = source.detach().float().cpu().numpy()
+        return _table_of_numbers(np.asarray(source), called)
+    refuse_address(str(source))
+    path, called = Path(source), f"{called} {source}"
+    if path.suffix.lower() not in ENDINGS:
+        raise CorpusError(f"{called} has the unknown ending {path.suffix!r}: use {' or '.join(ENDINGS)}")
+    check_whole(path)
+    return _read_parquet(path, called) if path.suffix.lower() == ".parquet" else _read_npy(path, called)
+
+
+def _table_of_numbers(values: np.ndarray, called: str) -> np.ndarray:
+    if values.ndim != 2 or values.dtype.kind not in NUMBERS or values.shape[1] == 0:
+        raise CorpusError(
+            f"{called} holds an array of the shape {values.shape} and the type {values.dtype}: give a row of numbers "
+            "for each text, (texts, width)"
+        )
+    return values
+
+
+def _read_npy(path: Path, called: str) -> np.ndarray:
+    with path.open("rb") as file:
+        if not file.read(6) == b"\x93NUMPY":
+            raise CorpusError(f"{called} is no npy file: write it by numpy.save")
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        if "Python objects" in str(error):
+            raise CorpusError(
+                f"{called} holds pickled objects, which are not loaded: save an array of numbers"
+            ) from error
+        raise CorpusError(f"{called} could not be read as npy: {first_line(error)}") from error
+    return _table_of_numbers(values, called)
+
+
+def _read_parquet(path: Path, called: str) -> np.ndarray:
+    try:
+        with pq.ParquetFile(path) as file:
+            lists = [item.name for item in file.schema_arrow if _holds_numbers(item.type)]
+            if len(lists) != 1:
+                raise CorpusError(
+                    f"{called} has {'the columns ' + ', '.join(lists) if lists else 'no column'} of lists of numbers: "
+                    "leave one, whose lists are the embeddings"
+                )
+            rows, values = 0, np.empty((0, 0), np.float32)
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=lists):
+                column = batch.column(0)
+                width = _width(column, rows, values.shape[1] if rows else None, called)
+                if rows == 0:
+                    values = np.empty((file.metadata.num_rows, width), np.float32)
+                values[rows : rows + len(column)] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+                rows += len(column)
+    except (OSError, pa.ArrowException) as error:
+        raise CorpusError(f"{called} could not be read as parquet: {first_line(error)}") from error
+    return _table_of_numbers(values, called)
+
+
+def _holds_numbers(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+
+
+def _width(column: pa.Array, before: int, width: int | None, called: str) -> int:
+    """How many numbers each list of a column has."""
+    lengths = column.value_lengths().to_pylist() if column.null_count else column.value_lengths().to_numpy()
+    width = lengths[0] if width is None else width
+    wrong = next((row for row, length in enumerate(lengths) if length is None or length != width), None)
+    if wrong is not None or width is None:
+        given = "nothing" if lengths[wrong or 0] is None else f"{lengths[wrong or 0]} numbers"
+        others = "" if width is None else f" and others {width}"
+        raise CorpusError(f"{called}, row {before + (wrong or 0) + 1}, holds {given}{others}: give all rows the same")
+    return int(width)
+
+
+def refuse_missing_numbers(values: np.ndarray, rows: np.ndarray, called: str) -> None:
+    """Refuse embeddings with a NaN or an infinity in one of some rows, which are numbered from 0.
+
+    Raises:
+        CorpusError: naming the first such row; the first of all has the number 1.
+    """
+    if values.dtype.kind != "f":
+        return
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[start : start + ROWS_AT_ONCE]
+        finite = np.isfinite(values[some]).all(1)
+        if not finite.all():
+            raise CorpusError(
+                f"{called}, row {some[finite.argmin()] + 1}, holds a NaN or an infinity: leave out its text, or "
+                "compute the embedding again"
+            )

@@ -27,7 +27,8 @@ def export_encoder(model: TextVae, length: int = 64) -> torch.export.ExportedPro
     changes nothing. In ONNX (`export_onnx`) the length is free.
 
     Raises:
-        ValueError: for a model that is no text VAE, or whose posterior is refined by the decoder.
+        ValueError: for a model that is no text VAE, that reads embeddings, or whose posterior is refined by the
+            decoder.
     """
     return _program(model, length, {0: torch.export.Dim("batch")})
 
@@ -39,6 +40,8 @@ def _program(model, length: int, sizes: dict) -> torch.export.ExportedProgram:
         raise ValueError(f"the encoder of a text VAE can be exported, not a {type(model).__name__}")
     if encoder.config.refinement_steps > 0:
         raise ValueError("a refined posterior takes gradients of the decoder, which cannot be exported")
+    if encoder.config.encoder == "given":
+        raise ValueError("this model reads embeddings and has no encoder of token ids to export")
     if length < 2:
         raise ValueError(f"length must be at least 2, got {length}")
     ids = torch.full((2, length), encoder.config.bos_token_id or 1, device=encoder.device)

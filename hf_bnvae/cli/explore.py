@@ -118,6 +118,8 @@ def load_pipeline(name: str, max_length: int) -> TextVaePipeline:
     config = load_config(name, name, KINDS)
     if KINDS[type(config)] is not None:
         raise UsageError(f"{name} is a {config.model_type} model, {KINDS[type(config)]}: name a text VAE (bnvae)")
+    if config.encoder == "given":
+        raise UsageError(f"{name} reads embeddings, and what is shown here are sentences: name a model with an encoder")
     model = load_model(name, "the model", {BnVaeConfig: BnVaeForConditionalGeneration}).to(PartialState().device)
     return TextVaePipeline(model, load_tokenizer(name, "the model"), max_length=max_length)
 

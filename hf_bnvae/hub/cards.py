@@ -309,9 +309,12 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
 
 def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: str) -> list[str]:
     """What the model is, what makes it so, and what it learnt from: a sentence each, as Markdown."""
+    reads = "an encoder that maps a sentence"
+    if getattr(config, "encoder", None) == "given":
+        reads = f"a map from the embedding of a sentence, of {config.encoder_hidden_size} numbers,"
     what = {
-        "bnvae": f"A text VAE: an encoder that maps a sentence to {config.latent_size} latent numbers, and a decoder "
-        "that writes a sentence from them.",
+        "bnvae": f"A text VAE: {reads} to {config.latent_size} latent numbers, and a decoder that writes a sentence "
+        "from them.",
         "bncvae": "A conditional VAE that answers the last turns of a dialogue: each draw of its "
         f"{config.latent_size} latent numbers gives another response.",
         "lstm_lm": "An LSTM language model: a text VAE's decoder alone, without a latent, as a baseline.",

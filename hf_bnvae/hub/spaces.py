@@ -142,11 +142,14 @@ def model_files(folder: Path) -> list[Path]:
     """
     files = [path for path in files_to_publish(folder) if matches(path.relative_to(folder).as_posix(), CARRIED)]
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind, reads = config.get("model_type"), config.get("encoder")
     except (ValueError, AttributeError) as error:
         raise HubError(f"{folder / 'config.json'} is no configuration: name the folder of a finished run") from error
     if kind != "bnvae":
         raise HubError(f"{folder} is a {kind} model, and a Space shows text VAEs (bnvae): name another folder")
+    if reads == "given":
+        raise HubError(f"{folder} reads embeddings, and in a Space people type sentences: name another folder")
     if not (folder / "tokenizer.json").is_file():
         raise HubError(f"{folder} has no tokenizer.json, without which nobody can type a sentence: save the tokenizer")
     return files

@@ -63,6 +63,8 @@ def check_model(name: str, finetune: bool) -> None:
             raise ParameterError(
                 f"{called} is a {kind} model, which has no latent of a sentence alone: name a text VAE"
             )
+        if getattr(config, "encoder", None) == "given":
+            raise ParameterError(f"{called} reads embeddings and no sentences: name a model with an encoder")
     if finetune and kind != BnVaeConfig.model_type:
         raise ParameterError(f"{called} is a {kind} model, and `finetune` trains text VAEs (bnvae) only")
 

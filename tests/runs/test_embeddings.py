@@ -1,6 +1,7 @@
 """Training on embeddings of texts, without the encoder that made them: rows that follow their texts, and bad input."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,15 @@ from transformers import AutoModelForCausalLM
 from hf_bnvae import BnVaeForConditionalGeneration, TextVaePipeline, train
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.cli.evaluate import main as evaluate
+from hf_bnvae.cli.explore import load_pipeline
 from hf_bnvae.cli.train import main as train_command
 from hf_bnvae.data import VaeCollator, load_corpus
 from hf_bnvae.data.encoder_states import read_embeddings
+from hf_bnvae.export import export_encoder
+from hf_bnvae.hub import HubError
+from hf_bnvae.hub.spaces import write_space
 from hf_bnvae.runs import text_run
+from hf_bnvae.runs.sentence_encoders import check_model
 from tests.runs.test_pretrained_parts import SMALL, STEPS, TEXTS, broken_off, parts  # noqa: F401
 
 WIDTH = 5
@@ -235,6 +241,24 @@ def test_flags_that_do_not_go_with_a_file_of_embeddings(more, said, tmp_path):
     data = write(tmp_path, "train", TEXTS)
     with pytest.raises(UsageError, match=said):
         train_command([*data, *more, "--output_dir", str(tmp_path / "out")])
+
+
+def test_what_reads_sentences_says_that_the_model_reads_embeddings(tmp_path, monkeypatch):
+    options = OPTIONS | {"nll_samples": 0, "num_train_epochs": 1}
+    vae = train(TEXTS, "vae", tmp_path / "out", embeddings=GIVEN, **options)
+    out = str(tmp_path / "out")
+    with pytest.raises(UsageError, match="reads embeddings, and what is shown here are sentences"):
+        load_pipeline(out, 100)
+    with pytest.raises(ValueError, match="reads embeddings and no sentences: name a model with an encoder"):
+        check_model(out, finetune=False)
+    with pytest.raises(HubError, match="reads embeddings, and in a Space people type sentences"):
+        write_space([out], tmp_path / "space", "title")
+    with pytest.raises(ValueError, match="this model reads embeddings and has no encoder of token ids to export"):
+        export_encoder(vae.model)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "a map from the embedding of a sentence, of 5 numbers, to 3 latent numbers" in card
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0], {})
 
 
 def test_an_evaluation_says_which_embeddings_it_needs(tmp_path):

@@ -1,5 +1,7 @@
 """What decoders share: dropout, and the way from hidden states to logits and losses."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -26,6 +28,9 @@ class Decoder(nn.Module):
 
     reads: tuple[str, ...] = ()
     """The fields of a configuration that only some decoders read, and this one does."""
+
+    embedding: Any
+    run_where: Any
 
     is_conditional = False
     """A conditional model needs a decoder that starts from [context; z]; this says whether it does."""
@@ -76,6 +81,18 @@ class Decoder(nn.Module):
         filled, wanted = filled_rows(outputs, targets)
         return token_losses(self.features(filled), self.output.weight, wanted)[: len(targets)]
 
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The word vectors of `(batch, length)` tokens."""
+        return self.embedding(input_ids)
+
+    def read_masked(self, input_ids: torch.Tensor, latents, state, mask: torch.Tensor | None, use_cache: bool) -> tuple:
+        """As `forward`, over tokens of which `mask` may leave some out, of each row or of each `len(latents)/rows`."""
+        if mask is not None:
+            mask = mask[:, -input_ids.size(1) :].repeat_interleave(len(latents) // len(mask), 0)
+            if not mask.all():
+                return self.run_where(self.embed(input_ids), mask, latents, state, use_cache)
+        return self(input_ids, latents, state, use_cache)
+
 
 class LatentDecoder(Decoder):
     """A decoder with word vectors of its own, which reads z beside each.
@@ -88,10 +105,6 @@ class LatentDecoder(Decoder):
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
 
-    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """The word vectors of `(batch, length)` tokens."""
-        return self.embedding(input_ids)
-
     def read(self, embedded: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         """Word vectors with z beside each: `(batch, length, embedding_size + latent_size)`."""
         embedded = self.embedding_dropout(embedded)
@@ -99,14 +112,6 @@ class LatentDecoder(Decoder):
             return embedded
         repeated = latents.to(embedded.dtype).unsqueeze(1).expand(-1, embedded.size(1), -1)
         return torch.cat([embedded, repeated], -1)
-
-    def read_masked(self, input_ids: torch.Tensor, latents, state, mask: torch.Tensor | None, use_cache: bool) -> tuple:
-        """As `forward`, over tokens of which `mask` may leave some out, of each row or of each `len(latents)/rows`."""
-        if mask is not None:
-            mask = mask[:, -input_ids.size(1) :].repeat_interleave(len(latents) // len(mask), 0)
-            if not mask.all():
-                return self.run_where(self.embed(input_ids), mask, latents, state, use_cache)
-        return self(input_ids, latents, state, use_cache)
 
     def run_where(
         self, embedded: torch.Tensor, mask: torch.Tensor, latents: torch.Tensor, state=None, use_cache: bool = True

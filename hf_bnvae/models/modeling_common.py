@@ -47,6 +47,12 @@ def initialise(module: nn.Module, scale: float | None, embedding_scale: float | 
         init.zeros_(module.bias)
 
 
+def _has_layers_to_compute_twice(model: Any) -> bool:
+    """Whether a model has a pretrained part that takes gradient checkpointing."""
+    parts = (module for module in model.modules() if module is not model and isinstance(module, PreTrainedModel))
+    return any(part.supports_gradient_checkpointing for part in parts)
+
+
 def as_asked(output: Output, return_dict: bool | None, config) -> Output | tuple:
     """An output with its names or, where the call or else the configuration says so, as a tuple."""
     return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
@@ -115,6 +121,7 @@ class DecodingMixin:
 
     def post_init(self):
         super().post_init()  # type: ignore[misc]
+        self.supports_gradient_checkpointing = _has_layers_to_compute_twice(self)
         if self.config.tie_word_embeddings:
             # A checkpoint does not hold the tied weight twice; told so, `Trainer` does not warn of it.
             self._keys_to_ignore_on_save = {*(self._keys_to_ignore_on_save or ()), *self._tied_weights_keys}

@@ -51,6 +51,7 @@ class LatentMap(nn.Linear):
         super().__init__(latent_size, width, bias=False)
         self.share = share
         self.deviation = 0.02
+        self.reset_parameters()
 
     @property
     def start(self) -> float:

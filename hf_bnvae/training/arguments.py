@@ -182,10 +182,6 @@ class VaeTrainingArguments(TrainingArguments):
         for part, package in OPTIMISER_PACKAGES.items():
             if part in optimiser and find_spec(package) is None:
                 raise ParameterError(f"`optim` {optimiser} takes the package {package}, which is not installed")
-        if self.gradient_checkpointing:
-            raise ParameterError(
-                "`gradient_checkpointing` needs a model of several layers, which an LSTM is not: leave it out"
-            )
         if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
             raise ParameterError(f"`accelerator_config` {self.accelerator_config} does not exist")
         metric = (self.metric_for_best_model or "elbo").removeprefix("eval_")

@@ -23,6 +23,7 @@ from transformers.utils import logging
 
 from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, encoded_rows, with_token_ids
 from ..deprecation import warn_of_former_name
+from ..errors import ParameterError
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from ..models.pretrained_parts import pretrained_parameters
 from .arguments import VaeTrainingArguments
@@ -76,6 +77,9 @@ class VaeTrainer(Trainer):
                 kwargs[name] = self._encoded(kwargs[name], args, name, tokenizer)
         if tokenizer is not None and kwargs.get("data_collator") is None:
             kwargs["data_collator"] = VaeCollator(tokenizer.pad_token_id)
+        for name in ("gradient_checkpointing", "activation_checkpointing"):  # the second from Transformers 5.23 on
+            if getattr(args, name, False) and not getattr(model, "supports_gradient_checkpointing", True):
+                raise ParameterError(f"`{name}` needs a model of several layers, which an LSTM is not: leave it out")
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
         if getattr(self.model, "words_of_z", None) is not None:

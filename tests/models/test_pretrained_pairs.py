@@ -10,6 +10,8 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForTextEncoding,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.pytorch_utils import Conv1D
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.models.noise import with_hidden_words
@@ -266,3 +268,31 @@ def test_a_hidden_word_is_read_as_a_vector_that_starts_as_the_mean_word(kind, tm
         before = model(input_ids=words(40, 4, 5), labels=labels).loss
         decoder.hidden_word.weight.zero_()
         assert torch.equal(model(input_ids=words(40, 4, 5), labels=labels).loss, before)
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [("bert", "llama"), ("bert", None), (None, "gpt2")])
+def test_gradient_checkpointing_computes_layers_twice_and_gives_the_same_gradients(encoder, decoder, tmp_path):
+    model = pair_of(encoder, decoder, tmp_path, embedding_dropout=0.0, output_dropout=0.0).train()
+    parts = [part for part in (getattr(model.model, "encoder", None), getattr(model.decoder, "lm", None)) if part]
+    for module in (module for part in parts for module in part.modules() if isinstance(module, torch.nn.Dropout)):
+        module.p = 0.0
+    layer = next(m for part in parts for m in part.modules() if isinstance(m, GradientCheckpointingLayer))
+    linear = next(m for m in layer.modules() if isinstance(m, (torch.nn.Linear, Conv1D)))
+    calls = []
+    linear.register_forward_hook(lambda *_: calls.append(1))
+    inputs = {"input_ids": words(model.config.encoder_vocab_size or 40, 4, 5), "labels": words(40, 4, 7)}
+
+    def gradients():
+        model.zero_grad()
+        model(**inputs, noise_seed=1).loss.backward()
+        return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+    plain = gradients()
+    assert len(calls) == 1
+    assert model.supports_gradient_checkpointing
+    model.gradient_checkpointing_enable()
+    again = gradients()
+    assert len(calls) == 3
+    assert plain.keys() == again.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient, msg=name)

@@ -57,6 +57,12 @@ METHODS = {
         kl_schedule="constant",
         settings={"kl_weight": 0.0, "metric_for_best_model": "rec"},
     ),
+    "lm": Method(
+        "language model: the decoder alone, an LSTM or a pretrained one",
+        posterior="none",
+        kl_schedule="constant",
+        settings={"word_dropout": 0.0},  # hidden words make a decoder read z, and there is none
+    ),
 }
 
 DIALOGUE_METHODS = {

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..methods import METHODS
 from .comparison import Run, by_method, style
 from .pictures import pyplot, save
 
@@ -21,10 +22,16 @@ def rate_curves(runs: Sequence[Run], rate: str, worth: str) -> dict[str, list[tu
     """
     curves: dict[str, list[tuple[float, float]]] = {}
     for method, group in by_method(runs).items():
-        if all({rate, worth} <= run.results.keys() for run in group) and not method.startswith("lstm_lm"):
+        if all({rate, worth} <= run.results.keys() for run in group) and not _is_language_model(method):
             nats, bought = (statistics.mean(run.results[name] for run in group) for name in (rate, worth))
             curves.setdefault(method.partition(":")[0], []).append((nats, bought))
     return {family: sorted(points) for family, points in curves.items()}
+
+
+def _is_language_model(method: str) -> bool:
+    """Whether what was trained, as the user wrote it, is a method without a latent."""
+    row = METHODS.get(method.partition(":")[0])
+    return row is not None and not row.has_latent
 
 
 def draw_rate_distortion(runs: Sequence[Run], path: Path) -> None:
@@ -63,7 +70,7 @@ def draw_rate_distortion(runs: Sequence[Run], path: Path) -> None:
 
 def _draw_ends(axis, runs: Sequence[Run], curves: dict, rate: str, worth: str) -> None:
     """The language model's end, and the autoencoder's, which leaves `curves` where its rate is off the scale."""
-    language = [run.results["rec"] for run in runs if run.method.startswith("lstm_lm") and "rec" in run.results]
+    language = [run.results["rec"] for run in runs if _is_language_model(run.method) and "rec" in run.results]
     others = [point[0] for family, points in curves.items() if family != "ae" for point in points]
     if language and worth == "rec":
         level = statistics.mean(language)

@@ -129,6 +129,19 @@ def bare_tokenizer(name: str, called: str) -> PreTrainedTokenizerBase:
     return _fast_tokenizer(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False), name, called)
 
 
+def with_ends(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer of a pretrained language model, made to put its start and its end around each text.
+
+    No symbol is added, for which the model would have no vector: the end of a text stands for those that are missing.
+    """
+    for name in ("bos_token", "pad_token"):
+        if getattr(tokenizer, name) is None:
+            setattr(tokenizer, name, tokenizer.eos_token)
+    tokenizer.padding_side = "right"
+    _add_ends(tokenizer.backend_tokenizer, str(tokenizer.bos_token), str(tokenizer.eos_token))
+    return tokenizer
+
+
 def _fast_tokenizer(load: Callable[[], Any], name: str, called: str) -> Any:
     """What `load` gives; a CorpusError where it gives nothing or a slow tokenizer."""
     try:

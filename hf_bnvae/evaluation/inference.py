@@ -134,6 +134,8 @@ def mi(inference: Inference) -> float:
     both logarithms are taken at the same z, so that their noise cancels too. A collapsed posterior has exactly 0.
     q(z) is that of all sentences; of more than 10,000 the mean is over so many, evenly spread over the order of z_1.
     """
+    if inference.latents.size(1) == 0:
+        return 0.0
     chosen = torch.arange(len(inference.latents))
     if len(chosen) > MOST_LATENTS:
         chosen = inference.latents[:, 0].argsort()[torch.arange(MOST_LATENTS) * len(chosen) // MOST_LATENTS]

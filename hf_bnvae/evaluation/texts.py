@@ -76,14 +76,16 @@ def sample_ppl(
     num_samples: int = 1_000,
     seed: int = 0,
 ) -> float:
-    """Perplexity per word, under a language model of the same corpus, of texts drawn from the prior and the decoder.
+    """Perplexity, under a language model of the same corpus, of texts drawn from the prior and the decoder.
+
+    It is per token of the language model, so per word where that has a vocabulary of words.
 
     A model that has learnt the corpus writes what the language model expects: the perplexity is then about that of real
     sentences. Far above it the prior meets latents that no sentence has; far below it the texts are all alike.
 
     Args:
         model: a text VAE with its decoder; each word is drawn from its distribution.
-        language_model: an `LstmLMForCausalLM`, and `its_tokenizer`.
+        language_model: an `LstmLMForCausalLM`, of an LSTM or of a pretrained decoder, and `its_tokenizer`.
         num_samples: texts.
         seed: of the draws; the generators of the caller are left alone.
     """

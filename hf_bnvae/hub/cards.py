@@ -89,7 +89,7 @@ CARD_METRICS = {
     "use": Metric("use", "nats", "what the decoder takes from z: reconstruction at another z, less at its own"),
     "reconstruction_bleu": Metric("reconstruction BLEU", "percent", "of texts said again from the posterior mean"),
     "exact_match": Metric("exact match", "share", "of texts that come back word for word"),
-    "sample_ppl": Metric("sample PPL", "", "perplexity per word of draws of the prior, under a language model"),
+    "sample_ppl": Metric("sample PPL", "", "perplexity per token of a language model, of draws of the prior"),
     "kl_prior": Metric("KL of the prior", "nats", "of the prior of a context from N(0, I)"),
     "bow_loss": Metric("bag-of-words loss", "nats", "of predicting the words without their order"),
     "rec_ppl": Metric("reconstruction PPL", "", "perplexity per word that the reconstruction gives"),
@@ -319,6 +319,11 @@ def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: 
         f"{config.latent_size} latent numbers gives another response.",
         "lstm_lm": "An LSTM language model: a text VAE's decoder alone, without a latent, as a baseline.",
     }
+    if config.model_type == "lstm_lm" and config.decoder == "pretrained":
+        kind = config.decoder_config.model_type
+        what["lstm_lm"] = (
+            f"A language model on a pretrained decoder ({kind}): that of a text VAE, without a latent, as a baseline."
+        )
     method = (METHODS | DIALOGUE_METHODS).get(record.get("method", ""))
     how = ""
     if config.latent_size:

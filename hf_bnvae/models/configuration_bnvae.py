@@ -6,7 +6,14 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 
 from .checkpoints import CheckpointConfig
-from .configuration_checks import check_finite, check_names, check_range, check_word_dropout
+from .configuration_checks import (
+    check_finite,
+    check_names,
+    check_range,
+    check_ties,
+    check_word_dropout,
+    take_nested_configs,
+)
 from .decoders import DECODERS
 from .encoders import ENCODERS, POOLINGS
 from .objectives import FREE_BITS_MODES
@@ -176,17 +183,11 @@ class BnVaeConfig(CheckpointConfig):
 
     def _take_pretrained_sizes(self) -> None:
         """Nested configurations as objects, and the sizes that they decide."""
-        for name in self.sub_configs:
-            value = getattr(self, name)
-            if isinstance(value, dict):
-                setattr(self, name, AutoConfig.for_model(**value))
+        take_nested_configs(self)
         if self.encoder == "pretrained" and self.encoder_config is not None:
             sizes = self.encoder_config.get_text_config()
             self.encoder_vocab_size, self.encoder_hidden_size = sizes.vocab_size, sizes.hidden_size
             self.encoder_pad_token_id = sizes.pad_token_id
-        if self.decoder == "pretrained" and self.decoder_config is not None:
-            sizes = self.decoder_config.get_text_config()
-            self.vocab_size, self.hidden_size, self.embedding_size = (sizes.vocab_size, *2 * (sizes.hidden_size,))
 
     def validate_parts(self):
         for name in ("encoder", "decoder"):
@@ -196,8 +197,7 @@ class BnVaeConfig(CheckpointConfig):
                 raise ValueError(f"{name}_config is read with the {name} pretrained, and this one is {kind}: {wanted}")
         if self.encoder == "given" and self.encoder_hidden_size is None:
             raise ValueError("encoder_hidden_size must be the width of the states with the encoder given")
-        if self.decoder == "pretrained" and self.tie_word_embeddings:
-            raise ValueError("tie_word_embeddings must be False with the decoder pretrained, which has ties of its own")
+        check_ties(self)
 
     def validate_sizes(self):
         check_range(self, 1, None, "vocab_size", "embedding_size", "hidden_size", "latent_size", "cnn_kernel_size")

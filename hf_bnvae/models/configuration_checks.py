@@ -2,7 +2,26 @@
 
 import math
 
+from transformers import AutoConfig
+
 from .noise import hidden_word
+
+
+def take_nested_configs(config) -> None:
+    """Make objects of nested configurations, and take the sizes that a pretrained decoder decides."""
+    for name in config.sub_configs:
+        value = getattr(config, name)
+        if isinstance(value, dict):
+            setattr(config, name, AutoConfig.for_model(**value))
+    if config.decoder == "pretrained" and config.decoder_config is not None:
+        sizes = config.decoder_config.get_text_config()
+        config.vocab_size, config.hidden_size, config.embedding_size = (sizes.vocab_size, *2 * (sizes.hidden_size,))
+
+
+def check_ties(config) -> None:
+    """Refuse to tie the word vectors of a pretrained decoder, which says itself whether they are tied."""
+    if config.decoder == "pretrained" and config.tie_word_embeddings:
+        raise ValueError("tie_word_embeddings must be False with the decoder pretrained, which has ties of its own")
 
 
 def check_word_dropout(config) -> None:

@@ -1,24 +1,33 @@
-"""Configuration of the LSTM language model."""
+"""Configuration of the language model."""
+
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig
 
 from .checkpoints import CheckpointConfig
-from .configuration_checks import check_range, check_word_dropout
+from .configuration_checks import check_range, check_ties, check_word_dropout, take_nested_configs
 
 
 @strict
 class LstmLMConfig(CheckpointConfig):
-    """Sizes of a single-layer LSTM language model: the text VAE's decoder alone. The fields are `BnVaeConfig`'s."""
+    """Sizes of a language model: the text VAE's decoder alone, a single-layer LSTM or a pretrained one.
+
+    The fields are `BnVaeConfig`'s. With a `decoder_config` the decoder is the `AutoModelForCausalLM` of it.
+    """
 
     model_type = "lstm_lm"
     AUTO_CLASSES = {
         "AutoConfig": "configuration_lstm_lm.LstmLMConfig",
         "AutoModelForCausalLM": "modeling_lstm_lm.LstmLMForCausalLM",
     }
+    sub_configs = {"decoder_config": AutoConfig}
 
     vocab_size: int = 20_000
     embedding_size: int = 512
     hidden_size: int = 1024
+    decoder_config: Any = None
+    decoder_lora: dict[str, Any] | None = None
     embedding_dropout: float | int = 0.5
     output_dropout: float | int = 0.5
     locked_dropout: bool = False
@@ -33,9 +42,22 @@ class LstmLMConfig(CheckpointConfig):
     use_cache: bool = True
 
     latent_size = 0
+    soft_prompt_length = 0
     kl_weight = 0.0
     kl_lower_bound = None
     normalises_batches = False
+
+    def __post_init__(self, **kwargs):
+        take_nested_configs(self)
+        super().__post_init__(**kwargs)
+
+    def get_text_config(self, decoder=None, encoder=None):
+        return self  # Transformers would take the name in `decoder` for a nested configuration
+
+    @property
+    def decoder(self) -> str:
+        """The name of the decoder in `decoders.DECODERS`."""
+        return "lstm" if self.decoder_config is None else "pretrained"
 
     @property
     def decoder_start_token_id(self) -> int | None:
@@ -49,6 +71,7 @@ class LstmLMConfig(CheckpointConfig):
 
     def validate_combinations(self):
         check_word_dropout(self)
+        check_ties(self)
 
 
 __all__ = ["LstmLMConfig"]

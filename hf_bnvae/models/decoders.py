@@ -63,7 +63,7 @@ class LstmDecoder(LatentDecoder):
         return self.run(self.embedding(input_ids), latents, state)
 
     def run(
-        self, embedded: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None
+        self, embedded: torch.Tensor, latents: torch.Tensor, state: LstmState | None = None, use_cache: bool = True
     ) -> tuple[torch.Tensor, LstmState]:
         """Run `forward` over word vectors `(batch, length, embedding_size)`."""
         if state is None:

@@ -1,11 +1,13 @@
-"""The LSTM language model of the paper's tables: the text VAE's decoder with no latent."""
+"""The language model beside the text VAEs: their decoder with no latent, an LSTM or a pretrained one."""
+
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
 
 from .configuration_lstm_lm import LstmLMConfig
-from .decoders import LstmDecoder, LstmState
+from .decoders import DECODERS, LstmState
 from .distributions import DiagonalGaussian
 from .model_outputs import LstmLMOutput
 from .modeling_common import (
@@ -17,10 +19,11 @@ from .modeling_common import (
     wants_state,
 )
 from .noise import with_hidden_words
+from .pretrained_decoder import PretrainedState
 
 
 class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
-    """A single-layer LSTM language model.
+    """A language model: a single-layer LSTM, or with a `config.decoder_config` any `AutoModelForCausalLM`.
 
     To the trainer and the metrics it is a text VAE with no latent dimensions: `infer` gives a distribution over no
     numbers, whose KL is 0, and the NLL is exact.
@@ -29,12 +32,12 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
     config_class = LstmLMConfig
     accepts_loss_kwargs = False
     base_model_prefix = ""
-    decoder: LstmDecoder
+    decoder: Any
     main_input_name = "input_ids"
 
     def __init__(self, config: LstmLMConfig):
         super().__init__(config)
-        self.decoder = LstmDecoder(config)
+        self.decoder = DECODERS[config.decoder](config)
         self.post_init()
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
@@ -52,7 +55,7 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        past_key_values: LstmState | None = None,
+        past_key_values: LstmState | PretrainedState | None = None,
         use_cache: bool | None = None,
         return_logits: bool | None = None,
         inputs_embeds: torch.Tensor | None = None,
@@ -84,7 +87,7 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             if self.training and input_ids is not None:
                 input_ids = with_hidden_words(input_ids, self.config, kwargs.get("noise_seed"))
-            inputs_embeds = self.decoder.embedding(input_ids)
+            inputs_embeds = self.decoder.embed(input_ids)
         if labels is not None and labels.size(1) == inputs_embeds.size(1):
             labels = labels[:, 1:]
         if kwargs.get("shift_labels") is not None:
@@ -92,10 +95,13 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         latents = self._no_latents(inputs_embeds)
         if attention_mask is not None:
             attention_mask = attention_mask[:, -inputs_embeds.size(1) :]
+        keeps_state = wants_state(use_cache, self.config) and (use_cache is not None or labels is None)
         if self.training or attention_mask is None or attention_mask.all():
-            outputs, state = self.decoder.run(inputs_embeds, latents, past_key_values)
+            outputs, state = self.decoder.run(inputs_embeds, latents, past_key_values, keeps_state)
         else:
-            outputs, state = self.decoder.run_where(inputs_embeds, attention_mask, latents, past_key_values)
+            outputs, state = self.decoder.run_where(
+                inputs_embeds, attention_mask, latents, past_key_values, keeps_state
+            )
         if return_logits is None:
             return_logits = not self.training or labels is None
         loss = kl = None
@@ -118,14 +124,20 @@ class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
         """Transformers' `generate`. An end symbol behind the prompt, which tokenizers put there, is not read."""
         inputs = options.pop("input_ids", None) if inputs is None else inputs
         if inputs is not None:
-            mask = options.pop("attention_mask", None)
-            mask = (inputs != self.config.pad_token_id).long() if mask is None else mask
-            last = mask.long().cumsum(1) == mask.long().sum(1, keepdim=True)
-            if self.config.eos_token_id is not None:
-                ends = torch.tensor(self.config.eos_token_id, device=inputs.device)
-                mask = mask * ~(last & torch.isin(inputs, ends))
-            options["attention_mask"] = mask
+            options["attention_mask"] = self._prompt_mask(inputs, options.pop("attention_mask", None))
         return super().generate(inputs, **options)  # type: ignore[misc]
+
+    def _prompt_mask(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Which words of `(batch, length)` prompts are read: no padding, and no end symbols behind the words.
+
+        An end symbol that is the start as well is read where it stands in front.
+        """
+        config = self.config
+        ends = torch.isin(inputs, torch.tensor(config.eos_token_id or [], device=inputs.device))
+        read = (ends | (inputs != config.pad_token_id) if mask is None else mask).long()
+        starts = (read.cumsum(1) == 1) & (inputs == config.bos_token_id)
+        words = read * (~ends | starts)
+        return read * (words.flip(1).cumsum(1).flip(1) > 0)
 
     def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> DiagonalGaussian:
         """A distribution over no dimensions for every sentence."""

@@ -66,6 +66,8 @@ class LatentMap(nn.Linear):
 class PretrainedDecoder(Decoder):
     """Any `AutoModelForCausalLM`, which z enters as vectors among those of its tokens.
 
+    With a `latent_size` of 0 it is the language model itself.
+
     A linear map of z gives `soft_prompt_length` vectors in front of the tokens, another one a vector that is added to
     that of every token: in a layer with a sliding window the prompt scrolls out of sight, what is added does not. The
     prompt starts as large as word vectors, what is added at a tenth of them, so that a training starts near the
@@ -87,7 +89,9 @@ class PretrainedDecoder(Decoder):
         self.latent_to_prompt = None
         if self.prompt_length > 0:
             self.latent_to_prompt = LatentMap(config.latent_size, self.prompt_length * embedding_size, 1.0)
-        self.latent_to_words = LatentMap(config.latent_size, embedding_size, 0.1)
+        self.latent_to_words = None
+        if config.latent_size > 0:
+            self.latent_to_words = LatentMap(config.latent_size, embedding_size, 0.1)
         self.hidden_word = nn.Embedding(1, embedding_size)
         self.width = self.output.in_features
         self.bytes_per_token = 4 * 16 * sizes.hidden_size
@@ -167,8 +171,12 @@ class PretrainedDecoder(Decoder):
         Args:
             use_cache: whether there is to be such a state.
         """
-        mask = torch.ones_like(input_ids)
-        return self.run_where(self.embed(input_ids), mask, latents, state, use_cache)
+        return self.run(self.embed(input_ids), latents, state, use_cache)
+
+    def run(self, embedded, latents, state=None, use_cache: bool = True):
+        """Run `forward` over word vectors `(batch, length, embedding_size)`."""
+        mask = torch.ones(embedded.shape[:2], dtype=torch.long, device=embedded.device)
+        return self._run(embedded, mask, latents, state, use_cache)
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         words = self.embedding(input_ids.clamp(min=0))
@@ -178,9 +186,19 @@ class PretrainedDecoder(Decoder):
         return torch.where(hidden, self.hidden_word.weight.to(words.dtype), words)
 
     def run_where(self, embedded, mask, latents, state=None, use_cache: bool = True):
-        """Over word vectors `(batch, length, embedding_size)`, of which nothing is read where `mask` is 0."""
-        latents = latents.to(input_dtype(self.latent_to_words))
-        words = embedded + self.latent_to_words(latents).unsqueeze(1)
+        """Over word vectors `(batch, length, embedding_size)`, of which nothing is read where `mask` is 0.
+
+        The output there is that of the last word before it, where these word vectors have one.
+        """
+        outputs, state = self._run(embedded, mask, latents, state, use_cache)
+        last = (torch.arange(mask.size(1), device=mask.device) * mask).cummax(1).values
+        return outputs.gather(1, last.unsqueeze(-1).expand_as(outputs)), state
+
+    def _run(self, embedded, mask, latents, state, use_cache: bool):
+        words = embedded
+        if self.latent_to_words is not None:
+            latents = latents.to(input_dtype(self.latent_to_words))
+            words = embedded + self.latent_to_words(latents).unsqueeze(1)
         if state is None:
             new = self.prompt_length
             if self.latent_to_prompt is not None:

@@ -78,7 +78,7 @@ class TextMetricArguments(LikelihoodArguments):
     )
     language_model: str | None = field(
         default=None,
-        metadata={"help": "an LSTM-LM of the same corpus (`method` lstm_lm): gives the perplexity of samples"},
+        metadata={"help": "a language model of the same corpus (`method` lm): gives the perplexity of samples"},
     )
     prior_samples: int | None = field(
         default=None, metadata={"help": "samples of the prior whose perplexity is taken, by default 1,000"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from huggingface_hub.errors import StrictDataclassError
 
 from ..data.tokenizer_pair import TokenizerPair, writing_tokenizer
-from ..data.tokenizers import bare_tokenizer
+from ..data.tokenizers import bare_tokenizer, with_ends
 from ..errors import ParameterError, last_line
 from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
@@ -182,18 +182,15 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         """The model's configuration for a tokenizer."""
         method = METHODS[self.method]
         if not method.has_latent:
-            self._refuse_latent_arguments()
-            return self.make_config(LstmLMConfig, tokenizer)
+            return self.make_config(LstmLMConfig, tokenizer, **self.pretrained_configs(tokenizer))
         return self.make_config(BnVaeConfig, tokenizer, **self.choices(), **self.pretrained_configs(tokenizer))
 
     def pretrained_configs(self, tokenizer) -> dict[str, Any]:
-        """The fields of a model on pretrained parts, which its tokenizer is a pair for."""
-        if not isinstance(tokenizer, TokenizerPair):
-            return {}
+        """The fields of a model on pretrained parts."""
         values: dict[str, Any] = {}
         if self.encoder_name_or_path is not None:
             values["encoder_config"] = self._config_of("encoder_name_or_path")
-        elif self.encoder != "given":
+        elif isinstance(tokenizer, TokenizerPair) and self.encoder != "given":
             values["encoder_vocab_size"] = max(tokenizer.encoder.get_vocab().values()) + 1
             values["encoder_pad_token_id"] = tokenizer.encoder.pad_token_id
         if self.decoder_name_or_path is not None:
@@ -224,6 +221,8 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         writes = parts.get("decoder_name_or_path")
         if writes is not None and writes.eos_token_id is None:
             raise ParameterError(f"`decoder_name_or_path` {self.decoder_name_or_path}: its tokenizer has no end symbol")
+        if writes is not None and not METHODS[self.method].has_latent:
+            return with_ends(writes)
         if self.encoder == "given":
             parts["encoder_name_or_path"] = writes  # it reads nothing
         own: Any = None if len(parts) == 2 else self.own_tokenizer(texts)
@@ -236,6 +235,8 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def refuse_unread(self, given: set[str]) -> None:
         super().refuse_unread(given)
+        if not METHODS[self.method].has_latent:
+            self._refuse_latent_arguments(given)
         for name, part in (("train_encoder", "encoder"), ("train_decoder", "decoder"), ("lora_rank", "decoder")):
             if name in given and getattr(self, f"{part}_name_or_path") is None:
                 raise ParameterError(f"`{name}` is read with `{part}_name_or_path` only: leave it out")
@@ -254,11 +255,18 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             "decoder": decoder,
         }
 
-    def _refuse_latent_arguments(self) -> None:
+    def _refuse_latent_arguments(self, given: set[str]) -> None:
         """A language model has no posterior that these arguments could shape."""
-        pretrained = ("pretrained_encoder", "encoder_name_or_path", "decoder_name_or_path")
-        for name in ("posterior", "decoder", "free_bits", "bow_weight", "refinement_steps", *pretrained):
-            if getattr(self, name):
+        if self.method == "lstm_lm" and self.decoder_name_or_path is not None:
+            raise ParameterError("`decoder_name_or_path` stands in the place of the LSTM: use `method` lm with it")
+        if self.decoder_name_or_path is not None and self.train_decoder == "frozen":
+            raise ParameterError(
+                f"`train_decoder` frozen leaves nothing to train of `method` {self.method}: use lora or full"
+            )
+        pretrained = ("pretrained_encoder", "encoder_name_or_path")
+        of_z = ("posterior", "decoder", "free_bits", "bow_weight", "refinement_steps", "soft_prompt_length")
+        for name in (*of_z, *pretrained):
+            if name in given and getattr(self, name):
                 raise ParameterError(
                     f"`{name}` means nothing with `method` {self.method}, which has no latent: drop it"
                 )

@@ -22,9 +22,7 @@ STATES_BATCH_SIZE = 64
 logger = logging.get_logger(__name__)
 
 
-def take_pretrained_parts(
-    model: BnVaeForConditionalGeneration, options: ModelArguments, checkpoint: str | None
-) -> None:
+def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None) -> None:
     """Put the pretrained networks into a new model, and freeze what is not to be trained.
 
     Args:
@@ -44,17 +42,17 @@ def take_pretrained_parts(
         if "encoder" in parts:
             model.model.encoder = parts["encoder"]
         if "decoder" in parts:
-            model.decoder.take(parts["decoder"])  # type: ignore[operator]
+            model.decoder.take(parts["decoder"])
     if frozen:
         model.model.encoder.requires_grad_(False)
     if options.decoder_name_or_path is not None and options.train_decoder == "frozen":
         model.decoder.lm.requires_grad_(False)
 
 
-def merge_adapters(model: BnVaeForConditionalGeneration) -> None:
+def merge_adapters(model) -> None:
     """Add the low-rank adapters of a trained decoder to its weights, so that the model loads without peft."""
     if getattr(model.config, "decoder_lora", None) is not None:
-        model.decoder.merge_lora()  # type: ignore[operator]
+        model.decoder.merge_lora()
         model.config.decoder_lora = None
 
 

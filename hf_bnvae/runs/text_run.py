@@ -102,8 +102,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     record_arguments(trainer, checkpoint, run.data.streaming)
     begin_run(run.training, checkpoint, run.training.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
-    if isinstance(trainer.model, BnVaeForConditionalGeneration):
-        merge_adapters(trainer.model)
+    merge_adapters(trainer.model)
     trainer.save_model()
     reports = encoded.corpus.reports
     results = training_results(trainer, trained, reports["train"].tokens) | unknown_shares(reports)
@@ -183,7 +182,7 @@ def start_text_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: s
     if isinstance(model, BnVaeForConditionalGeneration) and options.pretrained_encoder and checkpoint is None:
         taken = take_pretrained_encoder(model, options.pretrained_encoder, options.reset_decoder)
         logger.warning(f"Starting from {taken}")
-    if isinstance(model, BnVaeForConditionalGeneration) and options.is_pretrained:
+    if options.is_pretrained:
         take_pretrained_parts(model, options, checkpoint)
     if options.initial_word_vectors is not None and checkpoint is None:
         logger.warning(take_word_vectors(model, encoded.tokenizer, options.initial_word_vectors))

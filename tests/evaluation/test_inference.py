@@ -64,6 +64,11 @@ def test_information_is_at_most_the_log_of_the_number_of_sentences():
     assert mi(far_apart) == pytest.approx(math.log(64), abs=1e-4)
 
 
+def test_a_language_model_has_no_information_however_many_sentences_there_are(monkeypatch):
+    monkeypatch.setattr(inference, "MOST_LATENTS", 20)
+    assert mi(inference_of(torch.zeros(30, 0), torch.zeros(30, 0))) == 0
+
+
 def test_information_of_many_sentences_takes_some_latents_whatever_their_order(monkeypatch):
     whole = inference_of(torch.randn(3000, 2), torch.full((3000, 2), -1.0))
     expected = mi(whole)

@@ -32,6 +32,7 @@ from hf_bnvae.data import build_tokenizer
 from tests.helpers import make_batch
 
 SIZES = {"vocab_size": 40, "embedding_size": 8, "hidden_size": 12, "initializer_range": 0.5}
+LLAMA = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 CONDITIONAL = {"utterance_hidden_size": 5, "context_hidden_size": 6, "latent_size": 3, "prior_hidden_size": 4}
 AUTO_CLASSES = {
     "bn_vae": ("AutoModel", "AutoModelForSeq2SeqLM", "AutoModelForSequenceClassification"),
@@ -40,6 +41,7 @@ AUTO_CLASSES = {
     "bn_cvae": ("AutoModel", "AutoModelForSeq2SeqLM"),
     "classifier": ("AutoModel", "AutoModelForSequenceClassification"),
     "lstm_lm": ("AutoModelForCausalLM",),
+    "pretrained_lm": ("AutoModelForCausalLM",),
 }
 
 # What both environments run; without this package `hf_bnvae` cannot be imported.
@@ -113,6 +115,7 @@ def checkpoints(tmp_path_factory):
         "bn_cvae": BnCvaeForConditionalGeneration(BnCvaeConfig(**SIZES, **CONDITIONAL, bow_weight=1, topics=["a"])),
         "classifier": BnVaeForSequenceClassification(BnVaeConfig(**SIZES, latent_size=4, num_labels=3)),
         "lstm_lm": LstmLMForCausalLM(LstmLMConfig(**SIZES)),
+        "pretrained_lm": LstmLMForCausalLM(LstmLMConfig(decoder_config=AutoConfig.for_model("llama", **LLAMA))),
     }
     batch = make_batch([6, 9, 4])
     for name, model in models.items():

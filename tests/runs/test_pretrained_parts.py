@@ -47,8 +47,7 @@ def save_tokenizer(folder, start: str | None, end: str, names: list[str]) -> Non
     )
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory) -> dict[str, str]:
+def save_parts(tmp_path_factory) -> dict[str, str]:
     """A tiny encoder and a tiny decoder whose tokens have other numbers; the decoder's end is also its padding."""
     torch.manual_seed(0)
     encoder, decoder = (tmp_path_factory.mktemp(name) for name in ("encoder", "decoder"))
@@ -60,6 +59,11 @@ def parts(tmp_path_factory) -> dict[str, str]:
     config = AutoConfig.for_model("llama", **SIZES, vocab_size=2 + len(WORDS), eos_token_id=0, bos_token_id=None)
     AutoModelForCausalLM.from_config(config).save_pretrained(decoder)
     return {"encoder_name_or_path": str(encoder), "decoder_name_or_path": str(decoder)}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> dict[str, str]:
+    return save_parts(tmp_path_factory)
 
 
 def pair_of(parts) -> TokenizerPair:

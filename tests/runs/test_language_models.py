@@ -1,0 +1,121 @@
+"""Runs of the language model on a pretrained decoder: what is trained, saved, evaluated and refused."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hf_bnvae import LstmLMForCausalLM
+from hf_bnvae.cli import train
+from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.runs.data_arguments import DataArguments
+from hf_bnvae.runs.evaluation_arguments import EvaluationArguments, TextMetricArguments
+from hf_bnvae.runs.text_evaluation import evaluate_text_model
+from tests.models.test_pretrained_language_models import nats_by_transformers
+from tests.runs.test_pretrained_parts import TEXTS, save_parts
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> dict[str, str]:
+    return save_parts(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for name, texts in (("train", TEXTS[:80]), ("valid", TEXTS[80:100]), ("test", TEXTS[100:])):
+        (folder / f"{name}.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return folder
+
+
+def run_of(corpus, folder, parts, **changes) -> list[str]:
+    values = {
+        "method": "lm",
+        "dataset_name": corpus,
+        "output_dir": folder,
+        "recipe": "pretrained",
+        "decoder_name_or_path": parts["decoder_name_or_path"],
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "kl_annealing_epochs": 1,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+    } | changes
+    return [text for name, value in values.items() if value is not None for text in (f"--{name}", str(value))]
+
+
+@pytest.mark.parametrize("trained", ["lora", "full"])
+def test_two_steps_train_what_they_are_told_and_what_is_saved_has_the_nats_of_its_decoder(
+    corpus,
+    parts,
+    trained,
+    tmp_path,
+):
+    out = tmp_path / "out"
+    train.main(run_of(corpus, out, parts, train_decoder=trained))
+    model = AutoModelForCausalLM.from_pretrained(out).eval()
+    assert isinstance(model, LstmLMForCausalLM) and model.config.decoder_lora is None
+    before = AutoModelForCausalLM.from_pretrained(parts["decoder_name_or_path"]).state_dict()
+    after = model.decoder.lm.state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and (trained == "full" or all("_proj" in name and "mlp" not in name for name in changed))
+
+    # The conventions of the VAE's decoder: the end of a text is its start as well, and is learnt.
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    theirs = AutoTokenizer.from_pretrained(parts["decoder_name_or_path"])
+    rows = [[0, *theirs(text)["input_ids"], 0] for text in TEXTS[100:]]
+    assert [tokenizer(text)["input_ids"] for text in TEXTS[100:]] == rows
+    wanted = sum(nats_by_transformers(model.decoder.lm, rows)) / len(rows)
+    results = json.loads((out / "all_results.json").read_text())
+    assert results["test_nll"] == pytest.approx(wanted, rel=1e-5)
+    assert results["test_elbo"] == pytest.approx(wanted, rel=1e-5) and results["test_kl"] == 0
+    data = DataArguments(dataset_name=str(corpus))
+    again, _ = evaluate_text_model(EvaluationArguments(str(out)), data, TextMetricArguments())
+    assert again["test_nll"] == pytest.approx(wanted, rel=1e-5)
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "AutoModelForCausalLM" in card and "language model on a pretrained decoder (llama)" in card
+    if trained == "lora":
+        kept = LstmLMForCausalLM.from_pretrained(out / "checkpoint-1")
+        assert kept.config.decoder_lora["rank"] == 16
+        resumed = run_of(corpus, tmp_path / "again", parts, resume_from_checkpoint=out / "checkpoint-1")
+        train.main(resumed)
+        weights = LstmLMForCausalLM.from_pretrained(tmp_path / "again").state_dict()
+        for name, value in model.state_dict().items():
+            assert torch.equal(weights[name], value), name
+
+
+def test_it_judges_the_samples_of_a_vae(corpus, parts, tmp_path):
+    train.main(run_of(corpus, tmp_path / "lm", parts))
+    values = {"method": "vae", "latent_size": 3, "language_model": tmp_path / "lm", "prior_samples": 4}
+    train.main(run_of(corpus, tmp_path / "vae", parts, **values, nll_samples=2))
+    results = json.loads((tmp_path / "vae" / "all_results.json").read_text())
+    assert results["test_sample_ppl"] > 1 and results["test_language_model"] == "lm"
+
+
+def test_without_a_pretrained_decoder_it_is_the_lstm(corpus, tmp_path):
+    sizes = {"embedding_size": 8, "hidden_size": 12, "max_steps": 2, "decoder_name_or_path": None, "recipe": "fast"}
+    for method in ("lm", "lstm_lm"):
+        train.main(run_of(corpus, tmp_path / method, {"decoder_name_or_path": None}, method=method, **sizes))
+    one, other = (LstmLMForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("lm", "lstm_lm"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "lstm_lm"}, "stands in the place of the LSTM: use --method lm with it"),
+        ({"soft_prompt_length": 4}, "--soft_prompt_length means nothing with --method lm"),
+        ({"encoder_name_or_path": "E"}, "--encoder_name_or_path means nothing with --method lm"),
+        ({"train_decoder": "frozen"}, "--train_decoder frozen leaves nothing to train"),
+        ({"decoder_name_or_path": None, "train_decoder": "full"}, "--train_decoder is read with"),
+    ],
+)
+def test_what_means_nothing_without_a_latent_is_refused_in_one_sentence(corpus, parts, changes, said, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        train.main(run_of(corpus, tmp_path / "out", parts, **changes))

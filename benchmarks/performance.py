@@ -80,6 +80,13 @@ SECTIONS = (
         "benchmarks/scaling.py",
         "--processes 1 --batch_size 4 --hidden_size 8 --steps 2 --rounds 1",
     ),
+    Section(
+        "Start-up",
+        "Processes of their own. Transformers' Trainer, which training takes, is imported when it is needed; the "
+        "built-in corpus is parsed once for each version of Python.",
+        "benchmarks/startup.py",
+        "--rounds 1 --starts 'hf-bnvae --help'",
+    ),
 )
 
 

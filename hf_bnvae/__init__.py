@@ -1,6 +1,7 @@
 """Text VAEs whose posterior does not collapse, for Transformers.
 
-The import registers the models with the Auto classes. What trains, and what reads data, is imported when it is needed.
+The import registers the configurations with the Auto classes; the models follow before the first configuration is made,
+which is before any model. What trains, and what reads data, is imported when it is needed.
 """
 
 from importlib import import_module
@@ -9,27 +10,32 @@ from typing import TYPE_CHECKING
 import transformers
 
 from . import models
-from .models import (
-    BnCvaeConfig,
-    BnCvaeForConditionalGeneration,
-    BnCvaeModel,
-    BnVaeConfig,
-    BnVaeForConditionalGeneration,
-    BnVaeForSequenceClassification,
-    BnVaeModel,
-    LstmLMConfig,
-    LstmLMForCausalLM,
-)
+from .models import BnCvaeConfig, BnVaeConfig, LstmLMConfig
+from .models.checkpoints import CheckpointConfig
 from .models.version import __version__
 
 if TYPE_CHECKING:
     from .dialogue_pipeline import DialoguePipeline
+    from .models import (
+        BnCvaeForConditionalGeneration,
+        BnCvaeModel,
+        BnVaeForConditionalGeneration,
+        BnVaeForSequenceClassification,
+        BnVaeModel,
+        LstmLMForCausalLM,
+    )
     from .pipelines import TextVaePipeline
     from .plans import Plan, build_model, resolve
     from .runs.train import train, train_dialogue
 
 _IMPORTED_WHEN_NEEDED = {
+    "BnCvaeForConditionalGeneration": "models",
+    "BnCvaeModel": "models",
+    "BnVaeForConditionalGeneration": "models",
+    "BnVaeForSequenceClassification": "models",
+    "BnVaeModel": "models",
     "DialoguePipeline": "dialogue_pipeline",
+    "LstmLMForCausalLM": "models",
     "Plan": "plans",
     "TextVaePipeline": "pipelines",
     "build_model": "plans",
@@ -37,17 +43,26 @@ _IMPORTED_WHEN_NEEDED = {
     "train": "runs.train",
     "train_dialogue": "runs.train",
 }
+_CONFIGS = (BnVaeConfig, BnCvaeConfig, LstmLMConfig)
 
 
-def _register() -> None:
-    for config in (BnVaeConfig, BnCvaeConfig, LstmLMConfig):
+def _register_configurations() -> None:
+    for config in _CONFIGS:
+        transformers.AutoConfig.register(config.model_type, config)
+        config.register_for_auto_class()  # saving copies the code that loads it
+
+
+def _register_models() -> None:
+    for config in _CONFIGS:
         for name, reference in config.AUTO_CLASSES.items():
-            auto_class, kind = getattr(transformers, name), getattr(models, reference.partition(".")[2])
-            auto_class.register(config.model_type if kind is config else config, kind)
-            kind.register_for_auto_class(name)  # saving copies the code that loads it
+            kind = getattr(models, reference.partition(".")[2])
+            if kind is not config:
+                getattr(transformers, name).register(config, kind)
+                kind.register_for_auto_class(name)
 
 
-_register()
+_register_configurations()
+CheckpointConfig.before_the_first = _register_models
 
 
 def __getattr__(name: str):

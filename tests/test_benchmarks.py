@@ -106,6 +106,14 @@ def test_growth_says_what_is_above_linear(benchmark, monkeypatch, capsys):
     assert "squares, made up: exponent of time" in printed.splitlines()[-2]
 
 
+def test_a_start_is_over_that_of_torch(benchmark, monkeypatch, capsys):
+    script = benchmark("startup")
+    taken = {"import torch": 2.0, "import torch, hf_bnvae": 3.0}
+    monkeypatch.setattr(script, "started", lambda arguments, cache: taken[arguments[0]])
+    script.main(["--rounds", "3", "--starts", "import hf_bnvae"])
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["import", "hf_bnvae", "3.00", "1.00", "1.50"]
+
+
 def test_the_summary_holds_figures_against_their_targets(benchmark, tmp_path, capsys):
     figures = {"yahoo 512/1024/32": {"bf16: share of the bf16 peak": 0.7}}
     (tmp_path / "nll.json").write_text(json.dumps(figures))

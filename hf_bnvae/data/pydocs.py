@@ -1,12 +1,24 @@
-"""The built-in corpus: English sentences from the documentation that ships with Python, read at run time."""
+"""The built-in corpus: English sentences from the documentation that ships with Python, read at run time.
+
+Parsing the standard library takes seconds, so that the sentences are kept beside the cache of `datasets`, by Python's
+version.
+"""
 
 import ast
+import hashlib
+import os
 import random
 import re
+import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+from datasets import config
+from datasets.fingerprint import Hasher
 
 SKIPPED_FOLDERS = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__", "turtledemo"}
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
@@ -51,6 +63,52 @@ def pydocs_splits() -> dict[str, list[str]]:
 
 @cache
 def _kinds() -> dict[str, str]:
+    """Every sentence in its order, with its label: from the cache, where it is whole, or made now and kept there."""
+    try:
+        kinds = _read(_kept_in())
+    except (OSError, ValueError):
+        kinds = None
+    if kinds is None:
+        kinds = _parsed()
+        with suppress(OSError):
+            _keep(kinds, _kept_in())
+    return kinds
+
+
+def _kept_in() -> Path:
+    """The file of this Python's sentences, as this code makes them."""
+    code = Path(__file__).read_bytes()
+    key = Hasher.hash([code, sys.version, sys.platform, sysconfig.get_paths()["stdlib"]])
+    return Path(config.HF_DATASETS_CACHE) / "hf_bnvae" / f"pydocs-{key}.tsv"
+
+
+def _digest(lines: str) -> str:
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()
+
+
+def _keep(kinds: dict[str, str], path: Path) -> None:
+    """Write labels and sentences, under a first line that says what they hash to."""
+    lines = "".join(f"{kind}\t{sentence}\n" for sentence, kind in kinds.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, partial = tempfile.mkstemp(prefix=f"{path.stem}.partial-", dir=path.parent)
+    try:
+        with open(number, "w", encoding="utf-8", newline="\n") as file:
+            file.write(f"{_digest(lines)}\n{lines}")
+        os.replace(partial, path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    """What `_keep` wrote; None where the file is not whole."""
+    digest, _, lines = path.read_text(encoding="utf-8").partition("\n")
+    if _digest(lines) != digest:
+        return None
+    rows = (line.partition("\t") for line in lines.splitlines())
+    return {sentence: kind for kind, _, sentence in rows}
+
+
+def _parsed() -> dict[str, str]:
     """Every sentence in its order, with its label."""
     kinds: dict[str, str] = {}
     for document, kind in _documents():

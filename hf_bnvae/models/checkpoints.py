@@ -1,5 +1,6 @@
 """What makes a checkpoint carry all that loads it."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -17,10 +18,17 @@ class CheckpointConfig(PreTrainedConfig):
 
     `AUTO_CLASSES` maps Auto classes to `module.Class` among the files that are saved beside the weights. Saving merges
     only the class that is saved into `auto_map`; the whole map stands here from the start. The version of this package
-    is written as `hf_bnvae_version`.
+    is written as `hf_bnvae_version`. `before_the_first` is called once, before there is a configuration.
     """
 
     AUTO_CLASSES: ClassVar[dict[str, str]] = {}
+    before_the_first: ClassVar[Callable[[], None] | None] = None
+
+    def __new__(cls, *args, **kwargs):
+        call, CheckpointConfig.before_the_first = CheckpointConfig.before_the_first, None
+        if call is not None:
+            call()
+        return super().__new__(cls)
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)

@@ -4,12 +4,14 @@ from typing import Any
 
 from torch import nn
 
-peft: Any
-try:
-    import peft
-    from peft.tuners.tuners_utils import BaseTunerLayer
-except ImportError:
-    peft = None
+
+def _peft() -> Any:
+    """The package, which takes long to import; None where it is not installed."""
+    try:
+        import peft
+    except ImportError:
+        return None
+    return peft
 
 
 def with_lora(network: Any, rank: int, alpha: float, dropout: float = 0.0) -> Any:
@@ -24,6 +26,7 @@ def with_lora(network: Any, rank: int, alpha: float, dropout: float = 0.0) -> An
     Raises:
         ValueError: where peft is not installed.
     """
+    peft = _peft()
     if peft is None:
         raise ValueError("low-rank adapters take peft: pip install 'hf-bnvae[lora]'")
     known = peft.utils.constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
@@ -31,7 +34,7 @@ def with_lora(network: Any, rank: int, alpha: float, dropout: float = 0.0) -> An
     options = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
     network = peft.inject_adapter_in_model(options, network)
     for module in network.modules():
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
             for part in list(module.modules()):  # type: ignore[attr-defined]
                 part._is_hf_initialized = True  # adapters begin as no change, which no initialisation may undo
     return network
@@ -39,9 +42,10 @@ def with_lora(network: Any, rank: int, alpha: float, dropout: float = 0.0) -> An
 
 def without_lora(network: nn.Module) -> nn.Module:
     """The same network with its adapters added to the weights that they stand beside."""
+    peft = _peft()
     for parent in list(network.modules()):
         for name, module in list(parent.named_children()):
-            if peft is not None and isinstance(module, BaseTunerLayer):
+            if peft is not None and isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
                 module.merge()
                 setattr(parent, name, module.get_base_layer())
     network.__dict__.pop("peft_config", None)

@@ -70,6 +70,22 @@ class SentenceStates(TorchDataset):
         return SentenceStates(self.sentences.select(rows), self.states, self.numbers[rows], self.are_data)
 
 
+class TokenRows(Sequence[list[int]]):
+    """The `input_ids` of a data set, row by row; one after the other in an array they take a fraction of the memory."""
+
+    def __init__(self, dataset: Dataset):
+        rows = dataset.select_columns("input_ids").with_format("arrow")[:]["input_ids"].combine_chunks()
+        self.values = rows.flatten().to_numpy()
+        self.ends = np.cumsum(rows.value_lengths().to_numpy())
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row):
+        start = self.ends[row - 1] if row else 0
+        return self.values[start : self.ends[row]].tolist()
+
+
 def read_embeddings(source: Any, called: str) -> np.ndarray:
     """Embeddings, `(n, width)`.
 

@@ -1,15 +1,10 @@
 """Encoded corpora larger than memory: token ids in Parquet files, and batches of them, a block in memory at a time."""
 
 import json
-import os
 import random
-import shutil
-import tempfile
-import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -19,26 +14,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, config
+from datasets import Dataset
 from datasets.fingerprint import Hasher
 from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from .batches import EpochSampler, LengthBucketSampler
 from .corpora import CorpusReport
 from .encoded_texts import encode_counted
-from .errors import CorpusError
+from .kept_on_disk import INDEX, cache_folder, kept_folder
 from .streaming import Source, holds_words, no_sentence
 
 GROUP_ROWS = 4_096
 BLOCK_ROWS = 8 * GROUP_ROWS
-INDEX = "index.json"
 FORMAT = 2  # of the folders of token ids; another one is made anew
-SECONDS_OF_A_DAY = 86_400
 SCHEMA = pa.schema({"input_ids": pa.list_(pa.int32())})
-
-logger = logging.get_logger(__name__)
 
 
 def token_store(
@@ -60,7 +50,7 @@ def token_store(
     Raises:
         CorpusError: when a source cannot be read, or none holds a sentence, or there is no writing to the cache.
     """
-    folder = Path(config.HF_DATASETS_CACHE) / "hf_bnvae" if folder is None else folder
+    folder = cache_folder() if folder is None else folder
     key = Hasher.hash(
         [
             FORMAT,
@@ -70,59 +60,12 @@ def token_store(
             tokenizer.backend_tokenizer.to_str(),
         ]
     )
-    broken = _fault(folder / key)
-    if broken is not None:
-        logger.warning(f"The token ids in {folder / key} are not whole ({broken}): they are made anew.")
-        shutil.rmtree(folder / key, ignore_errors=True)
-    if not (folder / key / INDEX).is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(folder)
-            partial_folder = Path(tempfile.mkdtemp(prefix=f"{key}.partial-", dir=folder))
-        except OSError as error:
-            raise CorpusError(
-                f"token ids cannot be kept in {folder} ({error.strerror}): set HF_DATASETS_CACHE to a folder that can"
-            ) from error
-        try:
-            report = _tokenise(sources, tokenizer, max_length, max_samples, workers, partial_folder)
-            sizes = {path.name: path.stat().st_size for path in partial_folder.glob("*.parquet")}
-            index = json.dumps({"report": asdict(report), "sizes": sizes})
-            (partial_folder / INDEX).write_text(index, encoding="utf-8")
-            try:
-                os.replace(partial_folder, folder / key)
-            except OSError:
-                if not (folder / key / INDEX).is_file():  # another process was first
-                    raise
-        finally:
-            shutil.rmtree(partial_folder, ignore_errors=True)
+
+    def make(partial_folder: Path) -> dict:
+        return {"report": asdict(_tokenise(sources, tokenizer, max_length, max_samples, workers, partial_folder))}
+
+    kept_folder(folder / key, "token ids", make, pq.read_metadata)
     return TokenStore(folder / key)
-
-
-def _fault(folder: Path) -> str | None:
-    """What a folder of token ids lacks, in words; None for a whole one, and for none."""
-    if not folder.is_dir():
-        return None
-    try:
-        sizes = json.loads((folder / INDEX).read_text(encoding="utf-8"))["sizes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{INDEX} is missing or cannot be read"
-    for name, size in sizes.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != size:
-            return f"{name} is missing or cut off"
-        try:
-            pq.read_metadata(path)
-        except (OSError, pa.ArrowException):
-            return f"{name} cannot be read"
-    return None
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what runs that were killed while they tokenised left here; one that still does wrote there today."""
-    for path in folder.glob("*.partial-*"):
-        with suppress(OSError):
-            if time.time() - max(item.stat().st_mtime for item in (path, *path.iterdir())) > SECONDS_OF_A_DAY:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _tokenise(sources, tokenizer, max_length, max_samples, workers, folder) -> CorpusReport:

@@ -39,7 +39,6 @@ class TextBatches:
         return torch.tensor([index for indices in self.indices for index in indices]).argsort()
 
 
-@torch.no_grad()
 def encode_in_order(
     rows: Sequence[list[int]],
     encode: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
@@ -59,11 +58,19 @@ def encode_in_order(
         description: of the progress bar.
     """
     batches = TextBatches(rows, batch_size, pad_token_id)
-    vectors = [
-        encode(batch["input_ids"].to(device), batch["attention_mask"].to(device)).float().cpu()
-        for batch in progress_bar(batches, description)
-    ]
-    return torch.cat(vectors)[batches.original_order]
+    return torch.cat(list(encoded_batches(batches, encode, device, description)))[batches.original_order]
+
+
+@torch.no_grad()
+def encoded_batches(
+    batches: TextBatches,
+    encode: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    device: str | torch.device,
+    description: str,
+) -> Iterator[torch.Tensor]:
+    """The vectors of each batch, see `encode_in_order`."""
+    for batch in progress_bar(batches, description):
+        yield encode(batch["input_ids"].to(device), batch["attention_mask"].to(device)).float().cpu()
 
 
 def progress_bar(items: Iterable, description: str):

@@ -1,23 +1,34 @@
 """Pretrained parts of a run: their weights, what of them is trained, and the states of a frozen encoder."""
 
+import hashlib
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from datasets import Dataset
+from datasets.fingerprint import Hasher
 from transformers.utils import logging
 
-from ..data import SentenceStates
+from ..data import CorpusError, SentenceStates
+from ..data.encoder_states import TokenRows
+from ..data.kept_on_disk import cache_folder, kept_folder
 from ..errors import ParameterError, last_line
-from ..evaluation.text_order import encode_in_order
+from ..evaluation.text_order import TextBatches, encoded_batches
 from ..models import BnVaeForConditionalGeneration, BnVaeModel
 from ..models.pretrained_parts import pretrained_parts
 from ..training import VaeTrainingArguments
+from ..training.resuming import digest
 from .model_arguments import ModelArguments
 
 if TYPE_CHECKING:
     from .text_run import EncodedCorpus
 
 STATES_BATCH_SIZE = 64
+STATES = "states.npy"
+STATES_FORMAT = 1  # of what is kept on disk; another one is computed anew
 
 logger = logging.get_logger(__name__)
 
@@ -59,17 +70,70 @@ def merge_adapters(model) -> None:
 def with_encoder_states(
     model: BnVaeForConditionalGeneration, encoded: "EncodedCorpus", args: VaeTrainingArguments
 ) -> None:
-    """Give every split of a corpus the states of a frozen encoder, in the place of what it would read each epoch."""
+    """Give every split of a corpus the states of a frozen encoder, in the place of what it would read each epoch.
+
+    They are kept in the cache of `datasets`, where the next run of the same encoder on the same texts finds them. Of
+    several processes one computes them, and the others wait.
+    """
     torch.nn.Module.to(model.eval(), args.device)
+    encoder = encoder_key(model.model)
     for split, dataset in encoded.splits.items():
         assert isinstance(dataset, Dataset)
-        rows, padding = dataset["input_ids"][:], model.config.encoder_padding
-        states = encode_in_order(
-            rows,
-            lambda ids, mask: model.model.read(ids, mask).last,
-            STATES_BATCH_SIZE,
-            padding,
-            model.device,
-            f"Encoding {split}",
-        )
-        encoded.splits[split] = SentenceStates(dataset, states.numpy())
+        with args.main_process_first(desc="encoding"):
+            encoded.splits[split] = SentenceStates(dataset, encoder_states(model.model, encoder, dataset, split))
+
+
+def encoder_key(model: BnVaeModel) -> str:
+    """A key of all that the states of an encoder depend on beside the tokens: its weights, and how it pools them."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(torch.nn.Module.state_dict(model.get_submodule("encoder")).items()):
+        if not name.startswith("pooler."):  # nothing reads it, and where a checkpoint has none it is another each time
+            hasher.update(name.encode())
+            hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    config = model.config
+    parts = [STATES_FORMAT, config.encoder_config.to_json_string(), config.encoder_pooling, config.encoder_normalised]
+    return Hasher.hash([*parts, model.device.type, hasher.hexdigest()])
+
+
+def encoder_states(model: BnVaeModel, encoder: str, dataset: Dataset, split: str) -> np.ndarray:
+    """The states of the sentences of a split, `(sentences, width)` in fp32, from the cache or else computed now.
+
+    Args:
+        encoder: the `encoder_key` of the model.
+        split: its name, for the log.
+    """
+    folder = cache_folder() / Hasher.hash([encoder, digest(dataset.select_columns("input_ids"))])
+    batches = TextBatches(TokenRows(dataset), STATES_BATCH_SIZE, model.config.encoder_padding)
+    vectors = encoded_batches(batches, lambda *batch: model.read(*batch).last, model.device, f"Encoding {split}")
+
+    def make(partial_folder: Path) -> dict:
+        write_rows(partial_folder / STATES, zip(batches.indices, vectors, strict=True), len(dataset))
+        return {"rows": len(dataset)}
+
+    try:
+        found = kept_folder(folder, "states of the encoder", make, partial(np.load, mmap_mode="r"))
+    except CorpusError as error:
+        logger.warning(f"{split}: {error}. They stay in memory, and the next run computes them again.")
+        return torch.cat(list(vectors))[batches.original_order].numpy()
+    again = ", which an earlier run computed: the encoder does not read the texts again" if found else ""
+    logger.warning(f"{split}: states of the encoder in {folder}{again}")
+    return np.load(folder / STATES, mmap_mode="r")
+
+
+def write_rows(path: Path, batches: Iterable[tuple[list[int], torch.Tensor]], count: int) -> None:
+    """Write an npy file of `(count, width)` in fp32 from rows that come in another order, a batch in memory at a time.
+
+    Args:
+        batches: the numbers of some rows, and the rows, `(batch, width)`.
+    """
+    with path.open("wb") as file:
+        start = None
+        for numbers, rows in batches:
+            values = rows.numpy().astype("<f4", copy=False)
+            if start is None:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (count, values.shape[1])}
+                np.lib.format.write_array_header_1_0(file, header)
+                start = file.tell()
+            for number, row in zip(numbers, values, strict=True):
+                file.seek(start + number * row.nbytes)
+                file.write(row.tobytes())

@@ -12,6 +12,9 @@ without a network:
     python benchmarks/evidence.py next --data build/data.tar.gz --archive results.tar.gz      (there)
     python benchmarks/evidence.py keep results.tar.gz                   (here: into docs/results/evidence)
 
+The pairs_* blocks stand on pretrained networks, which `fetch_pretrained.py build/pretrained` fetches; its head says how
+they travel.
+
 A training counts as done when its results are kept. The archive is written anew after each training, so a block that is
 cut off loses only the trainings that had not ended, and `next` runs those alone. What is kept of a training is small:
 `all_results.json`, `run.json` (how it was made), `curves.csv` (its evaluations), the loss of each test sentence, and
@@ -39,12 +42,14 @@ from evidence_blocks import ON_A_GPU, Block, Flags
 
 from hf_bnvae.cli.compare import Entry, parse_method
 from hf_bnvae.hub.run_record import write_json
+from hf_bnvae.methods import METHODS
 from hf_bnvae.training.checkpoints import last_checkpoint
 
 ROOT = Path(__file__).parents[1]
 
 RESULTS = ROOT / "docs" / "results" / "evidence"
 DATA = Path(os.environ.get("BNVAE_DATA", ROOT.parent / "shared" / "data"))
+PRETRAINED = ROOT / "build" / "pretrained"
 SCALES = ("gpu", "cpu")
 SECONDS = 480
 KEPT = ("all_results.json", "run.json", "curves.csv", "test_nll.csv", "classification.json", "figures.txt")
@@ -108,12 +113,15 @@ def find_blocks(names: list[str], scale: str, results: Path) -> list[Block]:
     return found
 
 
-def command_flags(flags: Flags, data: Path) -> list[str]:
-    """Flags as a command line has them; `{data}` is the folder of the corpora."""
+def command_flags(flags: Flags, data: Path, pretrained: Path = PRETRAINED) -> list[str]:
+    """Flags as a command line has them; `{data}` is the folder of the corpora, `{pretrained}` that of networks."""
+    places = {"{data}": str(data), "{pretrained}": str(pretrained)}
     line = []
     for name, value in flags.items():
-        texts = value.split(" ") if isinstance(value, str) else [str(value).lower() if value is True else str(value)]
-        line += [f"--{name}", *(text.replace("{data}", str(data)) for text in texts)]
+        text = str(value).lower() if value is True else str(value)
+        for place, folder in places.items():
+            text = text.replace(place, folder)
+        line += [f"--{name}", *(text.split(" ") if isinstance(value, str) else [text])]
     return line
 
 
@@ -180,6 +188,8 @@ class Worker:
             # The NLL comes afterwards, with that of each sentence.
             without = {"nll_bf16", "max_nll_samples"}
             own = {name: value for name, value in self.flags(seed).items() if name not in without}
+            if METHODS[str(flags["method"])].has_latent:
+                own |= self.block.with_latent
             self.run(SCRIPTS["sentences"], own | {"nll_samples": 0} | flags | going_on(folder / MODEL), folder)
 
     def flags(self, seed: int) -> Flags:
@@ -314,6 +324,12 @@ def run_blocks(blocks: list[Block], args: argparse.Namespace) -> bool:
             if absent:
                 raise EvidenceError(
                     f"{data} has no {absent[0]}/, which block {block.name} reads: name its folder by --data"
+                )
+            absent = [name for name in block.pretrained if not (PRETRAINED / name).is_dir()]
+            if absent:
+                raise EvidenceError(
+                    f"{PRETRAINED} has no {absent[0]}/, which block {block.name} stands on: run "
+                    f"python benchmarks/fetch_pretrained.py {PRETRAINED}"
                 )
             together = args.together or (block.together if args.scale == "gpu" else 1)
             archive = Path(args.archive) if args.archive else None

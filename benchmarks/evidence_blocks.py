@@ -17,9 +17,11 @@ class Block:
         methods: as compare.py takes them.
         seeds: each method with each of them.
         flags: of every training.
+        with_latent: flags of the methods that have a latent.
         cpu: flags that take their place with `--scale cpu`.
         together: trainings that share the GPU.
         classify: judge each encoder by a linear classifier on its vectors as well (Table 3).
+        pretrained: folders of the pretrained networks that it stands on.
         kind: `sentences`, `dialogue`, or `stage`, whose methods are stages of gpu.sh and which runs on a GPU alone.
     """
 
@@ -29,9 +31,11 @@ class Block:
     methods: tuple[str, ...]
     seeds: tuple[int, ...] = (1,)
     flags: Flags = field(default_factory=dict)
+    with_latent: Flags = field(default_factory=dict)
     cpu: Flags = field(default_factory=dict)
     together: int = 3
     classify: bool = False
+    pretrained: tuple[str, ...] = ()
     kind: str = "sentences"
 
     def trainings(self) -> Iterator[tuple[str, int]]:
@@ -82,6 +86,38 @@ def imdb(name: str, methods: tuple[str, ...], seeds: tuple[int, ...] = (1,)) -> 
 def yelp(name: str, methods: tuple[str, ...], seed: int) -> Block:
     flags = YELP | {"max_nll_samples": 2_000}
     return Block(name, "short_yelp", ("short_yelp",), methods, (seed,), flags, YELP_CPU, together=4, classify=True)
+
+
+def pairs(name: str, corpus: str, epochs: int, methods: tuple[str, ...]) -> Block:
+    """A latent space on MiniLM and SmolLM2, and the same decoder without one."""
+    flags: Flags = {
+        "recipe": "pretrained",
+        "decoder_name_or_path": "{pretrained}/smollm2",
+        "num_train_epochs": epochs,
+        "max_nll_samples": 1_000,
+        "nll_samples": 100,
+        "per_device_eval_batch_size": 128,
+    }
+    # Without a GPU a step takes seconds: what the small run shows is that the loss falls and z is used.
+    cpu: Flags = {
+        "max_train_samples": 4_800,
+        "max_eval_samples": 200,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 16,
+        "warmup_steps": 30,
+        "max_nll_samples": 100,
+        "nll_samples": 10,
+    }
+    return Block(
+        name,
+        f"{corpus}_pairs",
+        (corpus,),
+        methods,
+        flags=flags,
+        with_latent={"encoder_name_or_path": "{pretrained}/minilm"},
+        cpu=cpu,
+        pretrained=("minilm", "smollm2"),
+    )
 
 
 def rates(seed: int) -> Block:
@@ -135,6 +171,15 @@ BLOCKS = (
         cpu=IMDB_CPU | {"max_train_samples": 2_000},
         together=4,
         classify=True,
+    ),
+    # A latent space on a pretrained encoder and decoder.
+    *(
+        block
+        for corpus, epochs in (("ptb", 3), ("imdb_passages", 1), ("short_yelp", 3))
+        for block in (
+            pairs(f"pairs_{corpus}_1", corpus, epochs, ("lm", "vae", "matched_vae:rate=8")),
+            pairs(f"pairs_{corpus}_2", corpus, epochs, ("bn_vae:rate=8", "matched_vae:rate=32", "fb_vae:free_bits=8")),
+        )
     ),
     # Table 2: seconds to the best model, each alone on the card.
     Block(

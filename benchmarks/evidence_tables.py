@@ -34,6 +34,7 @@ With one seed and no losses of single sentences nothing can be told, and the cel
 are the paper's figures on the paper's data (Yahoo and Yelp, or Switchboard): shapes compare, levels do not.
 """
 TITLES = {
+    "lm": "LM",
     "lstm_lm": "LSTM-LM",
     "vae": "VAE",
     "beta_vae": "β-VAE",
@@ -133,6 +134,17 @@ RATES = (
     Column("use", "test_use", best=max),
     Column("BLEU", "test_reconstruction_bleu", best=max),
     *(column for column in TABLE_3 if column.title in ("100", "500", "10,000")),
+)
+PAIRS = (
+    Column("NLL", "test_nll", best=min, sentences=True),
+    Column("PPL per token", "test_ppl"),
+    Column("PPL per word", "test_word_ppl", best=min),
+    Column("ELBO", "test_elbo", best=min),
+    Column("KL", "test_kl"),
+    Column("MI", "test_mi", best=max),
+    Column("AU", "test_au", ".0f"),
+    Column("use", "test_use", best=max),
+    Column("BLEU", "test_reconstruction_bleu", best=max),
 )
 TABLE_4 = (
     Column("rec. PPL", "test_rec_ppl"),
@@ -311,6 +323,14 @@ SECTIONS = (
     ("ptb_paper", "Penn Treebank, recipe paper", "ptb_paper", TABLE_1, {}),
     ("short_yelp", "Short Yelp", "short_yelp", TABLE_1, {}),
     ("rates", "What a rate buys, 40,000 sentences of short Yelp", "short_yelp_rates", RATES, {}),
+    *(
+        (f"pairs_{group}", f"A latent space on MiniLM and SmolLM2-135M, {corpus}", f"{group}_pairs", PAIRS, {})
+        for group, corpus in (
+            ("ptb", "Penn Treebank"),
+            ("imdb_passages", "imdb_passages"),
+            ("short_yelp", "short Yelp"),
+        )
+    ),
     ("table3_imdb", "Table 3: accuracy by number of labels, imdb_passages", "imdb_passages", TABLE_3, {}),
     ("table3", "Table 3: accuracy by number of labels, short Yelp", "short_yelp", TABLE_3, PAPER_TABLE_3),
     ("table4_switchboard", "Table 4: dialogue, Switchboard", "switchboard", TABLE_4, PAPER_TABLE_4),

@@ -93,7 +93,9 @@ def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scal
         worker = evidence.Worker(block, scale, tmp_path, tmp_path, tmp_path, 0, 1, None)
         for method in block.methods:
             entry = dict(evidence.parse_method(method).flags) if block.kind == "sentences" else {"method": method}
-            line = evidence.command_flags(worker.flags(1) | entry, tmp_path)
+            method = evidence.METHODS.get(entry["method"])
+            latent = block.with_latent if method is not None and method.has_latent else {}
+            line = evidence.command_flags(worker.flags(1) | latent | entry, tmp_path)
             if (block.kind, *line) in seen:
                 continue
             seen.add((block.kind, *line))

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from datasets import Dataset
 
-from ..models.configuration_bnvae import BnVaeConfig
-from ..models.modeling_bnvae import BnVaeForConditionalGeneration
+from .. import models
 from .tokenizers import BOS, EOS, SPECIALS
 
 TRAIN_SEQUENCES = 16_000
@@ -28,7 +27,7 @@ class SyntheticCorpus:
         splits: `train`, `validation` and `test` with the columns `input_ids` (ends included), `length` and `latent`.
     """
 
-    generator: BnVaeForConditionalGeneration
+    generator: "models.BnVaeForConditionalGeneration"
     splits: dict[str, Dataset]
 
 
@@ -54,8 +53,8 @@ def spoken_words(input_ids: torch.Tensor) -> torch.Tensor:
     return input_ids[:, 1:-1] - len(SPECIALS)
 
 
-def _generator() -> BnVaeForConditionalGeneration:
-    config = BnVaeConfig(
+def _generator() -> "models.BnVaeForConditionalGeneration":
+    config = models.BnVaeConfig(
         vocab_size=WORDS,
         embedding_size=WIDTH,
         hidden_size=WIDTH,
@@ -71,10 +70,10 @@ def _generator() -> BnVaeForConditionalGeneration:
         eos_token_id=None,
         pad_token_id=0,
     )
-    return BnVaeForConditionalGeneration(config).eval()
+    return models.BnVaeForConditionalGeneration(config).eval()
 
 
-def _sequences(generator: BnVaeForConditionalGeneration, count: int) -> Dataset:
+def _sequences(generator: "models.BnVaeForConditionalGeneration", count: int) -> Dataset:
     latents = torch.randn(count, 1)
     words = [
         generator.decode(part, do_sample=True, top_k=0, max_new_tokens=LENGTH)[:, 1:]

@@ -36,6 +36,8 @@ COUNTS = (
     "sentences",
     "nll_sentences",
     "nll_samples",
+    "nll_samples_used",
+    "nll_tolerance",
     "reconstruction_sentences",
     "prior_samples",
     "response_contexts",
@@ -278,6 +280,8 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
     for prefix, split in SPLITS.items():
         counts = {count: results.get(f"{prefix}_{count}") for count in COUNTS}
         by_samples = {"samples": counts["nll_samples"], "sentences": counts["nll_sentences"]}
+        if counts["nll_tolerance"] is not None:
+            by_samples["tolerance"] = counts["nll_tolerance"]
         by_responses = {"responses": counts["responses"], "contexts": counts["response_contexts"]}
         by_vectors = by_responses | {"word_vectors": results.get(f"{prefix}_word_vectors")}
         for metric, value in _metrics(results, prefix).items():
@@ -417,6 +421,9 @@ def judged_on(results: dict, prefix: str, unit: str, config: PreTrainedConfig) -
     parts = [f"{count['sentences']:,} {unit}s" if count["sentences"] is not None else f"an unknown number of {unit}s"]
     if count["nll_samples"] is not None:
         samples = f"K = {count['nll_samples']:,} samples" if config.latent_size else "no latent to sum over"
+        if config.latent_size and count["nll_tolerance"] is not None:
+            used = f"{count['nll_samples_used']:,.0f} in the mean, fewer where the standard error of a {unit}'s bound"
+            samples = f"at most {samples} ({used} is below {count['nll_tolerance']:g} nats)"
         parts.append(f"the NLL with {samples} on {count['nll_sentences']:,} of them")
     if count["reconstruction_sentences"] is not None:
         parts.append(f"reconstructions of {count['reconstruction_sentences']:,} of them, greedy")

@@ -1,5 +1,6 @@
 """Arguments that say how a trained model is evaluated."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,13 +58,24 @@ class LikelihoodArguments:
     max_nll_samples: int | None = field(
         default=None, metadata={"help": "compute the NLL of the first so many sentences of the split"}
     )
+    nll_tolerance: float | None = field(
+        default=None,
+        metadata={
+            "help": "stop the samples of a sentence, after 16 or more, where the standard error of its NLL is below so "
+            "many nats, such as 0.1; by default all are taken"
+        },
+    )
     nll_bf16: bool = field(
         default=False,
         metadata={"help": "the products of the NLL in bf16: several times as fast where the hardware has it"},
     )
 
     def __post_init__(self):
-        check_least(self, nll_samples=0, max_nll_samples=1)
+        check_least(self, nll_samples=0, max_nll_samples=1, nll_tolerance=0)
+        if self.nll_tolerance == math.inf:
+            raise ParameterError("`nll_tolerance` must be a number of nats, got inf")
+        if self.nll_tolerance is not None and not self.nll_samples:
+            raise ParameterError("`nll_tolerance` is read with `nll_samples` above 0 only: leave it out")
         if self.nll_bf16 and not bf16_pays():
             raise ParameterError("`nll_bf16`: this machine has no products in bf16, leave it out")
 

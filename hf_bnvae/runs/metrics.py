@@ -28,6 +28,8 @@ def evaluate_nll(
 ) -> dict:
     """`nll` and `ppl` with what they were computed on; nothing where `nll_samples` is 0.
 
+    With a tolerance `nll_samples` is the most that a sentence takes, and `nll_samples_used` what it took in the mean.
+
     Args:
         dataset: an encoded split.
         make_batches: from a data set to its batches.
@@ -48,9 +50,11 @@ def evaluate_nll(
             progress=progress,
             shared=is_sharded(dataset),
             each=each,
+            tolerance=wanted.nll_tolerance,
         )
     samples = wanted.nll_samples if model.config.latent_size else 1
-    return metrics | {"nll_sentences": len(dataset), "nll_samples": samples}
+    metrics |= {"nll_sentences": len(dataset), "nll_samples": samples}
+    return metrics if wanted.nll_tolerance is None else metrics | {"nll_tolerance": wanted.nll_tolerance}
 
 
 def evaluate_texts(

@@ -73,13 +73,31 @@ def test_text_that_a_model_does_not_know_is_said(finished, tmp_path, caplog):
     assert "80% of the words are unknown to the tokenizer" in caplog.text
 
 
+def test_results_say_how_many_samples_a_tolerance_saved(finished, corpus, tmp_path):
+    all_of_them = judged(finished, corpus, tmp_path, "all.csv", "--nll_samples", "40")
+    none = judged(finished, corpus, tmp_path, "none.csv", "--nll_samples", "40", "--nll_tolerance", "0")
+    few = judged(finished, corpus, tmp_path, "few.csv", "--nll_samples", "40", "--nll_tolerance", "9")
+    assert none.pop("test_nll_tolerance") == 0 and none.pop("test_nll_samples_used") == 40
+    assert none == pytest.approx(all_of_them)
+    assert (few["test_nll_samples"], few["test_nll_samples_used"], few["test_nll_tolerance"]) == (40, 16, 9)
+
+
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one(finished, corpus, tmp_path):
-    one = judged(finished, corpus, tmp_path, "one.csv", "--max_nll_samples", "7")
+@pytest.mark.parametrize("how", [(), ("--nll_samples", "64", "--nll_tolerance", "0.02")], ids=["all", "tolerance"])
+def test_two_processes_give_the_numbers_of_one(finished, corpus, tmp_path, how):
+    one = judged(finished, corpus, tmp_path, "one.csv", "--max_nll_samples", "7", *how)
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file"]
     launch += [ROOT / "run_scripts" / "accelerate_configs" / "cpu_2_processes.yaml"]
     script = [ROOT / "run_scripts" / "evaluate_lm.py", "--model_name_or_path", finished, "--nll_samples", "5"]
-    script += ["--test_file", corpus / "test.txt", "--output_file", tmp_path / "two.json", "--max_nll_samples", "7"]
+    script += [
+        "--test_file",
+        corpus / "test.txt",
+        "--output_file",
+        tmp_path / "two.json",
+        "--max_nll_samples",
+        "7",
+        *how,
+    ]
     done = subprocess.run(
         [*launch, *script, "--scores_file", tmp_path / "two.csv"],
         capture_output=True,

@@ -113,6 +113,66 @@ def test_the_bound_ignores_order_batches_and_the_memory_that_it_gets(trained):
         assert found["ppl"] == pytest.approx(expected["ppl"], rel=1e-4)
 
 
+def bounds(model, batches, tolerance, num_samples=200, **options):
+    """Bounds in one tensor, and the samples used in the mean."""
+    each = []
+    found = nll(model, batches, num_samples, each=each, tolerance=tolerance, **options)
+    return torch.cat(each), found.get("nll_samples_used")
+
+
+def test_no_tolerance_takes_all_samples_and_a_huge_one_the_fewest(trained):
+    model, batch = trained
+    all_of_them, unsaid = bounds(model, [batch], None)
+    none, used = bounds(model, [batch], 0)
+    torch.testing.assert_close(none, all_of_them)
+    assert unsaid is None and used == 200
+    fewest, used = bounds(model, [batch], math.inf)
+    torch.testing.assert_close(fewest, bounds(model, [batch], None, 16)[0])
+    assert used == likelihood.FEWEST_SAMPLES == 16
+    assert bounds(model, [batch], math.inf, 7)[1] == 7
+
+
+def test_where_a_sentence_stops_depends_on_nothing_but_itself(trained):
+    model, batch = trained
+    together, used = bounds(model, [batch], 0.15)
+    assert 16 < used < 200
+    order = torch.tensor([3, 1, 5, 0, 4, 2])
+    pieces = [{name: value[rows] for name, value in batch.items()} for rows in order.split(2)]
+    for memory in (None, LOGIT_BYTES_ON_A_CPU + 9999):
+        apart, used_apart = bounds(model, pieces, 0.15, memory_bytes=memory)
+        torch.testing.assert_close(apart, together[order])
+        assert used_apart == pytest.approx(used)
+
+
+@pytest.mark.parametrize("tolerance", [0.3, 0.1, 0.03])
+def test_a_bound_that_stops_early_is_as_near_to_the_truth_as_it_says(toy, tolerance):
+    model, batch = toy
+    model.widen = 1.3
+    errors = []
+    for seed in range(20):
+        found, used = bounds(model, [batch], tolerance, 5000, seed=seed)
+        assert used < 5000
+        errors.append(found - model.true_nll())
+    assert torch.stack(errors).square().mean().sqrt() < 1.2 * tolerance
+    assert torch.stack(errors).abs().max() < 6 * tolerance
+
+
+def test_the_standard_error_is_that_of_many_means_of_weights():
+    weights = torch.randn(4000, 64).mul(0.5)
+    sums = torch.stack([weights.logsumexp(1), (2 * weights).logsumexp(1)])
+    errors = likelihood.standard_error(sums, 64)
+    assert errors.square().mean().sqrt() == pytest.approx(float(sums[0].std()), rel=0.1)
+    one = weights[0].exp().double()
+    assert float(errors[0]) == pytest.approx(float(one.std() / 64**0.5 / one.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, math.nan])
+def test_a_tolerance_is_at_least_0(trained, tolerance):
+    model, batch = trained
+    with pytest.raises(ValueError, match="tolerance must be at least 0 nats"):
+        nll(model, [batch], tolerance=tolerance)
+
+
 def test_it_lies_under_the_elbo_and_perplexity_counts_the_end_symbol(trained):
     model, batch = trained
     judged = nll(model, [batch], num_samples=200)

@@ -181,6 +181,20 @@ def test_the_nll_says_of_how_many_samples_and_sentences_it_is(sentences):
     assert nll.metric_args == {"samples": 5, "sentences": 20}
 
 
+def test_a_card_says_that_samples_of_the_nll_stopped_early(make_folder):
+    stopped = {"test_nll_samples_used": 61.7, "test_nll_tolerance": 0.1}
+    text = text_of(make_folder(BnVaeConfig(latent_size=4), RESULTS | stopped))
+    assert (
+        "the NLL with at most K = 500 samples (62 in the mean, fewer where the standard error of a sentence's bound is "
+        "below 0.1 nats) on 100 of them"
+    ) in flat(text)
+    (nll,) = (result for result in ModelCard(text).data.eval_results if result.metric_type == "nll")
+    assert nll.metric_args == {"samples": 500, "sentences": 100, "tolerance": 0.1}
+    assert not {"nll_samples_used", "nll_tolerance"} & {
+        result.metric_type for result in ModelCard(text).data.eval_results
+    }
+
+
 @pytest.mark.parametrize(
     ("config", "tag"),
     [

@@ -113,6 +113,10 @@ def encoded_rows(data: Any, name: str, most: int | None = None) -> Any:
         column = "labels" if "encoder_states" in data.column_names else "input_ids"
         batches = data.select_columns(column).iter(EXAMPLES_AT_ONCE)
         data = data.add_column("length", [len(ids) for batch in batches for ids in batch[column]])
+    if (
+        "encoder_states" in data.column_names
+    ):  # not as lists of Python's numbers, which take most of the time of a batch
+        data = data.with_format("numpy", columns=["encoder_states"], output_all_columns=True)
     return data
 
 

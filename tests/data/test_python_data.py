@@ -5,7 +5,7 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
-from hf_bnvae.data import CorpusError, VaeCollator, encoded_rows, load_corpus, load_dialogues
+from hf_bnvae.data import CorpusError, SentenceStates, VaeCollator, encoded_rows, load_corpus, load_dialogues
 
 TEXTS = ["a b c", "d e", "f"]
 
@@ -80,3 +80,19 @@ def test_token_ids_need_no_length_and_may_come_in_many_shapes():
     assert len(encoded_rows(plain.to_iterable_dataset(), "train_dataset", 2)) == 2
     with pytest.raises(CorpusError, match="train_dataset has the columns text and no input_ids: encode its texts by"):
         encoded_rows(Dataset.from_dict({"text": TEXTS}), "train_dataset")
+
+
+def test_rows_with_states_of_an_encoder_are_arrays_whatever_holds_them():
+    states, labels = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), [[5, 2], [6, 7, 2], [2], [8, 2]]
+    columns = {"labels": labels, "length": [3, 4, 2, 3]}
+    plain = Dataset.from_dict(columns | {"encoder_states": list(states)})
+    stored = SentenceStates(Dataset.from_dict(columns | {"input_ids": labels}), states[::-1], np.arange(4)[::-1])
+    shapes = [plain, plain.to_list(), [row | {"encoder_states": torch.tensor(row["encoder_states"])} for row in plain]]
+    batches = []
+    for rows in [*(encoded_rows(shape, "train_dataset") for shape in shapes), stored, stored.select([0, 1, 2, 3])]:
+        assert rows["length"][:] == [3, 4, 2, 3] and "input_ids" not in rows[0]
+        assert isinstance(rows[1]["encoder_states"], np.ndarray) and list(rows[1]["labels"]) == [6, 7, 2]
+        batches.append(VaeCollator(0)(rows.select([1, 3]).__getitems__([1, 0])))
+        torch.testing.assert_close(batches[-1]["encoder_states"], torch.from_numpy(states[[3, 1]]))
+        assert batches[-1].keys() == {"encoder_states", "labels", "word_positions"}
+        assert all(torch.equal(batches[-1][name], batches[0][name]) for name in batches[0])

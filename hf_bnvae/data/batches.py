@@ -82,9 +82,12 @@ class VaeCollator:
 
 
 def padded(rows: list[list[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of numbers filled up on the right, `(rows, longest)`, and a mask that is 1 where there is a number."""
+    """Rows of numbers filled up on the right, `(rows, longest)`, and a mask that is 1 where there is a number.
+
+    Rows without a number, which an empty text may give, have a column too.
+    """
     lengths = torch.tensor([len(row) for row in rows])
-    longest = int(lengths.max())
+    longest = max(1, int(lengths.max()))
     filled = torch.tensor([row + [padding] * (longest - len(row)) for row in rows], dtype=torch.long)
     return filled, (torch.arange(longest) < lengths.unsqueeze(1)).long()
 

@@ -110,7 +110,10 @@ class LstmEncoder(Encoder):
 
 
 class PretrainedEncoder(Encoder):
-    """Any `AutoModel`, or the encoder of an encoder-decoder such as T5; the state of a sentence is pooled."""
+    """Any `AutoModel`, or the encoder of an encoder-decoder such as T5; the state of a sentence is pooled.
+
+    That of a sentence without a token is zero: a tokenizer that adds no ends makes none of an empty text.
+    """
 
     reads = ("encoder_pooling", "encoder_normalised")
 
@@ -143,6 +146,7 @@ class PretrainedEncoder(Encoder):
         name = "input_ids" if inputs_embeds is None else "inputs_embeds"
         states = model.encoder(**{name: given}, attention_mask=attention_mask).last_hidden_state
         last = pooled(states, attention_mask, model.config.encoder_pooling)
+        last = last.masked_fill(attention_mask.sum(1, keepdim=True) == 0, 0.0)
         if model.config.encoder_normalised:
             last = F.normalize(last, dim=-1)
         embedded = PretrainedEncoder.get_embedding(model)(given) if inputs_embeds is None else given

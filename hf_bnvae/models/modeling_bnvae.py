@@ -25,7 +25,7 @@ from .modeling_common import (
     wants_hidden_states,
     wants_state,
 )
-from .noise import keyed_noise, sentence_keys, with_hidden_words
+from .noise import keyed_noise, sentence_keys, state_keys, with_hidden_words
 from .objectives import IGNORED, kl_objective, reconstruction_loss
 from .posteriors import POSTERIORS
 from .pretrained_parts import pretrained_parts
@@ -184,17 +184,18 @@ class BnVaeModel(BnVaePreTrainedModel):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         encoder_states: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        """Keys `(batch,)` of the noise of an evaluation, from the tokens of a sentence or the bits of its state."""
+        """Keys `(batch,)` of the noise of an evaluation: of labels where states may be given, else of what is read."""
+        if labels is not None and self.config.encoder != "lstm":
+            return sentence_keys(labels, labels != IGNORED)
         if encoder_states is not None:
-            bits = encoder_states.float().view(torch.int32)
-            return sentence_keys(bits, torch.ones_like(bits))
+            return state_keys(encoder_states)
         if input_ids is None:
             raise ValueError("noise is keyed by input_ids or encoder_states: give one of them")
-        if attention_mask is None:
-            attention_mask = input_ids != self.config.encoder_padding
-        return sentence_keys(input_ids, attention_mask)
+        words = input_ids != self.config.encoder_padding if attention_mask is None else attention_mask
+        return sentence_keys(input_ids, words)
 
     def keyed_noise(
         self,

@@ -18,6 +18,12 @@ def sentence_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torc
     return (scrambled(positions) * (input_ids.long() + 1) * attention_mask.long()).sum(1)
 
 
+def state_keys(states: torch.Tensor) -> torch.Tensor:
+    """A 64-bit key of the bits of each state `(batch, width)` of an encoder: `(batch,)`."""
+    bits = states.float().view(torch.int32)
+    return sentence_keys(bits, torch.ones_like(bits))
+
+
 def keyed_noise(keys: torch.Tensor, samples: range, latent_size: int, seed: int | torch.Tensor = 0) -> torch.Tensor:
     """Standard normal noise `(batch, len(samples), latent_size)`, a function of key, sample, dimension and seed alone.
 

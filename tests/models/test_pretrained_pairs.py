@@ -14,6 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.pytorch_utils import Conv1D
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
+from hf_bnvae.data import VaeCollator
 from hf_bnvae.models.noise import with_hidden_words
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -142,6 +143,37 @@ def test_a_sentence_has_one_posterior_whatever_its_padding_and_its_batch(kind, p
         torch.testing.assert_close(model.infer(padded).mean, alone)
     states = model.model.read(sentence).last
     torch.testing.assert_close(model.infer(encoder_states=states).mean, alone)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "t5"])
+def test_a_sentence_without_a_token_has_the_state_zero_alone_and_in_a_batch(kind, pooling, tmp_path):
+    model = pair_of(kind, None, tmp_path, encoder_pooling=pooling).eval()
+    collate = VaeCollator(None)
+    rows = [{"input_ids": ids, "labels": [2]} for ids in ([], [5, 6, 7])]
+    alone, both = (collate(chosen) for chosen in (rows[:1], rows))
+    assert alone["input_ids"].shape == (1, 1) and alone["attention_mask"].sum() == 0
+    states = [model.model.read(batch["input_ids"], batch["attention_mask"]).last for batch in (alone, both)]
+    assert torch.equal(states[0], torch.zeros_like(states[0])) and torch.equal(states[1][:1], states[0])
+    other = model.model.read(torch.tensor([[5, 6, 7]])).last
+    torch.testing.assert_close(states[1][1:], other)
+    assert model(**both).loss.isfinite()
+
+
+@pytest.mark.parametrize("encoder", ["bert", "given"])
+def test_given_states_and_tokens_of_a_sentence_have_the_same_noise_in_an_evaluation(encoder, tmp_path):
+    if encoder == "given":
+        sizes = {"vocab_size": 40, "embedding_size": 8, "hidden_size": 8, "latent_size": 3, "encoder_hidden_size": 16}
+        model = BnVaeForConditionalGeneration(BnVaeConfig(encoder="given", **sizes)).eval()
+    else:
+        model = pair_of(encoder, None, tmp_path, vocab_size=40, embedding_size=8, hidden_size=8)
+    ids, labels = words(40, 4, 5), words(40, 4, 6)
+    labels[1, 3:] = -100
+    keys = model.noise_keys(encoder_states=torch.randn(4, 16), labels=labels)
+    assert len(set(keys.tolist())) == 4
+    assert torch.equal(keys, model.noise_keys(encoder_states=torch.randn(4, 16), labels=labels[:, :]))
+    assert torch.equal(keys, model.noise_keys(input_ids=ids, labels=labels))
+    assert torch.equal(keys[1:2], model.noise_keys(input_ids=ids[1:2], labels=labels[1:2, :3]))
 
 
 def test_pooled_states_are_those_of_the_network_itself(tmp_path):

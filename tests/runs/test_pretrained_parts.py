@@ -117,6 +117,20 @@ def test_states_computed_once_give_what_the_encoder_gives_in_every_epoch(parts, 
     torch.testing.assert_close(vae.model.encode(encoder_states=states), vae.encode(TEXTS[:4]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("chosen", [("encoder",), ("encoder", "decoder")])
+def test_an_evaluation_of_the_saved_model_gives_the_results_of_its_run(parts, chosen, tmp_path):
+    named = {f"{part}_name_or_path": parts[f"{part}_name_or_path"] for part in chosen}
+    (tmp_path / "v.txt").write_text("\n".join(TEXTS[:30]) + "\n", encoding="utf-8")
+    options = SMALL | ({"hidden_size": 12} if len(chosen) == 1 else {"lora_rank": 2})
+    train({"train": TEXTS, "validation": TEXTS[:30]}, "bn_vae", tmp_path / "out", **options, **named)
+    of_the_run = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    asked = EvaluationArguments(str(tmp_path / "out"), split="validation")
+    data = DataArguments(validation_file=str(tmp_path / "v.txt"))
+    results, _ = evaluate_text_model(asked, data, TextMetricArguments(nll_samples=3))
+    for name in ("eval_elbo", "eval_rec", "eval_kl", "eval_mi", "eval_use", "eval_nll", "eval_reconstruction_bleu"):
+        assert results[name] == pytest.approx(of_the_run[name], rel=1e-4), name
+
+
 def pair_inputs(vae, texts) -> dict:
     batch = vae.tokenizer.encoder(texts, padding=True, return_tensors="pt")
     return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
@@ -309,6 +323,9 @@ def test_an_encoder_whose_tokenizer_has_no_padding_is_trained_and_read_in_batche
     vae = train(TEXTS, "vae", tmp_path / "out", **SMALL, **named, train_encoder=trained, hidden_size=12)
     alone, together = vae.encode([TEXTS[0]]), vae.encode([TEXTS[0], TEXTS[3]])[:1]
     assert vae.tokenizer.pad_token_id is None and len(TEXTS[0].split()) < len(TEXTS[3].split())
+    of_nothing = vae.encode_embeddings(torch.zeros(1, 16))
+    torch.testing.assert_close(vae.encode([""]), of_nothing)
+    torch.testing.assert_close(vae.encode(["", TEXTS[0]])[:1], of_nothing)
     torch.testing.assert_close(alone, together)
 
 

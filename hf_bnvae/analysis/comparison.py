@@ -9,11 +9,12 @@ from pathlib import Path
 
 from .pictures import pyplot, save
 
-COMPARED_METRICS = ("nll", "ppl", "elbo", "rec", "kl", "mi", "au", "use", "reconstruction_bleu")
-HEADS = {"reconstruction_bleu": "BLEU"}
+COMPARED_METRICS = ("nll", "ppl", "word_ppl", "elbo", "rec", "kl", "mi", "au", "use", "reconstruction_bleu")
+HEADS = {"ppl": "PPL per token", "word_ppl": "PPL per word", "reconstruction_bleu": "BLEU"}
 BETTER: dict[str, Callable] = {
     "nll": min,
     "ppl": min,
+    "word_ppl": min,
     "elbo": min,
     "mi": max,
     "au": max,

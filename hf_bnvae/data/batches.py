@@ -14,17 +14,18 @@ from torch.utils.data import Sampler
 
 from ..models.objectives import IGNORED
 from .corpora import Corpus
-from .encoded_texts import encode_counted
-from .tokenizer_pair import TokenizerPair
+from .encoded_texts import encode_counted, word_counts
+from .tokenizer_pair import TokenizerPair, writing_tokenizer
 
 BUCKET_WINDOW = 20
 COUNTS = ["truncated", "unknown", "symbols"]
 
 
 def encode_corpus(corpus: Corpus, tokenizer: Any, max_length: int) -> dict[str, Dataset]:
-    """Token ids and their number for every sentence; longer ones are cut to `max_length` tokens, ends included.
+    """Token ids, and how many tokens and words there are, of every sentence.
 
-    The corpus's reports then also count the cut sentences and the tokens kept.
+    Longer ones are cut to `max_length` tokens, ends included. The corpus's reports then also count the cut
+    sentences and the tokens kept.
     """
 
     def encode(rows):
@@ -42,7 +43,10 @@ def encode_corpus(corpus: Corpus, tokenizer: Any, max_length: int) -> dict[str, 
 
 
 def encoded_columns(texts: list[str], tokenizer: Any, max_length: int) -> dict[str, list]:
-    """Columns of a data set: `input_ids` and `length`, of a `TokenizerPair` also `labels`, and the counts."""
+    """Columns of a data set: `input_ids`, `length` and `words`, of a `TokenizerPair` also `labels`, and the counts.
+
+    The length is in tokens, and the words are those of the text that is written, see `word_counts`.
+    """
     found = encode_counted(texts, tokenizer, max_length)
     columns: dict[str, list] = {"input_ids": found.input_ids, "length": [len(ids) for ids in found.input_ids]}
     cut = found.truncated
@@ -50,6 +54,7 @@ def encoded_columns(texts: list[str], tokenizer: Any, max_length: int) -> dict[s
         found = tokenizer.encode_targets(texts, max_length)
         columns |= {"labels": found.input_ids, "length": [len(ids) + 1 for ids in found.input_ids]}
         cut = [one or other for one, other in zip(cut, found.truncated, strict=True)]
+    columns["words"] = word_counts(texts, found, writing_tokenizer(tokenizer))
     return columns | {"truncated": cut, "unknown": found.unknown, "symbols": found.symbols}
 
 

@@ -65,6 +65,20 @@ def inner_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Encode
     return EncodedTexts(kept, [False] * len(kept), counts, left_out)
 
 
+def word_counts(texts: list[str], found: EncodedTexts, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """How many words the token ids of each text stand for: what white space separates, and one for the end.
+
+    Of a text that was cut, or in which special symbols were left out, they are the words that its ids still spell.
+    """
+    special = set(tokenizer.all_special_ids) - {_unknown_word(tokenizer)}
+    counts = []
+    for text, ids, cut, left_out in zip(texts, found.input_ids, found.truncated, found.symbols, strict=True):
+        if cut or left_out:
+            text = str(tokenizer.decode([number for number in ids if number not in special]))
+        counts.append(len(text.split()) + 1)
+    return counts
+
+
 def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase, with_ends: bool) -> Iterator[list[int]]:
     backend = tokenizer.backend_tokenizer  # at once, and without the offsets that `tokenizer(texts)` works out
     backend.no_truncation()

@@ -29,7 +29,7 @@ def with_token_ids(data: Any, tokenizer: PreTrainedTokenizerBase | None, name: s
         most: at most so many rows of a stream.
 
     Returns:
-        A `Dataset` with the columns `input_ids` and `length`. Texts of nothing but white space are left out.
+        A `Dataset` with the columns `input_ids`, `length` and `words`. Texts of nothing but white space are left out.
 
     Raises:
         CorpusError: it is not clear which column holds the texts, or one of them is no text.

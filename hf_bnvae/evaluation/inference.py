@@ -217,5 +217,5 @@ def dialogue_metrics(inference: Inference) -> dict[str, float]:
 
 
 def perplexity(total: float, tokens: int) -> float:
-    """exp(total nats / total tokens), the end symbol counted."""
+    """exp(total nats / total tokens), the end symbol counted; of words where it is given their number."""
     return math.exp(min(total / tokens, 700.0))

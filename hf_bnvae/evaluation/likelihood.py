@@ -54,8 +54,8 @@ def nll(
             many nats. None takes all K.
 
     Returns:
-        `nll` in nats per sentence and `ppl` = exp(total nll / total tokens), the end symbol counted; with a tolerance
-        also `nll_samples_used`, the mean over sentences.
+        `nll` in nats per sentence and `ppl` = exp(total nll / total tokens) per token of the decoder, the end symbol
+        counted; with a tolerance also `nll_samples_used`, the mean over sentences.
 
     Raises:
         ValueError: there are no batches, or the tolerance is no number of at least 0.

@@ -81,7 +81,8 @@ class Metric:
 
 CARD_METRICS = {
     "nll": Metric("NLL", "nats", "importance-weighted bound on −log p of the text"),
-    "ppl": Metric("PPL", "", "perplexity per word that the NLL gives, end symbols counted"),
+    "ppl": Metric("PPL per token", "", "perplexity per token of the decoder that the NLL gives, end symbols counted"),
+    "word_ppl": Metric("PPL per word", "", "the same per word between white space, a text's end being one"),
     "elbo": Metric("ELBO (negative)", "nats", "reconstruction and KL together, each at weight 1"),
     "rec": Metric("reconstruction", "nats", "−log p of the text at one sample of its posterior"),
     "kl": Metric("KL", "nats", "of the posterior from the prior"),
@@ -289,7 +290,7 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
                 continue
             shown = CARD_METRICS.get(metric, Metric(metric))
             arguments: dict | None = None
-            if metric in ("nll", "ppl"):
+            if metric in ("nll", "ppl", "word_ppl"):
                 arguments = by_samples
             elif metric.startswith(("abow", "ebow")):
                 arguments = by_vectors

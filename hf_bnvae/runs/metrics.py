@@ -7,6 +7,7 @@ import torch
 
 from ..data.batches import evenly_spaced
 from ..evaluation import evaluate_reconstructions, nll, sample_ppl
+from ..evaluation.inference import perplexity
 from .evaluation_arguments import LikelihoodArguments, TextMetricArguments
 
 
@@ -26,12 +27,16 @@ def evaluate_nll(
     is_sharded: Callable[[Sized], bool] = lambda rows: False,
     each: list[torch.Tensor] | None = None,
 ) -> dict:
-    """`nll` and `ppl` with what they were computed on; nothing where `nll_samples` is 0.
+    """`nll`, `ppl` and `word_ppl` with what they were computed on; nothing where `nll_samples` is 0.
+
+    `ppl` is per token of the decoder, whose tokens are its own. `word_ppl` = exp(total nll / total words) compares over
+    tokenizers: a word is what white space separates, and the end of a text counts as one. Where no words were counted,
+    as in dialogues, it is left out.
 
     With a tolerance `nll_samples` is the most that a sentence takes, and `nll_samples_used` what it took in the mean.
 
     Args:
-        dataset: an encoded split.
+        dataset: an encoded split, with a column `words` where there is to be a `word_ppl`.
         make_batches: from a data set to its batches.
         wanted: what is asked for.
         is_sharded: whether `make_batches` gives this process a part of a data set only.
@@ -52,6 +57,8 @@ def evaluate_nll(
             each=each,
             tolerance=wanted.nll_tolerance,
         )
+    if "words" in getattr(getattr(dataset, "sentences", dataset), "column_names", ()):
+        metrics["word_ppl"] = perplexity(metrics["nll"] * len(dataset), sum(dataset["words"]))
     samples = wanted.nll_samples if model.config.latent_size else 1
     metrics |= {"nll_sentences": len(dataset), "nll_samples": samples}
     return metrics if wanted.nll_tolerance is None else metrics | {"nll_tolerance": wanted.nll_tolerance}

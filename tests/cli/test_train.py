@@ -47,6 +47,13 @@ def test_a_run_writes_what_it_promises(finished):
     assert results["world_size"] == 1 and results["train_steps"] == 20 and results["train_sentences"] == 80
 
 
+def test_perplexity_per_word_is_that_per_token_where_tokens_are_words(finished):
+    results = results_of(finished)
+    assert results["test_word_ppl"] == pytest.approx(results["test_ppl"], rel=1e-9)
+    card = (finished / "README.md").read_text(encoding="utf-8")
+    assert "| PPL per token |" in card and "| PPL per word |" in card
+
+
 def test_the_saved_model_and_tokenizer_load_by_their_auto_classes(finished):
     tokenizer = AutoTokenizer.from_pretrained(finished)
     model = AutoModelForSeq2SeqLM.from_pretrained(finished)
@@ -59,7 +66,7 @@ def test_evaluate_lm_gives_the_numbers_of_the_run(finished, corpus, tmp_path):
     argv = ["--model_name_or_path", str(finished), "--test_file", str(corpus / "test.txt"), "--nll_samples", "5"]
     evaluate([*argv, "--output_file", str(output)])
     judged, results = json.loads(output.read_text()), results_of(finished)
-    for name in (*METRICS, "nll", "ppl"):
+    for name in (*METRICS, "nll", "ppl", "word_ppl"):
         assert judged[f"test_{name}"] == pytest.approx(results[f"test_{name}"], rel=1e-5), name
 
 

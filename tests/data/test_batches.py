@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_bnvae.data import LengthBucketSampler, VaeCollator
+from hf_bnvae.data import LengthBucketSampler, TokenizerPair, VaeCollator, build_tokenizer
+from hf_bnvae.data.batches import encoded_columns
 
 LENGTHS = st.lists(st.integers(3, 12), min_size=2, max_size=200)
 
@@ -78,3 +79,22 @@ def test_collation_pads_on_the_right_and_hides_padding_from_the_loss():
 def test_no_sentences_no_sampler():
     with pytest.raises(ValueError, match="no sentences"):
         LengthBucketSampler([], 4)
+
+
+TEXTS = ["a b  c", "a", "", " a\tb\nc d a b", "a </s> b", "c unknown a"]
+
+
+@pytest.mark.parametrize("max_length", [256, 5])
+def test_the_words_of_a_text_are_the_tokens_of_a_tokenizer_of_words(max_length):
+    """Of one that was cut or held special symbols, they are those that are left."""
+    columns = encoded_columns(TEXTS, build_tokenizer(["a b c d"], "word"), max_length)
+    assert columns["words"] == [length - 1 for length in columns["length"]]
+    assert (max_length == 5) == any(columns["truncated"]) and sum(columns["symbols"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["bpe", "char", "unigram"])
+def test_the_words_of_a_text_do_not_depend_on_the_tokenizer_that_writes_it(kind):
+    word, other = build_tokenizer(["a b c d"], "word"), build_tokenizer(["a bb ccc unknown"] * 9, kind, 300)
+    wanted = [4, 2, 1, 7, 3, 4]
+    for tokenizer in (word, other, TokenizerPair(word, other), TokenizerPair(other, word)):
+        assert encoded_columns(TEXTS, tokenizer, 256)["words"] == wanted

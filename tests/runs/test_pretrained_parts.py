@@ -107,6 +107,7 @@ def test_a_run_trains_what_it_is_told_and_what_it_saves_loads_and_writes(parts, 
     assert isinstance(load_tokenizer(str(tmp_path / "out")), TokenizerPair)
     results = json.loads((tmp_path / "out" / "all_results.json").read_text())
     assert results["eval_nll"] <= results["eval_elbo"] + 0.5 and results["eval_kl"] > 0
+    assert results["eval_word_ppl"] == pytest.approx(results["eval_ppl"])  # its tokens are words
 
 
 def test_states_computed_once_give_what_the_encoder_gives_in_every_epoch(parts, tmp_path):

@@ -33,6 +33,7 @@ WITHOUT_PRETRAINED_PARTS = {
 """Arguments that do not go with a pretrained part, and why."""
 WITHOUT_EMBEDDINGS = {
     "encoder_name_or_path": "names an encoder, and the embeddings stand in its place",
+    "encoder_config": "describes an encoder, and the embeddings stand in its place",
     "pretrained_encoder": "is a text VAE with an encoder of its own to start from",
     "initial_word_vectors": "starts the word vectors of an encoder as well",
     "encoder_embedding_size": "is the width of an encoder's word vectors",
@@ -122,6 +123,14 @@ class ModelArguments(MethodArguments, TokenizerArguments):
     decoder_name_or_path: str | None = field(
         default=None, metadata={"help": "a pretrained decoder, any `AutoModelForCausalLM`, in the place of the LSTM"}
     )
+    encoder_config: str | None = field(
+        default=None,
+        metadata={"help": "the configuration, by name or file, of an encoder that is trained from scratch"},
+    )
+    decoder_config: str | None = field(
+        default=None,
+        metadata={"help": "the configuration, by name or file, of a decoder that is trained from scratch"},
+    )
     train_encoder: str = field(
         default="frozen", metadata={"help": "what of a pretrained encoder is trained", "choices": TRAINED["encoder"]}
     )
@@ -141,22 +150,32 @@ class ModelArguments(MethodArguments, TokenizerArguments):
     def __post_init__(self):
         check_least(self, vocab_size=1, min_count=0, initializer_range=0, embedding_initializer_range=0, lora_rank=1)
         for part in ("encoder", "decoder"):
-            if getattr(self, part) == "pretrained" and getattr(self, f"{part}_name_or_path") is None:
+            if getattr(self, part) == "pretrained" and self._source(part) is None:
                 raise ParameterError(f"`{part}` pretrained is a network by name: use `{part}_name_or_path`")
+            if None not in (getattr(self, f"{part}_name_or_path"), getattr(self, f"{part}_config")):
+                raise ParameterError(
+                    f"`{part}_config` starts from no weights and `{part}_name_or_path` from those of a network: leave "
+                    "out one of them"
+                )
             trained, choices = getattr(self, f"train_{part}"), TRAINED[part]
             if trained not in choices:
                 raise ParameterError(f"`train_{part}` must be {' or '.join(choices)}, got {trained}")
-            if getattr(self, f"{part}_name_or_path") is not None:
+            if self._source(part) is not None:
                 for name, says in WITHOUT_PRETRAINED_PARTS.items():
                     if getattr(self, name) is not None:
-                        raise ParameterError(f"`{name}` {says}: leave out either it or `{part}_name_or_path`")
-        if self.decoder_name_or_path is not None and self.choices()["decoder"] != "pretrained":
+                        raise ParameterError(f"`{name}` {says}: leave out either it or `{self._source(part)}`")
+        if self._source("decoder") is not None and self.choices()["decoder"] != "pretrained":
             raise ParameterError(
-                f"`decoder_name_or_path` stands in the place of the LSTM, and `method` {self.method} has the decoder "
-                f"{self.choices()['decoder']}: leave one of them out"
+                f"`{self._source('decoder')}` stands in the place of the LSTM, and `method` {self.method} has the "
+                f"decoder {self.choices()['decoder']}: leave one of them out"
             )
         if self.reset_decoder and self.pretrained_encoder is None:
             raise ParameterError("`reset_decoder` takes the encoder of another model: name it by `pretrained_encoder`")
+
+    def _source(self, part: str) -> str | None:
+        """The argument that puts a network in the place of an LSTM; None where none does."""
+        names = (f"{part}_name_or_path", f"{part}_config")
+        return next((name for name in names if getattr(self, name) is not None), None)
 
     def on_embeddings(self, width: int) -> "ModelArguments":
         """The same of a model that reads embeddings of so many numbers in the place of an encoder.
@@ -186,10 +205,13 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         return self.make_config(BnVaeConfig, tokenizer, **self.choices(), **self.pretrained_configs(tokenizer))
 
     def pretrained_configs(self, tokenizer) -> dict[str, Any]:
-        """The fields of a model on pretrained parts."""
+        """The fields of a model on networks of Transformers."""
         values: dict[str, Any] = {}
         if self.encoder_name_or_path is not None:
             values["encoder_config"] = self._config_of("encoder_name_or_path")
+        elif self.encoder_config is not None:
+            reads = tokenizer.encoder if isinstance(tokenizer, TokenizerPair) else tokenizer
+            values["encoder_config"] = self._config_from_scratch("encoder_config", reads)
         elif isinstance(tokenizer, TokenizerPair) and self.encoder != "given":
             values["encoder_vocab_size"] = max(tokenizer.encoder.get_vocab().values()) + 1
             values["encoder_pad_token_id"] = tokenizer.encoder.pad_token_id
@@ -197,6 +219,9 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             values["decoder_config"] = self._config_of("decoder_name_or_path")
             if self.train_decoder == "lora":
                 values["decoder_lora"] = {"rank": self.lora_rank, "alpha": 2.0 * self.lora_rank}
+        elif self.decoder_config is not None:
+            values["decoder_config"] = self._config_from_scratch("decoder_config", writing_tokenizer(tokenizer))
+        if self._source("decoder") is not None:
             values["tie_word_embeddings"] = False  # its own configuration says whether it ties them
         return values
 
@@ -204,15 +229,25 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         name = getattr(self, parameter)
         return read_config(name, f"`{parameter}` {name}")
 
+    def _config_from_scratch(self, parameter: str, tokenizer):
+        """A configuration with the vocabulary of the tokenizer of the run, whatever it had."""
+        config = self._config_of(parameter)
+        sizes = config.get_text_config()
+        sizes.vocab_size = max(tokenizer.get_vocab().values()) + 1
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            setattr(sizes, name, getattr(tokenizer, name))
+        return config
+
     def make_tokenizer(self, texts, started_from: str | None):
         """The tokenizer of a run; a model on a pretrained part has two, one to read and one to write."""
+        decoder = self._source("decoder")
+        if started_from is None and decoder is not None:
+            try:
+                refuse_no_language_model(self._config_of(decoder), getattr(self, decoder))
+            except ValueError as error:
+                raise ParameterError(f"`{decoder}`: {error}") from error
         if started_from is not None or not self.is_pretrained:
             return super().make_tokenizer(texts, started_from)
-        if self.decoder_name_or_path is not None:
-            try:
-                refuse_no_language_model(self._config_of("decoder_name_or_path"), self.decoder_name_or_path)
-            except ValueError as error:
-                raise ParameterError(f"`decoder_name_or_path`: {error}") from error
         parts: dict[str, Any] = {
             parameter: bare_tokenizer(name, f"`{parameter}`")
             for parameter in ("encoder_name_or_path", "decoder_name_or_path")
@@ -245,9 +280,9 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def choices(self) -> dict[str, str]:
         method = METHODS[self.method]
-        encoder = self.encoder if self.encoder_name_or_path is None else "pretrained"
+        encoder = self.encoder if self._source("encoder") is None else "pretrained"
         decoder = self.decoder or method.decoder
-        if self.decoder_name_or_path is not None and decoder == "lstm":
+        if self._source("decoder") is not None and decoder == "lstm":
             decoder = "pretrained"
         return {
             "encoder": encoder if method.has_latent else "none",
@@ -257,13 +292,14 @@ class ModelArguments(MethodArguments, TokenizerArguments):
 
     def _refuse_latent_arguments(self, given: set[str]) -> None:
         """A language model has no posterior that these arguments could shape."""
-        if self.method == "lstm_lm" and self.decoder_name_or_path is not None:
-            raise ParameterError("`decoder_name_or_path` stands in the place of the LSTM: use `method` lm with it")
+        decoder = self._source("decoder")
+        if self.method == "lstm_lm" and decoder is not None:
+            raise ParameterError(f"`{decoder}` stands in the place of the LSTM: use `method` lm with it")
         if self.decoder_name_or_path is not None and self.train_decoder == "frozen":
             raise ParameterError(
                 f"`train_decoder` frozen leaves nothing to train of `method` {self.method}: use lora or full"
             )
-        pretrained = ("pretrained_encoder", "encoder_name_or_path")
+        pretrained = ("pretrained_encoder", "encoder_name_or_path", "encoder_config")
         of_z = ("posterior", "decoder", "free_bits", "bow_weight", "refinement_steps", "soft_prompt_length")
         for name in (*of_z, *pretrained):
             if name in given and getattr(self, name):

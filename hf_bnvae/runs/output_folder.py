@@ -3,6 +3,7 @@
 from dataclasses import fields
 from pathlib import Path
 
+from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from ..errors import ParameterError
@@ -52,6 +53,14 @@ def record_arguments(trainer, checkpoint: str | None, streaming: bool = False) -
             logger.warning(sentence)
 
 
+def _what_decides(value):
+    """A value of a configuration; of a nested one the fields that say what the network is."""
+    if not isinstance(value, PreTrainedConfig):
+        return value
+    told = value.to_diff_dict()
+    return {name: told[name] for name in told.keys() - {"architectures", "dtype", "transformers_version"}}
+
+
 def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> None:
     """Refuse to resume a checkpoint under arguments that would make another model of it."""
     called = f"`resume_from_checkpoint` {checkpoint}"
@@ -62,8 +71,11 @@ def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> Non
         )
     for name in [*(item.name for item in fields(arguments)), "topics", "decoder_lora"]:
         decides = hasattr(config, name) and not name.endswith("initializer_range")  # weights have left their start
-        if decides and getattr(saved, name) != getattr(config, name):
-            raise ParameterError(
-                f"{called}: the checkpoint has {name} {getattr(saved, name)} and the arguments say "
-                f"{getattr(config, name)}; repeat those of the run"
-            )
+        if not decides or _what_decides(getattr(saved, name)) == _what_decides(getattr(config, name)):
+            continue
+        if name.endswith("_config"):
+            raise ParameterError(f"{called}: the arguments describe another {name} than the checkpoint has")
+        raise ParameterError(
+            f"{called}: the checkpoint has {name} {getattr(saved, name)} and the arguments say "
+            f"{getattr(config, name)}; repeat those of the run"
+        )

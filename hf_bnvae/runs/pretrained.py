@@ -1,10 +1,10 @@
 """Pretrained parts of a run: their weights, what of them is trained, and the states of a frozen encoder."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -58,6 +58,27 @@ def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None
         model.model.encoder.requires_grad_(False)
     if options.decoder_name_or_path is not None and options.train_decoder == "frozen":
         model.decoder.lm.requires_grad_(False)
+
+
+def check_positions(config, splits: Mapping[str, Any]) -> None:
+    """Refuse texts that are longer than a network has positions for.
+
+    Raises:
+        ParameterError: naming the longest that can be read.
+    """
+    parts = (("encoder", "input_ids", 0), ("decoder", "length", getattr(config, "soft_prompt_length", 0)))
+    for part, column, beside in parts:
+        network = getattr(config, f"{part}_config", None)
+        positions = None if network is None else getattr(network.get_text_config(), "max_position_embeddings", None)
+        for split, rows in splits.items():
+            if positions is None or column not in rows.column_names:
+                continue
+            longest = max(len(row) if column == "input_ids" else row for row in rows[column])
+            if longest + beside > positions:
+                raise ParameterError(
+                    f"a text of the split {split} has {longest} tokens, and the {part} has positions for "
+                    f"{positions - beside}: cut texts by `max_length` {positions - beside}"
+                )
 
 
 def merge_adapters(model) -> None:

@@ -26,7 +26,7 @@ from .loading import load_config, take_pretrained_encoder, take_word_vectors
 from .metrics import evaluate_texts, evaluate_trained_nll
 from .model_arguments import ModelArguments
 from .output_folder import begin_run, check_same_model, record_arguments
-from .pretrained import merge_adapters, take_pretrained_parts, with_encoder_states
+from .pretrained import check_positions, merge_adapters, take_pretrained_parts, with_encoder_states
 from .publishing import take_push_to_hub
 from .results import log_reports, unknown_shares, write_run
 
@@ -93,6 +93,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     if checkpoint is not None:
         check_same_model(config, checkpoint, run.model)
     splits = encoded.splits
+    check_positions(config, splits)
     check_training_set(run.training, config, encoded.corpus.name, len(splits["train"]), "validation" in splits)
     published = take_push_to_hub(run.training)
     model = start_text_model(run, config, encoded, checkpoint)

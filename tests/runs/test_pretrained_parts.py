@@ -1,6 +1,7 @@
 """Runs on pretrained parts: two tokenizers, a frozen encoder whose states are computed once, and what is saved."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -339,3 +340,74 @@ def test_a_name_on_the_hub_gives_both_tokenizers_as_its_folder_does(whole_run, t
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert isinstance(load_tokenizer("someone/vae"), TokenizerPair)
+
+
+CONFIGS = {
+    "encoder_config": AutoConfig.for_model("bert", **SIZES, max_position_embeddings=20),
+    "decoder_config": AutoConfig.for_model("llama", **SIZES, max_position_embeddings=24),
+}
+
+
+def save_configs(folder, *chosen: str) -> dict[str, str]:
+    for name in chosen:
+        (folder / name).mkdir()
+        CONFIGS[name].save_pretrained(folder / name)
+    return {name: str(folder / name / "config.json") for name in chosen}
+
+
+@pytest.mark.parametrize("chosen", [("encoder_config",), ("decoder_config",), tuple(CONFIGS)])
+def test_networks_are_trained_from_scratch_on_the_tokenizer_of_the_run(chosen, tmp_path):
+    named = save_configs(tmp_path, *chosen)
+    vae = train(TEXTS, "matched_vae", tmp_path / "out", **SMALL | {"num_train_epochs": 6}, **named, hidden_size=12)
+    config = vae.model.config
+    words = 4 + len({word for text in TEXTS for word in text.split()})
+    for part in ("encoder", "decoder"):
+        assert getattr(config, part) == ("pretrained" if f"{part}_config" in chosen else "lstm")
+    for name in chosen:
+        assert getattr(config, name).vocab_size == words == config.vocab_size
+    assert all(parameter.requires_grad for parameter in vae.model.parameters())
+    results = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    # Uniform guesses of every word would cost log(words) nats each.
+    assert results["eval_rec"] < math.log(words) * sum(len(text.split()) + 1 for text in TEXTS) / len(TEXTS)
+    again = TextVaePipeline.from_pretrained(str(tmp_path / "out"))
+    assert again.reconstruct(TEXTS[:3]) == vae.reconstruct(TEXTS[:3])
+
+
+def test_a_network_from_scratch_stands_beside_a_pretrained_one(parts, tmp_path):
+    named = save_configs(tmp_path, "decoder_config") | {"encoder_name_or_path": parts["encoder_name_or_path"]}
+    vae = train(TEXTS, "bn_vae", tmp_path / "out", **SMALL, **named)
+    assert isinstance(vae.tokenizer, TokenizerPair) and vae.model.config.decoder_lora is None
+    assert vae.sample(2, seed=1) == TextVaePipeline.from_pretrained(str(tmp_path / "out")).sample(2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"encoder_name_or_path": "PARTS"}, "encoder_config starts from no weights .*: leave out one of them"),
+        ({"method": "cnn_vae"}, "decoder_config stands in the place of the LSTM, and method cnn_vae has the decoder"),
+        ({"train_encoder": "full"}, "train_encoder is read with encoder_name_or_path only"),
+        ({"decoder_config": "ENCODER"}, "decoder_config: .* is a bert model, which is no causal language model"),
+        ({"decoder_config": "/nowhere/at/all"}, "decoder_config /nowhere/at/all: no model there"),
+    ],
+)
+def test_configurations_that_cannot_be_are_refused(parts, changes, said, tmp_path):
+    named = save_configs(tmp_path, *CONFIGS)
+    places = {"PARTS": parts["encoder_name_or_path"], "ENCODER": named["encoder_config"]}
+    changes = {name: places.get(value, value) for name, value in changes.items()}
+    with pytest.raises(ValueError, match=said):
+        train(TEXTS, **{"method": "vae", "output_dir": tmp_path / "out"} | SMALL | named | changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("encoder_config", "has 32 tokens, and the encoder has positions for 20: cut texts by max_length 20"),
+        ("decoder_config", "has 32 tokens, and the decoder has positions for 16: cut texts by max_length 16"),
+    ],
+)
+def test_texts_longer_than_a_network_reads_are_refused_with_the_length_that_it_does(name, said, tmp_path):
+    texts = [*TEXTS, "the food " * 15]
+    named = save_configs(tmp_path, name)
+    with pytest.raises(ValueError, match=said):
+        train(texts, "vae", tmp_path / "out", **SMALL, **named)
+    train(texts, "vae", tmp_path / "out", **SMALL | {"num_train_epochs": 1}, **named, max_length=int(said[-2:]))

@@ -136,7 +136,7 @@ def encoder_states(model: BnVaeModel, encoder: str, dataset: Dataset, split: str
     except CorpusError as error:
         logger.warning(f"{split}: {error}. They stay in memory, and the next run computes them again.")
         return torch.cat(list(vectors))[batches.original_order].numpy()
-    again = ", which an earlier run computed: the encoder does not read the texts again" if found else ""
+    again = ", found there: the encoder does not read the texts again" if found else ""
     logger.warning(f"{split}: states of the encoder in {folder}{again}")
     return np.load(folder / STATES, mmap_mode="r")
 

@@ -181,7 +181,7 @@ def test_a_second_run_takes_the_states_of_the_first_and_reads_nothing(parts, cac
     options = SMALL | {"hidden_size": 12, "num_train_epochs": 1, "seed": 3}
     monkeypatch.setattr(logging.getLogger("hf_bnvae"), "propagate", True)
     first = train(TEXTS, "bn_vae", tmp_path / "first", **options, **named)
-    assert len(list(cache.iterdir())) == 2 and "which an earlier run computed" not in caplog.text
+    assert len(list(cache.iterdir())) == 2 and "found there" not in caplog.text
     reading = BnVaeModel.read
 
     def watched(self, input_ids=None, *args, **kwargs):
@@ -191,7 +191,7 @@ def test_a_second_run_takes_the_states_of_the_first_and_reads_nothing(parts, cac
     with monkeypatch.context() as patched:
         patched.setattr(BnVaeModel, "read", watched)
         second = train(TEXTS, "bn_vae", tmp_path / "second", **options, **named)
-    assert caplog.text.count("which an earlier run computed: the encoder does not read the texts again") == 2
+    assert caplog.text.count("found there: the encoder does not read the texts again") == 2
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
     # Another decoder, another seed: the states are the same. Other pooling, other texts: they are not.

@@ -40,6 +40,11 @@ class SentenceStates(TorchDataset):
         self.are_data = are_data
         assert len(self.numbers) == len(sentences)
 
+    @property
+    def column_names(self) -> list[str]:
+        """Those of a row."""
+        return [*self.sentences.column_names, "encoder_states"]
+
     def __len__(self) -> int:
         return len(self.numbers)
 

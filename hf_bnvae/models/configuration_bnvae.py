@@ -40,6 +40,8 @@ class BnVaeConfig(CheckpointConfig):
         encoder: `"lstm"`, `"pretrained"` (any `AutoModel`) or `"given"` (states of sentences that are computed before,
             such as embeddings).
         encoder_config: `"pretrained"`: the configuration of the encoder.
+        encoder_base: `"pretrained"`: where the encoder's weights are, by name and revision or by path and digest, if
+            they are not saved with the model; None where they are.
         encoder_pad_token_id: padding of what the encoder reads, where that is not `pad_token_id`.
         encoder_pooling: `"pretrained"`: `"mean"`, `"cls"` or `"last"`, how its states become the one of a sentence.
         encoder_embedding_size: `"lstm"`: width of the encoder's word vectors; None for `embedding_size`.
@@ -71,6 +73,7 @@ class BnVaeConfig(CheckpointConfig):
         decoder_config: `"pretrained"`: the configuration of the decoder.
         decoder_lora: `"pretrained"`: the rank, alpha and dropout of low-rank adapters beside its attention, which alone
             are trained; None without.
+        decoder_base: `"pretrained"`: as `encoder_base`, of the decoder.
         soft_prompt_length: `"pretrained"`: vectors of z in front of the decoder's tokens.
         cnn_dilations: `"cnn"`: one residual block each; by default 1, 2, 4.
         cnn_kernel_size: `"cnn"`: tokens under a kernel.
@@ -122,6 +125,7 @@ class BnVaeConfig(CheckpointConfig):
     hidden_size: int = 1024
     encoder: str = "lstm"
     encoder_config: Any = None
+    encoder_base: dict[str, str | None] | None = None
     encoder_pooling: str = "mean"
     encoder_normalised: bool = False
     encoder_embedding_size: int | None = None
@@ -140,6 +144,7 @@ class BnVaeConfig(CheckpointConfig):
     decoder: str = "lstm"
     decoder_config: Any = None
     decoder_lora: dict[str, Any] | None = None
+    decoder_base: dict[str, str | None] | None = None
     soft_prompt_length: int = 8
     cnn_dilations: list[int] | None = None
     cnn_kernel_size: int = 3

@@ -28,6 +28,7 @@ class LstmLMConfig(CheckpointConfig):
     hidden_size: int = 1024
     decoder_config: Any = None
     decoder_lora: dict[str, Any] | None = None
+    decoder_base: dict[str, str | None] | None = None
     embedding_dropout: float | int = 0.5
     output_dropout: float | int = 0.5
     locked_dropout: bool = False

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
+from .base_weights import BaseWeightsMixin
 from .configuration_bnvae import BnVaeConfig
 from .decoder_base import LatentDecoder
 from .decoders import DECODERS, CnnState, LstmState
@@ -28,12 +29,12 @@ from .modeling_common import (
 from .noise import keyed_noise, sentence_keys, state_keys, with_hidden_words
 from .objectives import IGNORED, kl_objective, reconstruction_loss
 from .posteriors import POSTERIORS
-from .pretrained_parts import pretrained_parts
+from .pretrained_parts import FromPretrainedPartsMixin
 from .refinement import refine_posterior
 from .token_loss import token_nll
 
 
-class BnVaePreTrainedModel(PreTrainedModel):
+class BnVaePreTrainedModel(BaseWeightsMixin, PreTrainedModel):
     config_class = BnVaeConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
@@ -221,7 +222,7 @@ class BnVaeModel(BnVaePreTrainedModel):
 
 
 class BnVaeForConditionalGeneration(  # type: ignore[misc]
-    LatentGenerationMixin, EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin
+    FromPretrainedPartsMixin, LatentGenerationMixin, EncoderDecoderMixin, BnVaePreTrainedModel, GenerationMixin
 ):
     """The whole text VAE: p(z), q(z|x) and p(x|z).
 
@@ -245,31 +246,6 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
         embedding = self.decoder.embedding
         self.decoder.embedding = self._get_resized_embeddings(embedding, vocab_size, mean_resizing=mean_resizing)
         super()._resize_others(vocab_size, mean_resizing)
-
-    @classmethod
-    def from_encoder_decoder_pretrained(
-        cls, encoder: str | None = None, decoder: str | None = None, dtype: torch.dtype = torch.float32, **config
-    ) -> "BnVaeForConditionalGeneration":
-        """A text VAE on a pretrained encoder, a pretrained decoder or both; what is new in it starts small.
-
-        Args:
-            encoder: the name or the folder of a model that `AutoModel` loads; None for an LSTM.
-            decoder: the name or the folder of a model that `AutoModelForCausalLM` loads; None for an LSTM.
-            dtype: of all weights.
-            config: fields of `BnVaeConfig`. The special tokens of a pretrained decoder are its configuration's unless
-                they are given.
-
-        Raises:
-            ValueError: neither is given, or a decoder is no causal language model.
-        """
-        parts, fields = pretrained_parts(encoder, decoder, dtype)
-        model = cls(BnVaeConfig(**{**fields, **config}))
-        torch.nn.Module.to(model, dtype)
-        if encoder is not None:
-            model.model.encoder = parts["encoder"]
-        if decoder is not None:
-            model.decoder.take(parts["decoder"])  # type: ignore[operator]
-        return model.eval()
 
     def forward(
         self,

@@ -6,6 +6,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
 
+from .base_weights import BaseWeightsMixin
 from .configuration_lstm_lm import LstmLMConfig
 from .decoders import DECODERS, LstmState
 from .distributions import DiagonalGaussian
@@ -22,7 +23,7 @@ from .noise import with_hidden_words
 from .pretrained_decoder import PretrainedState
 
 
-class LstmLMForCausalLM(DecodingMixin, PreTrainedModel, GenerationMixin):
+class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, GenerationMixin):
     """A language model: a single-layer LSTM, or with a `config.decoder_config` any `AutoModelForCausalLM`.
 
     To the trainer and the metrics it is a text VAE with no latent dimensions: `infer` gives a distribution over no

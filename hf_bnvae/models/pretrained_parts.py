@@ -9,6 +9,37 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from .encoders import encoder_class
 
 
+class FromPretrainedPartsMixin:
+    """A whole model with its encoder in `model` that is made of pretrained networks."""
+
+    config_class: Any
+
+    @classmethod
+    def from_encoder_decoder_pretrained(
+        cls, encoder: str | None = None, decoder: str | None = None, dtype: torch.dtype = torch.float32, **config
+    ) -> Any:
+        """A text VAE on a pretrained encoder, a pretrained decoder or both; what is new in it starts small.
+
+        Args:
+            encoder: the name or the folder of a model that `AutoModel` loads; None for an LSTM.
+            decoder: the name or the folder of a model that `AutoModelForCausalLM` loads; None for an LSTM.
+            dtype: of all weights.
+            config: fields of `BnVaeConfig`. The special tokens of a pretrained decoder are its configuration's unless
+                they are given.
+
+        Raises:
+            ValueError: neither is given, or a decoder is no causal language model.
+        """
+        parts, fields = pretrained_parts(encoder, decoder, dtype)
+        model: Any = cls(cls.config_class(**{**fields, **config}))  # type: ignore[call-arg]
+        torch.nn.Module.to(model, dtype)
+        if encoder is not None:
+            model.model.encoder = parts["encoder"]
+        if decoder is not None:
+            model.decoder.take(parts["decoder"])
+        return model.eval()
+
+
 def pretrained_parts(
     encoder: str | None, decoder: str | None, dtype: torch.dtype
 ) -> tuple[dict[str, Any], dict[str, Any]]:

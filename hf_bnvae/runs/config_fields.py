@@ -14,6 +14,8 @@ FROM_THE_DATA = (
     "encoder_config",
     "decoder_config",
     "decoder_lora",
+    "encoder_base",
+    "decoder_base",
 )
 """Described fields that the training data or a tokenizer decide, and are no arguments."""
 

@@ -142,6 +142,13 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         },
     )
     lora_rank: int = field(default=16, metadata={"help": "rank of these adapters"})
+    save_base: bool = field(
+        default=True,
+        metadata={
+            "help": "save the frozen weights of pretrained parts with the model; false records where they come from, "
+            "and loading reads them there"
+        },
+    )
     reset_decoder: bool = field(
         default=False, metadata={"help": "take the encoder alone of `pretrained_encoder`, and a new decoder"}
     )
@@ -277,6 +284,22 @@ class ModelArguments(MethodArguments, TokenizerArguments):
                 raise ParameterError(f"`{name}` is read with `{part}_name_or_path` only: leave it out")
         if "lora_rank" in given and self.train_decoder != "lora":
             raise ParameterError("`lora_rank` is read with `train_decoder` lora only: leave it out")
+
+        if not self.save_base and not self.bases:
+            raise ParameterError(
+                "`save_base` false leaves out the frozen weights of pretrained parts, and this run has none: drop it"
+            )
+
+    @property
+    def bases(self) -> dict[str, str]:
+        """The names of pretrained parts whose weights stay as they were."""
+        frozen = {"encoder": ("frozen",), "decoder": ("frozen", "lora")}
+        named = {part: getattr(self, f"{part}_name_or_path") for part in frozen}
+        return {
+            part: name
+            for part, name in named.items()
+            if name is not None and getattr(self, f"train_{part}") in frozen[part]
+        }
 
     def choices(self) -> dict[str, str]:
         method = METHODS[self.method]

@@ -21,6 +21,7 @@ from ..models import BnVaeForConditionalGeneration, BnVaeModel
 from ..models.pretrained_parts import pretrained_parts
 from ..training import VaeTrainingArguments
 from ..training.resuming import digest
+from .loading import load_config
 from .model_arguments import ModelArguments
 
 if TYPE_CHECKING:
@@ -34,14 +35,16 @@ logger = logging.get_logger(__name__)
 
 
 def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None) -> None:
-    """Put the pretrained networks into a new model, and freeze what is not to be trained.
+    """Put the pretrained networks into a new model, freeze what is not to be trained, and leave out what is not saved.
 
     Args:
-        checkpoint: whose weights the training takes up; its frozen encoder is read before that. None for a new run.
+        checkpoint: whose weights the training takes up; its frozen encoder, and what it was saved without, is read
+            before that. None for a new run.
 
     Raises:
         ParameterError: a network cannot be loaded.
     """
+    saved = None if checkpoint is None else load_config(checkpoint, f"`resume_from_checkpoint` {checkpoint}")
     frozen = options.encoder_name_or_path is not None and options.train_encoder == "frozen"
     if checkpoint is not None and frozen:
         model.model.encoder = BnVaeModel.from_pretrained(checkpoint, dtype=torch.float32).encoder
@@ -54,10 +57,24 @@ def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None
             model.model.encoder = parts["encoder"]
         if "decoder" in parts:
             model.decoder.take(parts["decoder"])
+    if saved is not None:
+        try:
+            model.take_base_weights(saved)
+        except ValueError as error:
+            raise ParameterError(f"`resume_from_checkpoint` {checkpoint}: {last_line(error)}") from error
     if frozen:
         model.model.encoder.requires_grad_(False)
     if options.decoder_name_or_path is not None and options.train_decoder == "frozen":
         model.decoder.lm.requires_grad_(False)
+    if not options.save_base:
+        model.leave_out_base(**options.bases)
+        for name in ("encoder_base", "decoder_base"):
+            if getattr(saved, name, None) is not None:
+                setattr(model.config, name, getattr(saved, name))  # a name on the Hub may have another revision by now
+        logger.warning(
+            f"{model.left_out_bytes / 1e6:,.1f} MB of weights of {' and '.join(options.bases.values())} are not saved "
+            "with the model, and are read from there when it is loaded"
+        )
 
 
 def check_positions(config, splits: Mapping[str, Any]) -> None:
@@ -82,8 +99,11 @@ def check_positions(config, splits: Mapping[str, Any]) -> None:
 
 
 def merge_adapters(model) -> None:
-    """Add the low-rank adapters of a trained decoder to its weights, so that the model loads without peft."""
-    if getattr(model.config, "decoder_lora", None) is not None:
+    """Add the low-rank adapters of a trained decoder to its weights, so that the model loads without peft.
+
+    Where these weights are not saved the adapters stay apart.
+    """
+    if getattr(model.config, "decoder_lora", None) is not None and model.config.decoder_base is None:
         model.decoder.merge_lora()
         model.config.decoder_lora = None
 

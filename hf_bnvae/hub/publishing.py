@@ -15,14 +15,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from ..data.errors import first_line
+from ..data.tokenizer_pair import SUBFOLDER
 
-PUBLISHED = (
-    "*.py",
-    "*.png",
-    "README.md",
-    "LICENSE*",
-    "config.json",
-    "generation_config.json",
+TOKENIZER = (
     "tokenizer*.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -31,6 +26,16 @@ PUBLISHED = (
     "merges.txt",
     "*.model",
     "chat_template.jinja",
+)
+PUBLISHED = (
+    "*.py",
+    "*.png",
+    "README.md",
+    "LICENSE*",
+    "config.json",
+    "generation_config.json",
+    *TOKENIZER,
+    *(f"{SUBFOLDER}/{name}" for name in TOKENIZER),
     "all_results.json",
     "run.json",
     "figures/*.png",

@@ -10,10 +10,17 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from .publishing import WEIGHTS, HubError, Published, files_to_publish, matches, upload
+from ..data.tokenizer_pair import SUBFOLDER
+from .publishing import TOKENIZER, WEIGHTS, HubError, Published, files_to_publish, matches, upload
 
 PACKAGE = Path(__file__).parents[1]
-CARRIED = ("config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "*.model", *WEIGHTS)
+CARRIED = (
+    "config.json",
+    "generation_config.json",
+    *TOKENIZER,
+    *(f"{SUBFOLDER}/{name}" for name in TOKENIZER),
+    *WEIGHTS,
+)
 """What of a run its Space needs: weights and tokenizer. The code that loads them is the package's own."""
 
 SOURCE = (".py", ".html", ".md")
@@ -75,12 +82,15 @@ def write_space(folders: Sequence[str | Path], output: str | Path, title: str, s
         HubError: a folder holds no whole text VAE, or `output` holds something.
     """
     output = Path(output)
-    models = {model_name(folder): model_files(Path(folder)) for folder in folders}
+    models = {model_name(folder): Path(folder) for folder in folders}
+    files = {name: model_files(folder) for name, folder in models.items()}
     if len(models) < len(folders):
         raise HubError(f"two folders have the same name ({', '.join(models)}): rename one")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise HubError(f"{output} holds something already: name an empty folder for the Space")
-    copies = {Path("models", name, path.name): path for name, files in models.items() for path in files}
+    copies = {
+        Path("models", name, path.relative_to(folder)): path for name, folder in models.items() for path in files[name]
+    }
     source = (path for path in PACKAGE.rglob("*") if path.suffix in SOURCE)
     copies |= {Path("hf_bnvae", path.relative_to(PACKAGE)): path for path in source}
     for name, path in copies.items():

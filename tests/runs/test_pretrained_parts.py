@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import pytest
@@ -12,6 +13,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from hf_bnvae import BnVaeForConditionalGeneration, TextVaePipeline, train
 from hf_bnvae.data import TokenizerPair, VaeCollator, load_tokenizer
 from hf_bnvae.data.batches import encoded_columns
+from hf_bnvae.hub.publishing import files_to_publish
+from hf_bnvae.hub.spaces import write_space
 from hf_bnvae.runs.data_arguments import DataArguments
 from hf_bnvae.runs.evaluation_arguments import EvaluationArguments, TextMetricArguments
 from hf_bnvae.runs.text_evaluation import evaluate_text_model
@@ -283,6 +286,16 @@ def test_a_run_replaces_one_on_pretrained_parts_and_leaves_nothing_of_it(parts, 
     assert isinstance(load_tokenizer(str(folder)), TokenizerPair)
     train(TEXTS, "vae", folder, **SMALL, hidden_size=12, overwrite_output_dir=True)
     assert not isinstance(load_tokenizer(str(folder)), TokenizerPair)
+
+
+def test_what_is_published_of_a_run_and_shown_in_a_space_has_both_tokenizers(whole_run, tmp_path, monkeypatch):
+    published = {path.relative_to(whole_run).as_posix() for path in files_to_publish(whole_run)}
+    assert {"tokenizer.json", "decoder_tokenizer/tokenizer.json"} <= published
+    space = write_space([whole_run], tmp_path / "space", "title")
+    vae = TextVaePipeline.from_pretrained(str(space / "models" / whole_run.name))
+    assert isinstance(vae.tokenizer, TokenizerPair) and len(vae.sample(1, seed=1)) == 1
+    monkeypatch.chdir(whole_run.parent)
+    exec(re.findall(r"```python\n(.*?)```", (whole_run / "README.md").read_text("utf-8"), re.DOTALL)[0], {})
 
 
 def test_a_model_whose_encoder_has_more_words_than_its_decoder_is_evaluated(parts, whole_run, tmp_path):

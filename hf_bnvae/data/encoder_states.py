@@ -74,6 +74,16 @@ class SentenceStates(TorchDataset):
         """Some of the sentences."""
         return SentenceStates(self.sentences.select(rows), self.states, self.numbers[rows], self.are_data)
 
+    def __getstate__(self):
+        """Another process maps a file itself, and gets no copy of what is in it."""
+        on_disk = isinstance(self.states, np.memmap) and self.states.filename is not None
+        return self.__dict__ | ({"states": Path(self.states.filename)} if on_disk else {})
+
+    def __setstate__(self, state):
+        self.__dict__ = state
+        if isinstance(self.states, Path):
+            self.states = np.load(self.states, mmap_mode="r")
+
 
 class TokenRows(Sequence[list[int]]):
     """The `input_ids` of a data set, row by row; one after the other in an array they take a fraction of the memory."""

@@ -71,7 +71,7 @@ class ModelCardCallback(TrainerCallback):
     def _examples(self, model, tokenizer, seed: int) -> dict:
         """What the model writes, see `run_record.sentence_examples`."""
         batch = None
-        if self.sentences and model.config.latent_size:
+        if self.sentences and model.config.latent_size and getattr(model.config, "encoder", None) != "given":
             rows, _ = encode_texts(self.sentences, tokenizer, MAX_LENGTH)
             batch = VaeCollator(tokenizer.pad_token_id)([{"input_ids": ids} for ids in rows])
         return sentence_examples(model, tokenizer, self.sentences, batch, seed)

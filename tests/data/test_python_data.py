@@ -1,5 +1,7 @@
 """Data that a program has at hand is read like files of the same content."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,13 @@ def test_rows_with_states_of_an_encoder_are_arrays_whatever_holds_them():
         torch.testing.assert_close(batches[-1]["encoder_states"], torch.from_numpy(states[[3, 1]]))
         assert batches[-1].keys() == {"encoder_states", "labels", "word_positions"}
         assert all(torch.equal(batches[-1][name], batches[0][name]) for name in batches[0])
+
+
+def test_another_process_maps_the_file_of_the_states_itself(tmp_path):
+    states = np.random.default_rng(0).normal(size=(2_000, 30)).astype(np.float32)
+    np.save(tmp_path / "a.npy", states)
+    sentences = Dataset.from_dict({"labels": [[1], [2]], "length": [2, 2]})
+    for source in (np.load(tmp_path / "a.npy", mmap_mode="r"), states):
+        sent = pickle.dumps(SentenceStates(sentences, source, np.array([7, 3])))
+        assert (len(sent) < states.nbytes) == isinstance(source, np.memmap)
+        np.testing.assert_array_equal(pickle.loads(sent)[1]["encoder_states"], states[3])

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-from .layers import to_the_left
+from .layers import network_of, to_the_left
 
 ENCODER_INPUTS = ("input_ids", "attention_mask", "encoder_states")
 """The names of the tensors of a batch that an encoder reads."""
@@ -131,7 +131,7 @@ class PretrainedEncoder(Encoder):
 
     @staticmethod
     def layers(config):
-        return {"encoder": encoder_class(config.encoder_config).from_config(config.encoder_config)}
+        return {"encoder": network_of("encoder", encoder_class(config.encoder_config), config.encoder_config)}
 
     @staticmethod
     def encode(model, input_ids, attention_mask, inputs_embeds):

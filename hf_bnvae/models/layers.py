@@ -1,7 +1,30 @@
-"""What several modules ask of a layer, and of rows with padding."""
+"""What several modules ask of a layer, of a network to be made, and of rows with padding."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import nn
+
+_WITHOUT_WEIGHTS: ContextVar[tuple[str, ...]] = ContextVar("parts that are made without weights", default=())
+
+
+@contextmanager
+def networks_without_weights(*parts: str) -> Iterator[None]:
+    """Make the networks of some parts (`encoder`, `decoder`) on the meta device: pretrained ones take their places."""
+    token = _WITHOUT_WEIGHTS.set(parts)
+    try:
+        yield
+    finally:
+        _WITHOUT_WEIGHTS.reset(token)
+
+
+def network_of(part: str, auto_class: Any, config) -> Any:
+    """A new network of a part of a model."""
+    with torch.device("meta") if part in _WITHOUT_WEIGHTS.get() else nullcontext():
+        return auto_class.from_config(config)
 
 
 def to_the_left(rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, Cache, DynamicCache
 from transformers import initialization as init
 
 from .decoder_base import Decoder
-from .layers import input_dtype, is_plain
+from .layers import input_dtype, is_plain, network_of
 from .lora import with_lora, without_lora
 from .noise import HIDDEN_WORD
 
@@ -83,7 +83,7 @@ class PretrainedDecoder(Decoder):
     def __init__(self, config):
         nn.Module.__init__(self)
         self.lora = config.decoder_lora
-        self.lm = self._adapted(AutoModelForCausalLM.from_config(config.decoder_config))
+        self.lm = self._adapted(network_of("decoder", AutoModelForCausalLM, config.decoder_config))
         self.prompt_length = config.soft_prompt_length
         embedding_size, sizes = self.embedding.embedding_dim, config.decoder_config.get_text_config()
         self.latent_to_prompt = None

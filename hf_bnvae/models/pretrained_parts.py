@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
 from .encoders import encoder_class
+from .layers import networks_without_weights
 
 
 class FromPretrainedPartsMixin:
@@ -31,7 +32,8 @@ class FromPretrainedPartsMixin:
             ValueError: neither is given, or a decoder is no causal language model.
         """
         parts, fields = pretrained_parts(encoder, decoder, dtype)
-        model: Any = cls(cls.config_class(**{**fields, **config}))  # type: ignore[call-arg]
+        with networks_without_weights(*parts):
+            model: Any = cls(cls.config_class(**{**fields, **config}))  # type: ignore[call-arg]
         torch.nn.Module.to(model, dtype)
         if encoder is not None:
             model.model.encoder = parts["encoder"]

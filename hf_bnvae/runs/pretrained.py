@@ -34,6 +34,17 @@ STATES_FORMAT = 1  # of what is kept on disk; another one is computed anew
 logger = logging.get_logger(__name__)
 
 
+def replaced_parts(options: ModelArguments, checkpoint: str | None) -> tuple[str, ...]:
+    """The parts of a new model whose networks `take_pretrained_parts` puts in the place of those it is made with."""
+    named = {"encoder": options.encoder_name_or_path, "decoder": options.decoder_name_or_path}
+    frozen_encoder = options.train_encoder == "frozen"
+    return tuple(
+        part
+        for part, name in named.items()
+        if name is not None and (checkpoint is None or (part == "encoder" and frozen_encoder))
+    )
+
+
 def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None) -> None:
     """Put the pretrained networks into a new model, freeze what is not to be trained, and leave out what is not saved.
 

@@ -14,6 +14,7 @@ from ..errors import ParameterError
 from ..hub.run_record import sentence_examples, write_json
 from ..methods import METHODS
 from ..models import BnVaeForConditionalGeneration, LstmLMForCausalLM
+from ..models.layers import networks_without_weights
 from ..training import VaeTrainer, VaeTrainingArguments
 from ..training.strategies import STRATEGIES
 from ..training.training_results import training_results
@@ -26,7 +27,13 @@ from .loading import load_config, take_pretrained_encoder, take_word_vectors
 from .metrics import evaluate_texts, evaluate_trained_nll
 from .model_arguments import ModelArguments
 from .output_folder import begin_run, check_same_model, record_arguments
-from .pretrained import check_positions, merge_adapters, take_pretrained_parts, with_encoder_states
+from .pretrained import (
+    check_positions,
+    merge_adapters,
+    replaced_parts,
+    take_pretrained_parts,
+    with_encoder_states,
+)
 from .publishing import take_push_to_hub
 from .results import log_reports, unknown_shares, write_run
 
@@ -178,8 +185,9 @@ def encode_text_run(run: TextRun, started_from: str | None, embeddings: Embeddin
 
 def start_text_model(run: TextRun, config, encoded: EncodedCorpus, checkpoint: str | None):
     """A new model, with the weights that the run starts from unless it goes on from a checkpoint."""
-    model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
     options = run.model
+    with networks_without_weights(*replaced_parts(options, checkpoint)):
+        model = BnVaeForConditionalGeneration(config) if config.latent_size else LstmLMForCausalLM(config)
     if isinstance(model, BnVaeForConditionalGeneration) and options.pretrained_encoder and checkpoint is None:
         taken = take_pretrained_encoder(model, options.pretrained_encoder, options.reset_decoder)
         logger.warning(f"Starting from {taken}")

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.data import VaeCollator
+from hf_bnvae.models.layers import networks_without_weights
 from hf_bnvae.models.noise import with_hidden_words
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -222,6 +223,36 @@ def test_an_initialisation_leaves_the_networks_their_own_start():
     assert float(model.decoder.latent_to_prompt.weight.std()) == pytest.approx(0.02 / 3**0.5, rel=0.2)
     assert float(model.decoder.latent_to_words.weight.std()) == pytest.approx(0.002 / 3**0.5, rel=0.4)
     assert float(model.model.posterior.mean.weight.abs().max()) > 0.3
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4.0}])
+def test_networks_whose_places_others_take_are_made_without_weights_and_without_random_draws(lora, tmp_path):
+    config = BnVaeConfig(
+        latent_size=3,
+        encoder="pretrained",
+        encoder_config=config_of("bert", ENCODERS),
+        decoder="pretrained",
+        decoder_config=config_of("llama", DECODERS),
+    )
+    with networks_without_weights("encoder", "decoder"):
+        model = BnVaeForConditionalGeneration(config)
+    for name, parameter in model.named_parameters():
+        assert parameter.is_meta == name.startswith(("model.encoder.", "decoder.lm.")), name
+    assert not any(parameter.is_meta for parameter in BnVaeForConditionalGeneration(config).parameters())
+    # The new layers start alike whatever the size of the networks.
+    starts = []
+    for layers in (1, 4):
+        folder = tmp_path / str(layers)
+        other = config_of("bert", ENCODERS)
+        other.num_hidden_layers = layers
+        AutoModel.from_config(other).save_pretrained(folder)
+        torch.manual_seed(3)
+        whole = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(
+            str(folder), save_decoder("llama", tmp_path / "decoder"), latent_size=3, decoder_lora=lora
+        )
+        assert not any(tensor.is_meta for tensor in (*whole.parameters(), *whole.buffers()))
+        starts.append(whole.model.posterior.mean.weight)
+    assert torch.equal(*starts)
 
 
 def test_a_frozen_encoder_stays_in_evaluation(tmp_path):

@@ -131,11 +131,6 @@ class TrainingDataArguments(EmbeddedDataArguments):
         check_least(self, preprocessing_num_workers=1)
         if self.streaming and self.validation_split_percentage is not None:
             raise ParameterError("`validation_split_percentage` holds the whole training split: leave out `streaming`")
-        if self.streaming and self.embedding_files():
-            name = EMBEDDING_FILES[next(iter(self.embedding_files()))]
-            raise ParameterError(
-                f"`{name}` has a row for each text, whose order `streaming` does not keep: leave it out"
-            )
 
     def sources(self) -> list[Source]:
         """The shards of the training split."""

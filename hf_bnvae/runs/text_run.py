@@ -132,9 +132,11 @@ def with_embeddings(run: TextRun) -> tuple[TextRun, Embeddings | None]:
         if run.model.encoder == "given":
             raise ParameterError("`encoder` given reads states of sentences: name a file of them by `embeddings_file`")
         return run, None
+    name = EMBEDDING_FILES[next(iter(files))] if files else "embeddings"
+    if run.data.streaming:
+        raise ParameterError(f"`{name}` has a row for each text, whose order `streaming` does not keep: leave it out")
     if "train" not in {*files, *at_hand}:
-        name = EMBEDDING_FILES[next(iter({**files, **at_hand}))]
-        raise ParameterError(f"`{name}` is read with `embeddings_file`, of the training texts, only: name that too")
+        raise ParameterError(f"`{name}` comes without those of the training texts: give them, by `embeddings_file`")
     embeddings = Embeddings(files, at_hand)
     return replace(run, model=run.model.on_embeddings(embeddings.width)), embeddings
 

@@ -265,7 +265,7 @@ GIVEN = embeddings_of(TEXTS)
         (GIVEN[:, 0], r"holds an array of the shape \(120,\) and the type float32: give a row of numbers"),
         (GIVEN.astype(str), "the type <U32: give a row of numbers"),
         (np.where(np.arange(120)[:, None] == 7, np.nan, GIVEN), r"\(train\), row 8, holds a NaN or an infinity"),
-        ({"test": GIVEN}, "test_embeddings_file is read with embeddings_file"),
+        ({"test": GIVEN}, "embeddings comes without those of the training texts: give them, by embeddings_file"),
         ({"train": GIVEN, "dev": GIVEN}, "embeddings has 'dev': its keys are train, validation, test"),
         ({"train": GIVEN, "test": GIVEN}, r"embeddings \(test\): the data has no test split: leave it out"),
         ({"train": GIVEN, "validation": GIVEN}, "the validation split is put aside from the train split"),
@@ -291,6 +291,7 @@ def test_a_validation_split_needs_embeddings_of_its_own(tmp_path):
         ({"encoder_embedding_size": 8}, "encoder_embedding_size is the width of an encoder's word vectors"),
         ({"encoder_hidden_size": 8}, "encoder_hidden_size is 8, and embeddings have 5 numbers"),
         ({"method": "sa_vae"}, "refinement_steps reconstruct the words that an encoder read, and there are none"),
+        ({"streaming": True}, "embeddings has a row for each text, whose order streaming does not keep"),
         ({"embeddings_file": "x.npy"}, "embeddings holds what embeddings_file names: leave one of them out"),
     ],
 )

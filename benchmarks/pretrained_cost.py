@@ -4,8 +4,8 @@
     python benchmarks/pretrained_cost.py --decoder build/pretrained/smollm2 --lengths 20 80
 
 Both models have the same decoder with the same low-rank adapters and take turns on the same batches, so that every
-ratio comes from one run. A training step reads states of a frozen encoder that were computed before, as runs do. Without
-`--decoder` it is a Llama of 6 layers of 384 that begins with no weights, which cost the same.
+ratio comes from one run. A training step reads states of a frozen encoder that were computed before, as runs do.
+Without `--decoder` it is a Llama of 6 layers of 384 that begins with no weights, which cost the same.
 """
 
 from functools import partial

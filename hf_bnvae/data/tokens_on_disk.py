@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,23 +18,22 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from torch.utils.data import Dataset as TorchDataset
-from transformers import PreTrainedTokenizerBase
 
-from .batches import EpochSampler, LengthBucketSampler
+from .batches import COUNTS, EpochSampler, LengthBucketSampler, encoded_columns
 from .corpora import CorpusReport
-from .encoded_texts import encode_counted
 from .kept_on_disk import INDEX, cache_folder, kept_folder
 from .streaming import Source, holds_words, no_sentence
+from .tokenizer_pair import TokenizerPair
 
 GROUP_ROWS = 4_096
 BLOCK_ROWS = 8 * GROUP_ROWS
 FORMAT = 2  # of the folders of token ids; another one is made anew
-SCHEMA = pa.schema({"input_ids": pa.list_(pa.int32())})
+TOKENS = pa.list_(pa.int32())
 
 
 def token_store(
     sources: Sequence[Source],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Any,
     max_length: int,
     max_samples: int | None = None,
     workers: int = 1,
@@ -42,6 +42,7 @@ def token_store(
     """The token ids of a corpus, from the cache or else made now, in memory that does not grow with it.
 
     Args:
+        tokenizer: one, or a `TokenizerPair`.
         max_length: cut sentences at so many tokens, ends counted.
         max_samples: read only the first so many lines.
         workers: processes that share out the sources.
@@ -57,7 +58,7 @@ def token_store(
             *[[source.identity, source.text_column, source.label_column, source.no_header] for source in sources],
             max_length,
             max_samples,
-            tokenizer.backend_tokenizer.to_str(),
+            *[one.backend_tokenizer.to_str() for one in tokenizers_of(tokenizer)],
         ]
     )
 
@@ -66,6 +67,11 @@ def token_store(
 
     kept_folder(folder / key, "token ids", make, pq.read_metadata)
     return TokenStore(folder / key)
+
+
+def tokenizers_of(tokenizer: Any) -> list:
+    """Both of a pair, or the one."""
+    return [tokenizer.encoder, tokenizer.decoder] if isinstance(tokenizer, TokenizerPair) else [tokenizer]
 
 
 def _tokenise(sources, tokenizer, max_length, max_samples, workers, folder) -> CorpusReport:
@@ -86,12 +92,11 @@ def _tokenise(sources, tokenizer, max_length, max_samples, workers, folder) -> C
     return total
 
 
-def _write_shard(
-    source: Source, path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, limit: int | None = None
-) -> CorpusReport:
+def _write_shard(source: Source, path: Path, tokenizer: Any, max_length: int, limit: int | None = None) -> CorpusReport:
     report = CorpusReport()
-    waiting: list[list[int]] = []
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    names = ["input_ids", "labels"][: len(tokenizers_of(tokenizer))]
+    waiting: dict[str, list[list[int]]] = {name: [] for name in names}
+    with pq.ParquetWriter(path, pa.schema(dict.fromkeys(names, TOKENS)), compression="zstd") as writer:
         for lines in source.lines():
             if limit is not None:
                 lines = lines[: limit - report.lines]
@@ -99,43 +104,49 @@ def _write_shard(
             report.lines += len(lines)
             report.empty += len(lines) - len(texts)
             if texts:
-                encoded = encode_counted(texts, tokenizer, max_length)
-                report.truncated += sum(encoded.truncated)
-                report.unknown += sum(encoded.unknown)
-                report.symbols += sum(encoded.symbols)
-                report.tokens += sum(map(len, encoded.input_ids)) - len(encoded.input_ids)
-                waiting += encoded.input_ids
-            while len(waiting) >= GROUP_ROWS:
-                _write_group(writer, waiting[:GROUP_ROWS])
-                del waiting[:GROUP_ROWS]
+                encoded = encoded_columns(texts, tokenizer, max_length)
+                for name in COUNTS:
+                    setattr(report, name, getattr(report, name) + sum(encoded[name]))
+                report.tokens += sum(encoded["length"]) - len(texts)
+                for name, rows in waiting.items():
+                    rows += encoded[name]
+            while len(waiting["input_ids"]) >= GROUP_ROWS:
+                _write_group(writer, waiting)
             if report.lines == limit:
                 break
-        if waiting:
+        if waiting["input_ids"]:
             _write_group(writer, waiting)
     return report
 
 
-def _write_group(writer: pq.ParquetWriter, rows: list[list[int]]) -> None:
-    writer.write_table(pa.table([pa.array(rows, pa.list_(pa.int32()))], SCHEMA), row_group_size=GROUP_ROWS)
+def _write_group(writer: pq.ParquetWriter, waiting: dict[str, list[list[int]]]) -> None:
+    """Write the first rows of each column, at most `GROUP_ROWS`, and forget them."""
+    group = {name: pa.array(rows[:GROUP_ROWS], TOKENS) for name, rows in waiting.items()}
+    writer.write_table(pa.table(group), row_group_size=GROUP_ROWS)
+    for rows in waiting.values():
+        del rows[:GROUP_ROWS]
 
 
 class TokenStore(TorchDataset):
     """Encoded sentences in a folder of Parquet files, of which a few groups of rows are in memory at a time.
 
-    Rows are numbered through the files in their order. `report` says what became of the lines of the corpus.
+    Rows are numbered through the files in their order. `report` says what became of the lines of the corpus. A row has
+    `input_ids`, and of a `TokenizerPair` also `labels`.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.report = CorpusReport(**json.loads((folder / INDEX).read_text(encoding="utf-8"))["report"])
         self._groups: list[tuple[str, int]] = []
+        self.column_names: list[str] = []
         sizes = []
         for path in sorted(folder.glob("*.parquet")):
             metadata = pq.read_metadata(path)
+            self.column_names = metadata.schema.to_arrow_schema().names
             self._groups += [(path.name, group) for group in range(metadata.num_row_groups)]
             sizes += [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self.starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._at_hand: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._at_hand: OrderedDict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = OrderedDict()
         self._rows_at_hand = 0
 
     def __len__(self) -> int:
@@ -146,8 +157,9 @@ class TokenStore(TorchDataset):
         return range(int(self.starts[group]), int(self.starts[group + 1]))
 
     def lengths_of(self, group: int) -> np.ndarray:
-        """The tokens of each row of a group, ends counted."""
-        return np.diff(self._group(group)[1])
+        """The tokens that the decoder has of each row of a group, ends counted."""
+        columns = self._group(group)
+        return np.diff(columns["labels"][1]) + 1 if "labels" in columns else np.diff(columns["input_ids"][1])
 
     def drawn_groups(self, seed: int | str) -> list[int]:
         """All groups, in an order of the seed."""
@@ -165,24 +177,33 @@ class TokenStore(TorchDataset):
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, list[int]]]:
         sentences = []
         for row, group in zip(rows, np.searchsorted(self.starts, rows, side="right") - 1, strict=True):
-            values, offsets = self._group(int(group))
             index = row - self.starts[group]
-            sentences.append({"input_ids": values[offsets[index] : offsets[index + 1]].tolist()})
+            sentences.append(
+                {
+                    name: values[offsets[index] : offsets[index + 1]].tolist()
+                    for name, (values, offsets) in self._group(int(group)).items()
+                }
+            )
         return sentences
 
     def select(self, rows: Sequence[int]) -> Dataset:
         """Some rows, in memory, with their `length`."""
-        chosen = [row["input_ids"] for row in self.__getitems__(rows)]
-        return Dataset.from_dict({"input_ids": chosen, "length": [len(ids) for ids in chosen]})
+        found = self.__getitems__(rows)
+        columns = {name: [row[name] for row in found] for name in self.column_names}
+        beside = 1 if "labels" in columns else 0
+        return Dataset.from_dict(columns | {"length": [len(ids) + beside for ids in columns[self.column_names[-1]]]})
 
-    def _group(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The token ids of a group one after the other, and where each row starts, with the end of the last."""
+    def _group(self, number: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of each column the token ids of a group one after the other, and where each row starts and the last ends."""
         if number not in self._at_hand:
             name, group = self._groups[number]
             with pq.ParquetFile(self.folder / name) as file:
-                rows = file.read_row_group(group, ["input_ids"]).column(0).combine_chunks()
-            self._at_hand[number] = rows.values.to_numpy(), rows.offsets.to_numpy()
-            self._rows_at_hand += len(rows)
+                table = file.read_row_group(group).combine_chunks()
+            lists = {name: table.column(name).chunk(0) for name in self.column_names}
+            self._at_hand[number] = {
+                name: (rows.values.to_numpy(), rows.offsets.to_numpy()) for name, rows in lists.items()
+            }
+            self._rows_at_hand += len(table)
             while self._rows_at_hand > 2 * BLOCK_ROWS:
                 dropped, _ = self._at_hand.popitem(last=False)
                 self._rows_at_hand -= len(self.rows_of(dropped))

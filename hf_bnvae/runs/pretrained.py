@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from transformers.utils import logging
 
-from ..data import CorpusError, SentenceStates
+from ..data import CorpusError, SentenceStates, TokenStore
 from ..data.encoder_states import TokenRows
 from ..data.kept_on_disk import cache_folder, kept_folder
 from ..errors import ParameterError, last_line
@@ -88,8 +89,11 @@ def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None
         )
 
 
-def check_positions(config, splits: Mapping[str, Any]) -> None:
+def check_positions(config, splits: Mapping[str, Any], max_length: int) -> None:
     """Refuse texts that are longer than a network has positions for.
+
+    Args:
+        max_length: tokens that texts were cut at. Of a `TokenStore`, which is not read for this, some may be as long.
 
     Raises:
         ParameterError: naming the longest that can be read.
@@ -99,12 +103,16 @@ def check_positions(config, splits: Mapping[str, Any]) -> None:
         network = getattr(config, f"{part}_config", None)
         positions = None if network is None else getattr(network.get_text_config(), "max_position_embeddings", None)
         for split, rows in splits.items():
-            if positions is None or column not in rows.column_names:
+            rows = rows.sentences if isinstance(rows, SentenceStates) else rows
+            if positions is None or (isinstance(rows, Dataset) and column not in rows.column_names):
                 continue
-            longest = max(len(row) if column == "input_ids" else row for row in rows[column])
+            longest = max_length
+            if isinstance(rows, Dataset):
+                lengths = rows.with_format("arrow")[column]
+                longest = pc.max(pc.list_value_length(lengths) if column == "input_ids" else lengths).as_py()
             if longest + beside > positions:
                 raise ParameterError(
-                    f"a text of the split {split} has {longest} tokens, and the {part} has positions for "
+                    f"texts of the split {split} have up to {longest} tokens, and the {part} has positions for "
                     f"{positions - beside}: cut texts by `max_length` {positions - beside}"
                 )
 
@@ -125,11 +133,14 @@ def with_encoder_states(
     """Give every split of a corpus the states of a frozen encoder, in the place of what it would read each epoch.
 
     They are kept in the cache of `datasets`, where the next run of the same encoder on the same texts finds them. Of
-    several processes one computes them, and the others wait.
+    several processes one computes them, and the others wait. A `TokenStore`, which may be larger than memory, is read
+    by the encoder in every epoch.
     """
     torch.nn.Module.to(model.eval(), args.device)
     encoder = encoder_key(model.model)
     for split, dataset in encoded.splits.items():
+        if isinstance(dataset, TokenStore):
+            continue
         assert isinstance(dataset, Dataset)
         with args.main_process_first(desc="encoding"):
             encoded.splits[split] = SentenceStates(dataset, encoder_states(model.model, encoder, dataset, split))

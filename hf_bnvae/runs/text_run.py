@@ -100,7 +100,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     if checkpoint is not None:
         check_same_model(config, checkpoint, run.model)
     splits = encoded.splits
-    check_positions(config, splits)
+    check_positions(config, splits, run.data.max_length)
     check_training_set(run.training, config, encoded.corpus.name, len(splits["train"]), "validation" in splits)
     published = take_push_to_hub(run.training)
     model = start_text_model(run, config, encoded, checkpoint)
@@ -163,8 +163,6 @@ def encode_text_run(run: TextRun, started_from: str | None, embeddings: Embeddin
     corpus = data.load(run.sentences)
     if embeddings is not None:
         embeddings.check(corpus)
-    if data.streaming and run.model.is_pretrained:
-        raise ParameterError("`streaming` reads with one tokenizer, and a pretrained part has its own: leave it out")
     if data.streaming:
         sources = data.sources()
         tokenizer = run.model.make_tokenizer(data.texts(sources), started_from)

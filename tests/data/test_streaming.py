@@ -11,6 +11,7 @@ from hf_bnvae.cli.errors import flags_named
 from hf_bnvae.data import (
     CorpusError,
     StreamSampler,
+    TokenizerPair,
     TokenStore,
     build_tokenizer,
     corpora,
@@ -22,6 +23,7 @@ from hf_bnvae.data import (
     tokens_on_disk,
     training_sources,
 )
+from hf_bnvae.data.batches import encoded_columns
 from hf_bnvae.data.encoded_texts import encode_texts
 from hf_bnvae.data.streaming import Source
 
@@ -342,3 +344,22 @@ def test_shards_with_other_columns_are_refused(tmp_path):
     (tmp_path / "a-2.csv").write_text("text,stars\nx,1\n")
     with pytest.raises(CorpusError, match="give all shards the same"):
         load_corpus(files={"train": str(tmp_path / "a-*.csv")})
+
+
+def test_a_store_of_two_tokenizers_holds_what_each_makes_of_a_text(shards, make_store):
+    texts = [sentence(number) for number in range(100)]
+    pair = TokenizerPair(build_tokenizer(texts, "word", 200, 1), build_tokenizer(texts, "char", 60, 1))
+    sources = training_sources(str(shards))
+    store = make_store(sources, pair)
+    kept = [text for source in sources for lines in source.lines() for text in lines if text.strip()]
+    expected = encoded_columns(kept, pair, MAX_LENGTH)
+    assert store.column_names == ["input_ids", "labels"]
+    rows = store.__getitems__(range(len(store)))
+    assert [row["input_ids"] for row in rows] == expected["input_ids"]
+    assert [row["labels"] for row in rows] == expected["labels"]
+    assert store.report.truncated == sum(expected["truncated"]) > 0
+    assert store.report.tokens == sum(map(len, expected["labels"]))
+    lengths = [length for group in range(len(store.starts) - 1) for length in store.lengths_of(group)]
+    assert lengths == expected["length"] == list(store.select(range(len(store)))["length"])
+    other = TokenizerPair(pair.decoder, pair.encoder)
+    assert make_store(sources, other).folder != store.folder != make_store(sources, pair.encoder).folder

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_bnvae import BnVaeForConditionalGeneration, TextVaePipeline, train
+from hf_bnvae.cli.train import main as train_command
 from hf_bnvae.data import TokenizerPair, VaeCollator, load_tokenizer
 from hf_bnvae.data.batches import encoded_columns
 from hf_bnvae.hub.publishing import files_to_publish
@@ -414,8 +415,8 @@ def test_configurations_that_cannot_be_are_refused(parts, changes, said, tmp_pat
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("encoder_config", "has 32 tokens, and the encoder has positions for 20: cut texts by max_length 20"),
-        ("decoder_config", "has 32 tokens, and the decoder has positions for 16: cut texts by max_length 16"),
+        ("encoder_config", "have up to 32 tokens, and the encoder has positions for 20: cut texts by max_length 20"),
+        ("decoder_config", "have up to 32 tokens, and the decoder has positions for 16: cut texts by max_length 16"),
     ],
 )
 def test_texts_longer_than_a_network_reads_are_refused_with_the_length_that_it_does(name, said, tmp_path):
@@ -424,3 +425,16 @@ def test_texts_longer_than_a_network_reads_are_refused_with_the_length_that_it_d
     with pytest.raises(ValueError, match=said):
         train(texts, "vae", tmp_path / "out", **SMALL, **named)
     train(texts, "vae", tmp_path / "out", **SMALL | {"num_train_epochs": 1}, **named, max_length=int(said[-2:]))
+
+
+@pytest.mark.parametrize("trained", ["frozen", "full"])
+def test_a_streamed_corpus_is_read_by_two_tokenizers(parts, trained, tmp_path):
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.txt").write_text("\n".join(TEXTS[: 120 if split == "train" else 30]) + "\n")
+    files = {f"{split}_file": str(tmp_path / f"{split}.txt") for split in ("train", "validation")}
+    line = SMALL | parts | files | {"method": "matched_vae", "train_encoder": trained, "max_length": 20}
+    argv = [text for name, value in line.items() for text in (f"--{name}", str(value))]
+    train_command([*argv, "--streaming", "--train_decoder", "full", "--output_dir", str(tmp_path / "out")])
+    results = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    assert results["train_sentences"] == 120 and math.isfinite(results["eval_elbo"])
+    assert TextVaePipeline.from_pretrained(str(tmp_path / "out")).reconstruct(TEXTS[:2])

@@ -4,8 +4,9 @@
         --dataset_name pydocs --num_train_epochs 8 --output_dir runs/comparison
 
 A method is NAME, NAME:FLAG=VALUE:FLAG=VALUE (a list as "VALUE VALUE"), or FIRST+THEN, where THEN starts from the
-encoder of FIRST and a new decoder. Every other flag is one of `hf-bnvae train`, and the same for all. What is done is
-not done again: run the command once more after an interruption, or with more methods and seeds.
+encoder of FIRST and a new decoder. Every other flag is one of `hf-bnvae train`, and the same for all, but that a
+language model goes without those of a pretrained encoder. What is done is not done again: run the command once more
+after an interruption, or with more methods and seeds.
 """
 
 import argparse
@@ -31,6 +32,15 @@ from .program import called_as, program_name
 from .run import run
 
 TRAIN = [sys.executable, "-m", "hf_bnvae.cli", "train"]
+WITH_A_LATENT = (
+    "encoder_name_or_path",
+    "encoder_config",
+    "encoder_pooling",
+    "encoder_normalised",
+    "train_encoder",
+    "soft_prompt_length",
+)
+"""Flags of pretrained parts that a language model does not read."""
 OURS = ("method", "seed", "output_dir", "pretrained_encoder", "reset_decoder", "resume_from_checkpoint")
 
 
@@ -137,6 +147,19 @@ def check_shared(shared: list[str], output_dir: Path) -> None:
     write_json(record, shared)
 
 
+def read_by(entry: Entry, shared: list[str]) -> list[str]:
+    """The flags that all share, and for a language model those among them that it reads."""
+    if METHODS[dict(entry.flags)["method"]].has_latent:
+        return shared
+    kept, reads = [], True
+    for text in shared:
+        if text.startswith("--"):
+            reads = text[2:].partition("=")[0] not in WITH_A_LATENT
+        if reads:
+            kept.append(text)
+    return kept
+
+
 class RunFailed(Exception):
     """The last line that a run printed."""
 
@@ -162,7 +185,7 @@ def train_entry(entry: Entry, seed: int, output_dir: Path, shared: list[str]) ->
         started = time.perf_counter()
         with (folder / "run.log").open("w", encoding="utf-8") as log:
             # What an entry says wins over what all share.
-            command = [*TRAIN, *shared, *own]
+            command = [*TRAIN, *read_by(entry, shared), *own]
             environment = os.environ | {ENDS_WITH_PARENT: "1"}
             done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         if done.returncode != 0:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_bnvae import LstmLMForCausalLM
-from hf_bnvae.cli import train
+from hf_bnvae.cli import compare, train
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.runs.data_arguments import DataArguments
 from hf_bnvae.runs.evaluation_arguments import EvaluationArguments, TextMetricArguments
@@ -88,6 +88,16 @@ def test_two_steps_train_what_they_are_told_and_what_is_saved_has_the_nats_of_it
         weights = LstmLMForCausalLM.from_pretrained(tmp_path / "again").state_dict()
         for name, value in model.state_dict().items():
             assert torch.equal(weights[name], value), name
+
+
+def test_a_comparison_has_it_beside_vaes_with_an_encoder(corpus, parts, tmp_path):
+    values = run_of(corpus, tmp_path / "out", parts, nll_samples=2, latent_size=3, train_encoder="frozen")
+    shared = values[2:]  # without the method
+    encoder = f"--encoder_name_or_path={parts['encoder_name_or_path']}"
+    compare.main(["--methods", "lm,vae", *shared, encoder])
+    table = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert "| method | NLL | PPL per token | PPL per word |" in table and "failed" not in table
+    assert "| lm |" in table and "| vae |" in table
 
 
 def test_it_judges_the_samples_of_a_vae(corpus, parts, tmp_path):

@@ -85,18 +85,13 @@ class _SummedNll(torch.autograd.Function):
         weight_gradient = torch.zeros(weight.shape, device=weight.device) if for_weight else None
         total = torch.zeros((), device=features.device)
         rows = _rows_at_once(weight)
+        piece = _learn_in_columns if weight.device.type == "cpu" and dtype == torch.float32 else _learn_in_rows
         with torch.autocast(features.device.type, enabled=False):
             for start in range(0, len(features), rows):
-                some = features[start : start + rows]
-                wanted = targets[start : start + rows].clamp(min=0)
-                losses, gradients = _losses_and_gradients(some @ weight.T, wanted, for_features or for_weight)
-                total += losses.masked_fill_(ignored[start : start + rows], 0).sum()
-                if for_features:
-                    torch.mm(gradients, weight, out=features_gradient[start : start + rows])
-                if for_weight and dtype == torch.float32:
-                    weight_gradient.addmm_(gradients.T, some)
-                elif for_weight:
-                    weight_gradient += gradients.T @ some
+                part = slice(start, start + rows)
+                gradient = features_gradient[part] if for_features else None
+                losses = piece(features[part], weight, targets[part].clamp(min=0), gradient, weight_gradient)
+                total += losses.masked_fill_(ignored[part], 0).sum()
         if for_features:
             features_gradient.masked_fill_(ignored.unsqueeze(1), 0)
         ctx.save_for_backward(features_gradient, weight_gradient)
@@ -110,6 +105,39 @@ class _SummedNll(torch.autograd.Function):
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
         return features_gradient, weight_gradient, None, None
+
+
+def _learn_in_rows(features, weight, targets, features_gradient, weight_gradient) -> torch.Tensor:
+    """−log softmax of the logits at targets `(rows,)`, fp32; gradients go where there are tensors for them.
+
+    That of the features is written, that of the weight is added.
+    """
+    learning = features_gradient is not None or weight_gradient is not None
+    losses, gradients = _losses_and_gradients(features @ weight.T, targets, learning)
+    if features_gradient is not None:
+        torch.mm(gradients, weight, out=features_gradient)
+    if weight_gradient is not None and weight.dtype == torch.float32:
+        weight_gradient.addmm_(gradients.T, features)
+    elif weight_gradient is not None:
+        weight_gradient += gradients.T @ features
+    return losses
+
+
+def _learn_in_columns(features, weight, targets, features_gradient, weight_gradient) -> torch.Tensor:
+    """As `_learn_in_rows`, a third faster on a CPU in fp32: logits on their side, a column a token, whose exponentials
+    take their place; the softmax's division is left to the small tensors that these are multiplied by."""
+    logits, targets = weight @ features.T, targets.unsqueeze(0)
+    at_targets = logits.gather(0, targets)
+    largest = logits.amax(0, keepdim=True)
+    totals = logits.sub_(largest).exp_().sum(0, keepdim=True)
+    losses = (totals.log() + largest - at_targets).squeeze(0)
+    gradients, totals = logits.scatter_add_(0, targets, -totals), totals.T
+    if features_gradient is not None:
+        torch.mm(gradients.T, weight, out=features_gradient)
+        features_gradient /= totals
+    if weight_gradient is not None:
+        weight_gradient.addmm_(gradients, features / totals)
+    return losses
 
 
 def _losses_and_gradients(

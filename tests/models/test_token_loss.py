@@ -39,6 +39,17 @@ def test_loss_and_gradients_are_those_of_whole_logits(pieces, words):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_logits_in_columns_and_in_rows_give_the_same(words, scale):
+    features, weight, targets = words
+    found = []
+    for piece in (token_loss._learn_in_columns, token_loss._learn_in_rows):
+        gradients = torch.empty_like(features), torch.ones_like(weight)
+        found.append((piece(scale * features, weight, targets, *gradients), *gradients))
+    for columns, rows in zip(*found, strict=True):
+        torch.testing.assert_close(columns, rows, rtol=1e-5, atol=1e-5 * scale)
+
+
 @pytest.mark.parametrize("frozen", [0, 1])
 def test_what_is_frozen_has_no_gradient_and_changes_none(pieces, words, frozen):
     features, weight, targets = words

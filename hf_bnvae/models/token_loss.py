@@ -114,12 +114,13 @@ def _learn_in_rows(features, weight, targets, features_gradient, weight_gradient
     """
     learning = features_gradient is not None or weight_gradient is not None
     losses, gradients = _losses_and_gradients(features @ weight.T, targets, learning)
-    if features_gradient is not None:
+    if gradients is not None and features_gradient is not None:
         torch.mm(gradients, weight, out=features_gradient)
-    if weight_gradient is not None and weight.dtype == torch.float32:
-        weight_gradient.addmm_(gradients.T, features)
-    elif weight_gradient is not None:
-        weight_gradient += gradients.T @ features
+    if gradients is not None and weight_gradient is not None:
+        if weight.dtype == torch.float32:
+            weight_gradient.addmm_(gradients.T, features)
+        else:
+            weight_gradient += gradients.T @ features
     return losses
 
 

@@ -75,6 +75,7 @@ class BnVaeConfig(CheckpointConfig):
             are trained; None without.
         decoder_base: `"pretrained"`: as `encoder_base`, of the decoder.
         soft_prompt_length: `"pretrained"`: vectors of z in front of the decoder's tokens.
+        decoder_skip: `"pretrained"`: z joins every output of the decoder as well, as with `"skip_lstm"`.
         cnn_dilations: `"cnn"`: one residual block each; by default 1, 2, 4.
         cnn_kernel_size: `"cnn"`: tokens under a kernel.
         kl_weight: the weight of the KL in the training loss (the β of β-VAE); the evaluation never uses it.
@@ -146,6 +147,7 @@ class BnVaeConfig(CheckpointConfig):
     decoder_lora: dict[str, Any] | None = None
     decoder_base: dict[str, str | None] | None = None
     soft_prompt_length: int = 8
+    decoder_skip: bool = False
     cnn_dilations: list[int] | None = None
     cnn_kernel_size: int = 3
     kl_weight: float | int = 1.0

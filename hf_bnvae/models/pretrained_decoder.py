@@ -75,13 +75,13 @@ class PretrainedDecoder(Decoder):
     A linear map of z gives `soft_prompt_length` vectors in front of the tokens, another one a vector that is added to
     that of every token: in a layer with a sliding window the prompt scrolls out of sight, what is added does not. The
     prompt starts as large as word vectors, what is added at a tenth of them, so that a training starts near the
-    pretrained model.
+    pretrained model. With `decoder_skip` a third map adds to every output (Dieng et al. 2019).
 
     A word that a training hides is read as `hidden_word`, a vector that starts as the mean word: to a pretrained model
     its own unknown word, or the end of a text in its place, says something else.
     """
 
-    reads = ("soft_prompt_length",)
+    reads = ("soft_prompt_length", "decoder_skip")
     lm: Any
 
     def __init__(self, config):
@@ -93,9 +93,11 @@ class PretrainedDecoder(Decoder):
         self.latent_to_prompt = None
         if self.prompt_length > 0:
             self.latent_to_prompt = LatentMap(config.latent_size, self.prompt_length * embedding_size, 1.0)
-        self.latent_to_words = None
+        self.latent_to_words = self.latent_to_outputs = None
         if config.latent_size > 0:
             self.latent_to_words = LatentMap(config.latent_size, embedding_size, 0.1)
+            if config.decoder_skip:
+                self.latent_to_outputs = LatentMap(config.latent_size, self.output.in_features, 0.1)
         self.hidden_word = nn.Embedding(1, embedding_size)
         self.width = self.output.in_features
         self.bytes_per_token = 4 * 16 * sizes.hidden_size
@@ -109,7 +111,7 @@ class PretrainedDecoder(Decoder):
             self.hidden_word.weight.copy_(words.mean(0))
         deviation = float(words.std())
         self.lm = self._adapted(lm)
-        for layer in (self.latent_to_prompt, self.latent_to_words):
+        for layer in (self.latent_to_prompt, self.latent_to_words, self.latent_to_outputs):
             if layer is not None:
                 layer.scale.fill_(deviation)
 
@@ -220,4 +222,6 @@ class PretrainedDecoder(Decoder):
             use_cache=cache is not None,
         )
         outputs = output.last_hidden_state[:, new:]
+        if self.latent_to_outputs is not None:
+            outputs = outputs + self.latent_to_outputs(latents).unsqueeze(1).to(outputs.dtype)
         return outputs, None if cache is None else PretrainedState(cache, mask)

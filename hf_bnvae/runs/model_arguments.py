@@ -229,6 +229,8 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         elif self.decoder_config is not None:
             values["decoder_config"] = self._config_from_scratch("decoder_config", writing_tokenizer(tokenizer))
         if self._source("decoder") is not None:
+            if "skip_lstm" in (self.decoder, METHODS[self.method].decoder) and METHODS[self.method].has_latent:
+                values["decoder_skip"] = True
             values["tie_word_embeddings"] = False  # its own configuration says whether it ties them
         return values
 
@@ -305,7 +307,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         method = METHODS[self.method]
         encoder = self.encoder if self._source("encoder") is None else "pretrained"
         decoder = self.decoder or method.decoder
-        if self._source("decoder") is not None and decoder == "lstm":
+        if self._source("decoder") is not None and decoder in ("lstm", "skip_lstm"):
             decoder = "pretrained"
         return {
             "encoder": encoder if method.has_latent else "none",
@@ -323,7 +325,15 @@ class ModelArguments(MethodArguments, TokenizerArguments):
                 f"`train_decoder` frozen leaves nothing to train of `method` {self.method}: use lora or full"
             )
         pretrained = ("pretrained_encoder", "encoder_name_or_path", "encoder_config")
-        of_z = ("posterior", "decoder", "free_bits", "bow_weight", "refinement_steps", "soft_prompt_length")
+        of_z = (
+            "posterior",
+            "decoder",
+            "free_bits",
+            "bow_weight",
+            "refinement_steps",
+            "soft_prompt_length",
+            "decoder_skip",
+        )
         for name in (*of_z, *pretrained):
             if name in given and getattr(self, name):
                 raise ParameterError(

@@ -17,6 +17,7 @@ from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.data import VaeCollator
 from hf_bnvae.models.layers import networks_without_weights
 from hf_bnvae.models.noise import with_hidden_words
+from hf_bnvae.models.pretrained_decoder import LatentMap
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -64,8 +65,8 @@ def pair_of(encoder: str | None, decoder: str | None, tmp_path, **config) -> BnV
         **{"latent_size": 3} | config,
     )
     if decoder is not None:  # far enough from the start for z to be seen
-        for layer in (model.decoder.latent_to_prompt, model.decoder.latent_to_words):
-            torch.nn.init.normal_(layer.weight, std=1.0)
+        for layer in (module for module in model.decoder.children() if isinstance(module, LatentMap)):
+            torch.nn.init.normal_(layer.weight, std=50.0)
     return model
 
 
@@ -105,9 +106,9 @@ def test_the_loss_is_that_of_the_logits_and_teaches_every_part(kind, tmp_path):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.model.encoder.parameters())
 
 
-@pytest.mark.parametrize("kind", DECODERS)
-def test_generation_is_the_same_with_and_without_a_cache_in_any_batch_and_for_beams(kind, tmp_path):
-    model = pair_of("bert", kind, tmp_path)
+@pytest.mark.parametrize(("kind", "skip"), [*((kind, False) for kind in DECODERS), ("llama", True), ("opt", True)])
+def test_generation_is_the_same_with_and_without_a_cache_in_any_batch_and_for_beams(kind, skip, tmp_path):
+    model = pair_of("bert", kind, tmp_path, decoder_skip=skip)
     latents = torch.randn(3, 3, generator=torch.Generator().manual_seed(4))
     options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
     greedy = model.generate(latents=latents, **options)
@@ -361,3 +362,15 @@ def test_gradient_checkpointing_computes_layers_twice_and_gives_the_same_gradien
     assert plain.keys() == again.keys()
     for name, gradient in plain.items():
         torch.testing.assert_close(again[name], gradient, msg=name)
+
+
+def test_z_joins_every_output_of_a_decoder_with_a_skip(tmp_path):
+    plain, skip = (pair_of("bert", "llama", tmp_path / str(skip), decoder_skip=skip) for skip in (False, True))
+    skip.load_state_dict(plain.state_dict(), strict=False)
+    latents, tokens = torch.randn(2, 3, generator=torch.Generator().manual_seed(6)), words(60, 2, 7)
+    with torch.no_grad():
+        before, _ = plain.decoder(tokens, latents)
+        after, _ = skip.decoder(tokens, latents)
+        added = skip.decoder.latent_to_outputs(latents)
+    torch.testing.assert_close(after, before + added.unsqueeze(1))
+    assert added.abs().min() > 0

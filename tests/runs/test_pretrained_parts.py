@@ -438,3 +438,13 @@ def test_a_streamed_corpus_is_read_by_two_tokenizers(parts, trained, tmp_path):
     results = json.loads((tmp_path / "out" / "all_results.json").read_text())
     assert results["train_sentences"] == 120 and math.isfinite(results["eval_elbo"])
     assert TextVaePipeline.from_pretrained(str(tmp_path / "out")).reconstruct(TEXTS[:2])
+
+
+def test_skip_vae_on_a_pretrained_decoder_adds_z_to_its_outputs(parts, tmp_path):
+    vae = train(TEXTS, "skip_vae", tmp_path / "out", **SMALL, **parts, train_decoder="full")
+    assert vae.model.config.decoder == "pretrained" and vae.model.config.decoder_skip
+    again = TextVaePipeline.from_pretrained(str(tmp_path / "out"))
+    torch.testing.assert_close(again.model.decoder.latent_to_outputs.weight, vae.model.decoder.latent_to_outputs.weight)
+    assert again.reconstruct(TEXTS[:2]) == vae.reconstruct(TEXTS[:2])
+    with pytest.raises(ValueError, match="decoder_skip is read by the decoder pretrained only"):
+        train(TEXTS, "bn_vae", tmp_path / "other", **SMALL, decoder_skip=True)

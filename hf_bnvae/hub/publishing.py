@@ -167,7 +167,7 @@ def files_to_publish(folder: Path) -> list[Path]:
     """The files of a model's folder that `publish` uploads, sorted.
 
     Raises:
-        HubError: the folder holds no whole model, with what is missing.
+        HubError: the folder holds no whole model, with what is missing, or reads weights that only this machine has.
     """
     if not folder.is_dir():
         raise HubError(f"{folder} is no folder: name the folder of a finished run")
@@ -182,6 +182,7 @@ def files_to_publish(folder: Path) -> list[Path]:
     missing = sorted(name for name in needed if not (folder / name).is_file())
     if missing:
         raise HubError(f"{folder} holds no whole model, {' and '.join(missing)} missing: name that of a finished run")
+    _refuse_bases_of_this_machine(folder / "config.json")
     if weights.name not in needed:
         needed.add(index.name)
     return [
@@ -189,6 +190,21 @@ def files_to_publish(folder: Path) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if (name := path.relative_to(folder).as_posix()) in needed or (matches(name, PUBLISHED) and path.is_file())
     ]
+
+
+def _refuse_bases_of_this_machine(file: Path) -> None:
+    """Refuse a configuration by which weights are read from a folder."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        bases = {part: config.get(f"{part}_base") or {} for part in ("encoder", "decoder")}
+    except (OSError, ValueError, AttributeError):
+        return
+    for part, base in bases.items():
+        if "digest" in base:
+            raise HubError(
+                f"the model in {file.parent} reads the weights of its {part} from the folder {base['name']}, which "
+                "nobody else has: save it with these weights (`save_base` true)"
+            )
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:

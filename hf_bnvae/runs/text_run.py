@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -149,6 +150,12 @@ def check_run(run: TextRun) -> str | None:
     encoder = run.model.pretrained_encoder
     if encoder is not None:
         load_config(encoder, f"`pretrained_encoder` {encoder}")
+    folders = [name for name in run.model.bases.values() if Path(name).is_dir()]
+    if args.push_to_hub and not run.model.save_base and folders:
+        raise ParameterError(
+            f"`save_base` false leaves out weights that lie in the folder {folders[0]}, which nobody else has: leave "
+            "it out with `push_to_hub`, or name a model on the Hub"
+        )
     return checkpoint
 
 

@@ -15,6 +15,8 @@ from transformers import (
 
 from hf_bnvae import BnVaeForConditionalGeneration, TextVaePipeline, train
 from hf_bnvae.cli import train as train_command
+from hf_bnvae.hub import HubError
+from hf_bnvae.hub.publishing import files_to_publish
 from hf_bnvae.runs.data_arguments import DataArguments
 from hf_bnvae.runs.evaluation_arguments import EvaluationArguments, TextMetricArguments
 from hf_bnvae.runs.text_evaluation import evaluate_text_model
@@ -168,6 +170,14 @@ def test_adapters_that_stay_apart_take_peft(light, monkeypatch):
 def test_there_must_be_something_to_leave_out(changes, tmp_path):
     with pytest.raises(ValueError, match=r"save_base false leaves out the frozen weights .* this run has none"):
         train(TEXTS, "vae", tmp_path / "out", **SMALL, **changes, save_base=False)
+
+
+def test_weights_of_this_machine_are_not_left_out_of_what_is_published(parts, light, tmp_path):
+    with pytest.raises(HubError, match=r"reads the weights of its encoder from the folder .* which nobody else has"):
+        files_to_publish(light.folder)
+    published = {"push_to_hub": True, "hub_model_id": "someone/vae"}
+    with pytest.raises(ValueError, match=r"save_base false leaves out weights that lie in the folder"):
+        train(TEXTS, "vae", tmp_path / "out", **SMALL, **parts, **published, save_base=False)
 
 
 def test_a_language_model_is_saved_without_its_decoder(parts, tmp_path):

@@ -230,4 +230,4 @@ BLOCKS = (
 
 # Figures of docs/performance.md.
 BLOCKS += (Block("performance", "performance", (), ("throughput", "nll", "memory"), together=1, kind="stage"),)
-BLOCKS += (Block("growth", "performance", (), ("convergence", "growth"), together=1, kind="stage"),)
+BLOCKS += (Block("growth", "performance", (), ("convergence", "growth", "pretrained"), together=1, kind="stage"),)

@@ -86,6 +86,7 @@ RECIPES["pretrained"] = RECIPES["fast"] | {
     "learning_rate": 1e-3,
     "pretrained_learning_rate": 3e-4,
     "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,  # a share: trainings on pretrained parts are short
     "weight_decay": 0.01,
     "per_device_train_batch_size": 32,
     "max_grad_norm": 1.0,

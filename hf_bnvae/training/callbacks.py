@@ -204,7 +204,11 @@ class CollapseCallback(TrainerCallback):
             return
         collapsed, signs = self.verdict(metrics, model.config.latent_size, posterior=model.config.posterior)
         if collapsed and not self._warned:
-            logger.warning(f"The posterior is collapsing: {signs}. {self._advice(model.config)}")
+            if metrics["eval_kl"] > self.max_kl and metrics.get("eval_use", math.inf) <= self.max_use:
+                said = f"The decoder does not read the latent: {signs}. {self._advice_to_listen(model.config)}"
+            else:
+                said = f"The posterior is collapsing: {signs}. {self._advice(model.config)}"
+            logger.warning(said)
         self._warned = collapsed
 
     def verdict(
@@ -228,8 +232,16 @@ class CollapseCallback(TrainerCallback):
     def _advice(config) -> str:
         if config.posterior == "du":
             return "Try a larger `gamma` or a smaller `kl_weight`."
-        if config.posterior in RATE_FIELDS and config.model_type != "bncvae":
-            return f"Try a larger `rate` than {config.kl_lower_bound:.3g} nats, or longer `kl_annealing_epochs`."
+        if config.posterior in RATE_FIELDS:
+            than = "" if config.kl_lower_bound is None else f" than {config.kl_lower_bound:.3g} nats"
+            return f"Try a larger `rate`{than}, or longer `kl_annealing_epochs`."
         if config.model_type == "bncvae":
             return "Try `method` bn_cvae or matched_cvae, `bow_weight` 1 or longer `kl_annealing_epochs`."
         return "Try `method` bn_vae or matched_vae, which hold a `rate`, or a smaller `kl_weight`."
+
+    @staticmethod
+    def _advice_to_listen(config) -> str:
+        """For a posterior that holds its KL under a decoder that does without."""
+        ways = {"bow_weight": "`bow_weight` 1", "word_dropout": "`word_dropout` 0.3"}
+        untried = [words for name, words in ways.items() if not getattr(config, name)]
+        return f"Try {' or '.join([*untried, 'a longer training'])}."

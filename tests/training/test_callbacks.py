@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, set_seed
 
-from hf_bnvae import BnVaeConfig
+from hf_bnvae import BnCvaeConfig, BnVaeConfig
 from hf_bnvae.cli.errors import with_flags
 from hf_bnvae.evaluation import infer_with_use
 from hf_bnvae.training import CollapseCallback, PlateauCallback, callbacks
@@ -134,3 +134,28 @@ def test_the_stopwatch_leaves_evaluations_out_and_goes_on_after_a_resume(make_tr
     seconds = {line["step"]: line["train_seconds"] for line in resumed.state.log_history if "train_seconds" in line}
     assert seconds == {4: 4, 8: 8, 12: 12, 16: 16}
     assert resumed.stopwatch.seconds == 16
+
+
+@pytest.mark.parametrize(
+    ("config", "advice"),
+    [
+        (BnVaeConfig(latent_size=32), "Try --bow_weight 1 or --word_dropout 0.3 or a longer training."),
+        (
+            BnVaeConfig(latent_size=32, word_dropout=0.3, unk_token_id=3),
+            "Try --bow_weight 1 or a longer training.",
+        ),
+        (BnVaeConfig(latent_size=32, word_dropout=0.3, unk_token_id=3, bow_weight=1), "Try a longer training."),
+    ],
+)
+def test_a_latent_that_holds_its_nats_and_is_not_read_has_advice_of_its_own(warnings, config, advice):
+    metrics = {"eval_au": 32, "eval_mi": 5.0, "eval_kl": 8.0, "eval_use": 0.03}
+    CollapseCallback().on_evaluate(None, None, None, metrics=metrics, model=SimpleNamespace(config=config))
+    (sentence,) = warnings
+    assert sentence.startswith("The decoder does not read the latent: 32 of 32 units are active, MI 5.00")
+    assert "the decoder takes 0.03 nats from the latent" in sentence and sentence.endswith(advice)
+
+
+def test_a_dialogue_model_with_a_rate_is_told_of_the_rate(warnings):
+    config = BnCvaeConfig(latent_size=32, posterior="batch_norm")
+    CollapseCallback().on_evaluate(None, None, None, metrics={"eval_kl": 0.1}, model=SimpleNamespace(config=config))
+    assert warnings[0].endswith("Try a larger --rate, or longer --kl_annealing_epochs.")

@@ -141,7 +141,10 @@ def fetched(kind: Any, part: str, base: dict[str, str | None], **options) -> nn.
     saved = f"the {part}'s weights were not saved with this model and are read from {name}"
     if base.get("digest") is not None:
         if not Path(name).is_dir():
-            raise ValueError(f"{saved}, which is not there: put that folder back, or name its place as {part}_base")
+            raise ValueError(
+                f"{saved}, which is not there: put that folder back, or pass {part}_base={{'name': ITS_PLACE}} to "
+                "from_pretrained"
+            )
         if digest_of_weights(Path(name)) != base["digest"]:
             raise ValueError(f"{saved}, where other weights lie now: put those back that the model was trained with")
     try:

@@ -150,6 +150,7 @@ def test_weights_that_are_gone_or_other_ones_are_refused_in_one_sentence(tmp_pat
     model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(decoder=folder, latent_size=3)
     model.leave_out_base(decoder=folder)
     model.save_pretrained(tmp_path / "out")
+    shutil.copytree(folder, tmp_path / "elsewhere")
     other = AutoModelForCausalLM.from_pretrained(folder)
     other.get_input_embeddings().weight.data += 1
     other.save_pretrained(folder)
@@ -158,6 +159,9 @@ def test_weights_that_are_gone_or_other_ones_are_refused_in_one_sentence(tmp_pat
     shutil.rmtree(folder)
     with pytest.raises(ValueError, match=r"the decoder's weights were not saved with this model .* which is not there"):
         BnVaeForConditionalGeneration.from_pretrained(tmp_path / "out")
+    elsewhere = {"name": str(tmp_path / "elsewhere")}
+    again = BnVaeForConditionalGeneration.from_pretrained(tmp_path / "out", decoder_base=elsewhere)
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
 
 
 def test_adapters_that_stay_apart_take_peft(light, monkeypatch):

@@ -43,6 +43,13 @@ SECTIONS = (
         "--sizes 'ptb 256/256/32' --steps 1 --batch_sizes 2 --precisions fp32",
     ),
     Section(
+        "Where a step in fp32 goes",
+        "The recipe fast on one thread: shares of a step, what it reaches of the matrix peak, and the step over one "
+        "whose output layer takes logits a row a token. Products are the output layer's, but for a few.",
+        "benchmarks/step_profile.py",
+        "--sizes 'ptb 256/256/32' --steps 1 --batch_size 2",
+    ),
+    Section(
         "The importance-weighted likelihood",
         "The encoder runs once a sentence, the decoder once a sample.",
         "benchmarks/nll_throughput.py",

@@ -106,6 +106,16 @@ def test_growth_says_what_is_above_linear(benchmark, monkeypatch, capsys):
     assert "squares, made up: exponent of time" in printed.splitlines()[-2]
 
 
+def test_the_parts_of_a_step_make_it_whole(benchmark, small_peak, monkeypatch, capsys):
+    script = benchmark("step_profile")
+    monkeypatch.setattr(script, "SIZES", {"tiny": ("yahoo", 9, TINY)})
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    script.main(["--sizes", "tiny", "--steps", "2", "--batch_size", "4"])
+    ratio, share, *parts = map(float, capsys.readouterr().out.splitlines()[-1].split()[1:])
+    assert ratio > 0 and share >= 0
+    assert sum(parts) == pytest.approx(1, abs=0.05) and len(parts) == len(script.PARTS) + 1
+
+
 def test_a_start_is_over_that_of_torch(benchmark, monkeypatch, capsys):
     script = benchmark("startup")
     taken = {"import torch": 2.0, "import torch, hf_bnvae": 3.0}

@@ -45,7 +45,8 @@ SECTIONS = (
     Section(
         "Where a step in fp32 goes",
         "The recipe fast on one thread: shares of a step, what it reaches of the matrix peak, and the step over one "
-        "whose output layer takes logits a row a token. Products are the output layer's, but for a few.",
+        "whose output layer takes logits a row a token. The LSTM is oneDNN's; products are the output layer's, but for "
+        "a few. Sparse gradients of word vectors could save their column and a part of AdamW's and of clipping's.",
         "benchmarks/step_profile.py",
         "--sizes 'ptb 256/256/32' --steps 1 --batch_size 2",
     ),

@@ -39,10 +39,10 @@ class PretrainedState:
 
 
 class LatentMap(nn.Linear):
-    """From z to vectors among those of words: the scale of these times a linear map.
+    """From z to vectors among those of words.
 
-    The scale is no weight: a step of an optimiser moves every weight alike, and moved as far as that the weights of a
-    map to vectors of a tenth would be another map after one step.
+    Its weights are as small as these vectors, so that a step of the optimiser moves it far: it must be learnt before
+    the decoder has learnt to do without.
 
     Args:
         latent_size: of z.
@@ -50,21 +50,20 @@ class LatentMap(nn.Linear):
         share: the deviation of what it starts with, for z of the prior, as a share of that of the word vectors.
     """
 
-    scale: torch.Tensor
-
     def __init__(self, latent_size: int, width: int, share: float):
         super().__init__(latent_size, width, bias=False)
         self.share = share
-        self.register_buffer("scale", torch.tensor(0.02))
+        self.deviation = 0.02
         self.reset_parameters()
+
+    @property
+    def start(self) -> float:
+        """The deviation of the weights at the start."""
+        return self.share * self.deviation / math.sqrt(self.in_features)
 
     def reset_parameters(self) -> None:
         if hasattr(self, "share"):  # `nn.Linear` calls this before it is known
-            init.normal_(self.weight, std=self.share / math.sqrt(self.in_features))
-            init.constant_(self.scale, 0.02)
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        return super().forward(latents) * self.scale.to(latents.dtype)
+            init.normal_(self.weight, std=self.start)
 
 
 class PretrainedDecoder(Decoder):
@@ -113,7 +112,8 @@ class PretrainedDecoder(Decoder):
         self.lm = self._adapted(lm)
         for layer in (self.latent_to_prompt, self.latent_to_words, self.latent_to_outputs):
             if layer is not None:
-                layer.scale.fill_(deviation)
+                layer.deviation = deviation
+                nn.init.normal_(layer.weight, std=layer.start)  # not Transformers' own, which starts no weight twice
 
     def _adapted(self, lm: Any) -> Any:
         return lm if self.lora is None else with_lora(lm, **self.lora)

@@ -66,7 +66,7 @@ def pair_of(encoder: str | None, decoder: str | None, tmp_path, **config) -> BnV
     )
     if decoder is not None:  # far enough from the start for z to be seen
         for layer in (module for module in model.decoder.children() if isinstance(module, LatentMap)):
-            torch.nn.init.normal_(layer.weight, std=50.0)
+            torch.nn.init.normal_(layer.weight, std=1.0)
     return model
 
 

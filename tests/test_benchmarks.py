@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
+from hf_bnvae.data import build_tokenizer, load_corpus
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted({path.stem for path in BENCHMARKS.glob("*.py")} - {"measure", "evidence_blocks"})
 TINY = {"embedding_size": 8, "hidden_size": 8, "vocab_size": 50}
@@ -114,6 +117,19 @@ def test_the_parts_of_a_step_make_it_whole(benchmark, small_peak, monkeypatch, c
     ratio, share, *parts = map(float, capsys.readouterr().out.splitlines()[-1].split()[1:])
     assert ratio > 0 and share >= 0
     assert sum(parts) == pytest.approx(1, abs=0.05) and len(parts) == len(script.PARTS) + 1
+
+
+def test_a_tolerance_is_held_against_all_samples(benchmark, tmp_path, capsys):
+    corpus = load_corpus("toy_sentences", splits=("test",))
+    tokenizer = build_tokenizer(corpus.splits["test"]["text"])
+    sizes = TINY | {"vocab_size": len(tokenizer), "latent_size": 2, "encoder_hidden_size": 8}
+    BnVaeForConditionalGeneration(BnVaeConfig(**sizes)).save_pretrained(tmp_path / "made")
+    tokenizer.save_pretrained(tmp_path / "made")
+    few = ["--sentences", "4", "--num_samples", "20", "--tolerances", "0", "9", "--repeats", "1"]
+    benchmark("nll_tolerance").main([str(tmp_path / "made"), *few])
+    none, huge = (line.split() for line in capsys.readouterr().out.splitlines()[-2:])
+    assert none[:2] == ["0", "20"] and float(none[-1]) == 0
+    assert huge[:2] == ["9", "16"]
 
 
 def test_a_start_is_over_that_of_torch(benchmark, monkeypatch, capsys):

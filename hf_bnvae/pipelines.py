@@ -16,6 +16,7 @@ from transformers import (
 from transformers.utils import logging
 
 from .data.encoded_texts import encode_counted
+from .data.errors import first_line
 from .data.unknown_words import warn_of_unknown_words
 from .evaluation.text_order import encode_in_order, progress_bar
 from .model_with_tokenizer import ModelWithTokenizer
@@ -168,14 +169,22 @@ class TextVaePipeline(ModelWithTokenizer):
             sample: one draw of each posterior in the place of its mean.
 
         Raises:
-            ValueError: for embeddings of another width, or a model with an LSTM for an encoder.
+            ValueError: for embeddings of another width or with a NaN, or a model with an LSTM for an encoder.
         """
         config = self.model.config
         if getattr(config, "encoder", "lstm") == "lstm":
             raise ValueError("embeddings are read by a model on a pretrained encoder, and this one has an LSTM")
-        embeddings = torch.as_tensor(embeddings, dtype=torch.float32)
-        if embeddings.dim() != 2 or embeddings.size(1) != config.encoding_size:
-            raise ValueError(f"embeddings must be (n, {config.encoding_size}), got {tuple(embeddings.shape)}")
+        wanted = f"embeddings must be (n, {config.encoding_size})"
+        try:
+            embeddings = torch.as_tensor(embeddings)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{wanted} numbers, got {type(embeddings).__name__}: {first_line(error)}") from error
+        if embeddings.dim() != 2 or embeddings.size(1) != config.encoding_size or embeddings.is_complex():
+            raise ValueError(f"{wanted}, got {tuple(embeddings.shape)} of {embeddings.dtype}")
+        embeddings = embeddings.float()
+        finite = embeddings.isfinite().all(1)
+        if not finite.all():
+            raise ValueError(f"{wanted} finite numbers, got others in row {int(finite.int().argmin())}, counted from 0")
         latents = [
             self.model.encode(encoder_states=batch.to(self.model.device), sample=sample).float().cpu()
             for batch in embeddings.split(self.batch_size)

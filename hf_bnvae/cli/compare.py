@@ -5,7 +5,7 @@
 
 A method is NAME, NAME:FLAG=VALUE:FLAG=VALUE (a list as "VALUE VALUE"), or FIRST+THEN, where THEN starts from the
 encoder of FIRST and a new decoder. Every other flag is one of `hf-bnvae train`, and the same for all, but that a
-language model goes without those of a pretrained encoder. What is done is not done again: run the command once more
+language model goes without those of an encoder or a latent. What is done is not done again: run the command once more
 after an interruption, or with more methods and seeds.
 """
 
@@ -25,6 +25,7 @@ from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
 from ..hub.run_record import command_line, write_json
 from ..methods import METHODS
 from ..runs.checks import check_output_folder, whole_numbers
+from ..runs.data_arguments import EMBEDDING_FILES
 from ..training.checkpoints import last_checkpoint
 from ..training.run_lock import ENDS_WITH_PARENT, lock
 from .errors import UsageError, flags_named
@@ -39,8 +40,11 @@ WITH_A_LATENT = (
     "encoder_normalised",
     "train_encoder",
     "soft_prompt_length",
+    "decoder_skip",
+    "bow_weight",
+    *EMBEDDING_FILES.values(),
 )
-"""Flags of pretrained parts that a language model does not read."""
+"""Flags of a latent, and of what it is read from, that a language model does not have."""
 OURS = ("method", "seed", "output_dir", "pretrained_encoder", "reset_decoder", "resume_from_checkpoint")
 
 
@@ -131,7 +135,7 @@ def refuse_publishing(name: str) -> None:
 def check_shared(shared: list[str], output_dir: Path) -> None:
     """Refuse flags that the comparison sets itself, and runs in the same folder that go on or had other flags."""
     for flag in shared:
-        name = flag[2:].partition("=")[0].replace("-", "_") if flag.startswith("--") else ""
+        name = _name_of(flag) if flag.startswith("--") else ""
         if name in OURS:
             raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
         refuse_publishing(name)
@@ -147,6 +151,10 @@ def check_shared(shared: list[str], output_dir: Path) -> None:
     write_json(record, shared)
 
 
+def _name_of(flag: str) -> str:
+    return flag[2:].partition("=")[0].replace("-", "_")
+
+
 def read_by(entry: Entry, shared: list[str]) -> list[str]:
     """The flags that all share, and for a language model those among them that it reads."""
     if METHODS[dict(entry.flags)["method"]].has_latent:
@@ -154,7 +162,7 @@ def read_by(entry: Entry, shared: list[str]) -> list[str]:
     kept, reads = [], True
     for text in shared:
         if text.startswith("--"):
-            reads = text[2:].partition("=")[0] not in WITH_A_LATENT
+            reads = _name_of(text) not in WITH_A_LATENT
         if reads:
             kept.append(text)
     return kept

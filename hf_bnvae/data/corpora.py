@@ -161,7 +161,7 @@ def load_corpus(
         choice.refuse_names("a file")
     sources = {split: (split, np.arange(len(rows))) for split, rows in loaded.items()}
     totals = {
-        split: None if split not in paths and max_samples.get(split) == len(rows) else len(rows)
+        split: None if split not in paths and most.get(split) == len(rows) else len(rows)
         for split, rows in loaded.items()
     }
     aside = choice.put_aside(loaded, len(loaded["train"])) if "train" in loaded else None
@@ -171,7 +171,7 @@ def load_corpus(
             split: ("train", np.array(rows)) for split, rows in zip(("train", "validation"), aside, strict=True)
         }
 
-    corpus = Corpus(DatasetDict(), name=name or next(iter((files or {}).values()), None) or "")
+    corpus = Corpus(DatasetDict(), name=name or next(iter(paths.values()), ""))
     for split, dataset in loaded.items():
         source = str(paths.get(split, f"{name} ({split})"))
         limit = max_samples.get(split)

@@ -115,7 +115,11 @@ def read_embeddings(source: Any, called: str) -> np.ndarray:
     if not isinstance(source, str | Path):
         if isinstance(source, torch.Tensor):
             source = source.detach().float().cpu().numpy()
-        return _table_of_numbers(np.asarray(source), called)
+        try:
+            values = np.asarray(source)
+        except ValueError as error:
+            raise CorpusError(f"{called} has rows of different widths: give each text as many numbers") from error
+        return _table_of_numbers(values, called)
     refuse_address(str(source))
     path, called = Path(source), f"{called} {source}"
     if path.suffix.lower() not in ENDINGS:
@@ -188,7 +192,7 @@ def _width(column: pa.Array, before: int, width: int | None, called: str) -> int
 
 
 def refuse_missing_numbers(values: np.ndarray, rows: np.ndarray, called: str) -> None:
-    """Refuse embeddings with a NaN or an infinity in one of some rows, which are numbered from 0.
+    """Refuse embeddings with a NaN or an infinity, as fp32, in one of some rows, which are numbered from 0.
 
     Raises:
         CorpusError: naming the first such row; the first of all has the number 1.
@@ -197,9 +201,10 @@ def refuse_missing_numbers(values: np.ndarray, rows: np.ndarray, called: str) ->
         return
     for start in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[start : start + ROWS_AT_ONCE]
-        finite = np.isfinite(values[some]).all(1)
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(values[some].astype(np.float32)).all(1)
         if not finite.all():
             raise CorpusError(
-                f"{called}, row {some[finite.argmin()] + 1}, holds a NaN or an infinity: leave out its text, or "
-                "compute the embedding again"
+                f"{called}, row {some[finite.argmin()] + 1}, holds a NaN or an infinity in fp32: leave its text out, "
+                "or compute the embedding again"
             )

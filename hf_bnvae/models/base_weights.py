@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from .encoders import encoder_class
 
@@ -18,7 +18,11 @@ NETWORKS = {"encoder": ("encoder", "model.encoder"), "decoder": ("decoder.lm",)}
 MISSING = {"encoder": r"^(model\.)?encoder\.", "decoder": r"^decoder\.lm\.(?!.*lora_)"}
 """The weights that a checkpoint without the base of a part lacks: all but the adapters."""
 WHERE_FROM = ("token", "cache_dir", "local_files_only")
+UNREAD = "pooler."
+"""The layer of an encoder that nothing reads: where a checkpoint has none it is another at each loading."""
 BLOCK = 1 << 20
+
+logger = logging.get_logger(__name__)
 
 
 class BaseWeightsMixin:
@@ -48,23 +52,50 @@ class BaseWeightsMixin:
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.take_base_weights(model.config, **{name: kwargs[name] for name in WHERE_FROM if name in kwargs})
+        for _, _, network in base_networks(model, model.config):
+            freeze_base(network)
         return loaded
 
-    def leave_out_base(self, **names: str) -> None:
-        """Leave weights out of what is saved from now on.
+    def leave_out_base(self, encoder: str | None = None, decoder: str | None = None) -> None:
+        """Leave the weights of pretrained parts out of what is saved from now on, and freeze them.
+
+        Once they are to be trained (`requires_grad_`) all of them are saved again.
 
         Args:
-            names: of parts, `encoder` and `decoder`: the names or folders that their networks came from, whose weights
-                are as they were; beside adapters, which are saved.
+            encoder, decoder: the names or folders that the networks came from, whose weights are as they were; beside
+                adapters, which are saved. None for a part that is saved whole.
+
+        Raises:
+            ValueError: a part is no pretrained network, or has other weights than there are under its name.
         """
+        names = {part: name for part, name in (("encoder", encoder), ("decoder", decoder)) if name is not None}
+        for part, name in names.items():
+            networks = networks_at(self, *NETWORKS[part])  # type: ignore[arg-type]
+            if not networks:
+                raise ValueError(f"the {part} of this model is no pretrained network: leave out {part}={name}")
+            pairs = self._weights_there(part, networks[0][1], {"name": name})
+            if not all(_are_equal(*pair) for pair in pairs if not pair[0].startswith(UNREAD)):
+                raise ValueError(
+                    f"{name} has other weights than the {part}: name what it was made of, or save it whole"
+                )
+        self.record_base(**names)
+
+    def record_base(self, **names: str) -> None:
+        """As `leave_out_base`, of networks that were read from there just now."""
         for part, name in names.items():
             setattr(self.config, f"{part}_base", base_of(name))
+        for _, _, network in base_networks(self, self.config):
+            freeze_base(network)
         self._ignore_left_out()
 
     def _ignore_left_out(self) -> None:
-        names = {
-            f"{path}.{name}" for _, path, network in base_networks(self, self.config) for name in base_names(network)
-        }
+        names: set[str] = set()
+        for part, path, network in base_networks(self, self.config):
+            if any(weight.requires_grad for weight in base_parameters(network)):
+                logger.warning(f"The weights of the {part} are not frozen any more, and are saved with the model.")
+                setattr(self.config, f"{part}_base", None)
+            else:
+                names |= {f"{path}.{name}" for name in base_names(network)}
         self._keys_to_ignore_on_save = {*(self._keys_to_ignore_on_save or ())} - self._left_out | names
         self._left_out = frozenset(names)
 
@@ -91,21 +122,53 @@ class BaseWeightsMixin:
             ValueError: they are not where they came from, or are other ones.
         """
         for part, _, network in base_networks(self, config):
-            wanted = base_names(network)
-            kind = encoder_class(config.encoder_config) if part == "encoder" else AutoModelForCausalLM
-            dtype = next(tensor.dtype for tensor in wanted.values() if tensor.is_floating_point())
-            found = fetched(kind, part, getattr(config, f"{part}_base"), dtype=dtype, **where).state_dict()
             with torch.no_grad():
-                for name, tensor in wanted.items():
-                    tensor.copy_(found[name.replace(".base_layer.", ".")])
+                for _, tensor, found in self._weights_there(part, network, getattr(config, f"{part}_base"), **where):
+                    if found is None or found.shape != tensor.shape:
+                        name = getattr(config, f"{part}_base")["name"]
+                        raise ValueError(
+                            f"{name} has weights of other sizes than the {part} that was left out: put those back"
+                        )
+                    tensor.copy_(found)
+
+    def _weights_there(
+        self, part: str, network: nn.Module, base: dict, **where
+    ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor | None]]:
+        """The weights of a network by name, each with the one where `base` says, if there is one."""
+        wanted = base_names(network)
+        kind = encoder_class(self.config.encoder_config) if part == "encoder" else AutoModelForCausalLM
+        dtype = next(tensor.dtype for tensor in wanted.values() if tensor.is_floating_point())
+        found = fetched(kind, part, base, dtype=dtype, **where).state_dict()
+        for name, tensor in wanted.items():
+            yield name, tensor, found.get(name.replace(".base_layer.", "."))
+
+
+def _are_equal(name: str, tensor: torch.Tensor, found: torch.Tensor | None) -> bool:
+    return found is not None and torch.equal(tensor, found.to(tensor.device))
 
 
 def base_networks(model, config) -> Iterator[tuple[str, str, nn.Module]]:
     """The networks of a model whose weights a configuration leaves out: the part, its path in the model, and it."""
     for part, paths in NETWORKS.items():
         if getattr(config, f"{part}_base", None) is not None:
-            present = dict(model.named_modules())
-            yield from ((part, path, present[path]) for path in paths if path in present)
+            yield from ((part, path, network) for path, network in networks_at(model, *paths))
+
+
+def networks_at(model: nn.Module, *paths: str) -> list[tuple[str, nn.Module]]:
+    """What stands at some of the paths in a model, with its path."""
+    present = dict(model.named_modules())
+    return [(path, present[path]) for path in paths if path in present]
+
+
+def base_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+    """The weights that may be trained of a network, without those of adapters."""
+    return (weight for name, weight in network.named_parameters() if "lora_" not in name)
+
+
+def freeze_base(network: nn.Module) -> None:
+    """Train no weights of a network but those of adapters."""
+    for weight in base_parameters(network):
+        weight.requires_grad_(False)
 
 
 def base_names(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -137,7 +200,7 @@ def fetched(kind: Any, part: str, base: dict[str, str | None], **options) -> nn.
     Raises:
         ValueError: it is not there, or has other weights.
     """
-    name = str(base["name"])
+    name = str(base.get("name"))
     saved = f"the {part}'s weights were not saved with this model and are read from {name}"
     if base.get("digest") is not None:
         if not Path(name).is_dir():

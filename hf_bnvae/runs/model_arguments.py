@@ -253,6 +253,8 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         if started_from is None and decoder is not None:
             try:
                 refuse_no_language_model(self._config_of(decoder), getattr(self, decoder))
+            except ParameterError:
+                raise
             except ValueError as error:
                 raise ParameterError(f"`{decoder}`: {error}") from error
         if started_from is not None or not self.is_pretrained:
@@ -286,11 +288,20 @@ class ModelArguments(MethodArguments, TokenizerArguments):
                 raise ParameterError(f"`{name}` is read with `{part}_name_or_path` only: leave it out")
         if "lora_rank" in given and self.train_decoder != "lora":
             raise ParameterError("`lora_rank` is read with `train_decoder` lora only: leave it out")
-
+        if "tie_word_embeddings" in given and self.tie_word_embeddings and self._source("decoder") is not None:
+            raise ParameterError(
+                f"`tie_word_embeddings` is said by the configuration of `{self._source('decoder')}`: leave it out"
+            )
         if not self.save_base and not self.bases:
             raise ParameterError(
                 "`save_base` false leaves out the frozen weights of pretrained parts, and this run has none: drop it"
             )
+
+    @property
+    def trained_parts(self) -> dict[str, str]:
+        """What of each pretrained part is trained, by the argument that says so."""
+        parts = [part for part in TRAINED if getattr(self, f"{part}_name_or_path") is not None]
+        return {f"train_{part}": getattr(self, f"train_{part}") for part in parts}
 
     @property
     def bases(self) -> dict[str, str]:

@@ -45,9 +45,13 @@ def begin_run(args, checkpoint: str | None, overwrite: bool) -> None:
         remove_broken(args.output_dir)
 
 
-def record_arguments(trainer, checkpoint: str | None, streaming: bool = False) -> None:
-    """Give a trainer the arguments that its checkpoints record; refuse to resume a run that had others."""
-    trainer.run_arguments = run_arguments(trainer.args, trainer.train_dataset, streaming)
+def record_arguments(trainer, checkpoint: str | None, streaming: bool = False, **others: str) -> None:
+    """Give a trainer the arguments that its checkpoints record; refuse to resume a run that had others.
+
+    Args:
+        others: beside those of the trainer.
+    """
+    trainer.run_arguments = run_arguments(trainer.args, trainer.train_dataset, streaming) | others
     if checkpoint is not None:
         for sentence in check_same_run(checkpoint, trainer.run_arguments):
             logger.warning(sentence)

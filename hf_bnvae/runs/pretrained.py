@@ -19,6 +19,7 @@ from ..data.kept_on_disk import cache_folder, kept_folder
 from ..errors import ParameterError, last_line
 from ..evaluation.text_order import TextBatches, encoded_batches
 from ..models import BnVaeForConditionalGeneration, BnVaeModel
+from ..models.base_weights import UNREAD
 from ..models.pretrained_parts import pretrained_parts
 from ..training import VaeTrainingArguments
 from ..training.resuming import digest
@@ -79,7 +80,7 @@ def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None
     if options.decoder_name_or_path is not None and options.train_decoder == "frozen":
         model.decoder.lm.requires_grad_(False)
     if not options.save_base:
-        model.leave_out_base(**options.bases)
+        model.record_base(**options.bases)
         for name in ("encoder_base", "decoder_base"):
             if getattr(saved, name, None) is not None:
                 setattr(model.config, name, getattr(saved, name))  # a name on the Hub may have another revision by now
@@ -150,7 +151,7 @@ def encoder_key(model: BnVaeModel) -> str:
     """A key of all that the states of an encoder depend on beside the tokens: its weights, and how it pools them."""
     hasher = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(torch.nn.Module.state_dict(model.get_submodule("encoder")).items()):
-        if not name.startswith("pooler."):  # nothing reads it, and where a checkpoint has none it is another each time
+        if not name.startswith(UNREAD):
             hasher.update(name.encode())
             hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     config = model.config

@@ -108,7 +108,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     if run.model.encoder_name_or_path is not None and run.model.train_encoder == "frozen":
         with_encoder_states(model, encoded, run.training)
     trainer = make_text_trainer(run, model, encoded)
-    record_arguments(trainer, checkpoint, run.data.streaming)
+    record_arguments(trainer, checkpoint, run.data.streaming, **run.model.trained_parts)
     begin_run(run.training, checkpoint, run.training.overwrite_output_dir)
     trained = trainer.train(resume_from_checkpoint=checkpoint)
     merge_adapters(trainer.model)

@@ -37,6 +37,8 @@ MUST_STAY = (
     "plateau_max_halvings",
 )
 MAY_CHANGE = ("num_train_epochs", "max_steps", "max_grad_norm", "bf16", "fp16")
+TRAINED_PARTS = ("train_encoder", "train_decoder")
+"""What of pretrained parts is trained, where there are any."""
 ROWS_AT_ONCE = 10_000
 LENGTHS = ("num_train_epochs", "max_steps")
 
@@ -96,6 +98,12 @@ def check_same_run(checkpoint: str | Path, arguments: Mapping) -> list[str]:
     before = read_json(Path(checkpoint) / ARGUMENTS_NAME)
     if not isinstance(before, dict):
         return []
+    for name in TRAINED_PARTS:
+        if before.get(name, arguments.get(name)) != arguments.get(name):
+            raise CheckpointError(
+                f"`resume_from_checkpoint` {checkpoint}: its run had {name} {before.get(name)} and this one has "
+                f"{arguments.get(name)}; repeat the run's own, or start another run"
+            )
     if (
         before.get("train_digest") != arguments["train_digest"]
         or before.get("train_examples") != arguments["train_examples"]

@@ -79,6 +79,14 @@ def test_a_model_is_trained_evaluated_and_used_with_embeddings_alone(ending, tmp
     assert vae.interpolate(*ends, steps=3)[0] == written[0] and len(vae.sample(2, seed=1)) == 2
     with pytest.raises(ValueError, match="this model reads embeddings and has no encoder of texts"):
         vae.encode(["the food"])
+    for wrong, said in (
+        ("a path", r"embeddings must be \(n, 5\) numbers, got str"),
+        ([[1.0, 2.0], [3.0]], r"embeddings must be \(n, 5\) numbers, got list"),
+        (GIVEN[:2] + 1j, r"embeddings must be \(n, 5\), got \(2, 5\) of torch.complex"),
+        (np.where(np.arange(4)[:, None] == 2, np.nan, GIVEN[:4]), r"finite numbers, got others in row 2"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            vae.decode_embeddings(wrong)
     with pytest.raises(ValueError, match=r"embeddings must be \(n, 5\), got \(4, 3\)"):
         vae.encode_embeddings(vectors[:, :3])
     capsys.readouterr()
@@ -265,6 +273,11 @@ GIVEN = embeddings_of(TEXTS)
         (GIVEN[:, 0], r"holds an array of the shape \(120,\) and the type float32: give a row of numbers"),
         (GIVEN.astype(str), "the type <U32: give a row of numbers"),
         (np.where(np.arange(120)[:, None] == 7, np.nan, GIVEN), r"\(train\), row 8, holds a NaN or an infinity"),
+        (
+            np.where(np.arange(120)[:, None] == 7, 1e300, GIVEN.astype(np.float64)),
+            r"\(train\), row 8, holds a NaN or an infinity in fp32",
+        ),
+        ([[1.0, 2.0], [1.0]] * 60, r"embeddings \(train\) has rows of different widths"),
         ({"test": GIVEN}, "embeddings comes without those of the training texts: give them, by embeddings_file"),
         ({"train": GIVEN, "dev": GIVEN}, "embeddings has 'dev': its keys are train, validation, test"),
         ({"train": GIVEN, "test": GIVEN}, r"embeddings \(test\): the data has no test split: leave it out"),
@@ -346,7 +359,7 @@ def test_an_evaluation_says_which_embeddings_it_needs(tmp_path):
     with pytest.raises(UsageError, match="--test_embeddings_file has 3 numbers in a row, and the model learnt from 5"):
         evaluate([*asked[:-1], str(tmp_path / "narrow.npy")])
     np.save(tmp_path / "few.npy", given["train"][:9])
-    with pytest.raises(UsageError, match=r"holds 9 rows, and .* 10 texts"):
+    with pytest.raises(UsageError, match=r"holds 9 rows, and \S+test\.txt \(test\) 10 texts"):
         evaluate([*asked[:-1], str(tmp_path / "few.npy")])
     asked[3] = str(tmp_path / "lstm")
     with pytest.raises(UsageError, match="--test_embeddings_file is read by a model that was trained on embeddings"):

@@ -272,6 +272,13 @@ def test_a_resumed_run_ends_with_the_model_of_the_unbroken_one(parts, whole_run,
         torch.testing.assert_close(resumed[name], value, msg=name)
 
 
+def test_a_run_goes_on_with_what_it_trained_of_pretrained_parts(parts, whole_run, tmp_path):
+    checkpoint = broken_off(whole_run, tmp_path / "out")
+    options = SMALL | STEPS | parts | {"lora_rank": 2, "resume_from_checkpoint": str(checkpoint)}
+    with pytest.raises(ValueError, match="its run had train_encoder frozen and this one has full; repeat the run's"):
+        train(TEXTS, "bn_vae", tmp_path / "out", **options, train_encoder="full")
+
+
 @pytest.mark.parametrize("changes", [{"lora_rank": 3}, {"train_decoder": "full"}])
 def test_a_run_with_adapters_goes_on_with_these_alone(parts, whole_run, changes, tmp_path):
     checkpoint = broken_off(whole_run, tmp_path / "out")
@@ -401,7 +408,8 @@ def test_a_network_from_scratch_stands_beside_a_pretrained_one(parts, tmp_path):
         ({"method": "cnn_vae"}, "decoder_config stands in the place of the LSTM, and method cnn_vae has the decoder"),
         ({"train_encoder": "full"}, "train_encoder is read with encoder_name_or_path only"),
         ({"decoder_config": "ENCODER"}, "decoder_config: .* is a bert model, which is no causal language model"),
-        ({"decoder_config": "/nowhere/at/all"}, "decoder_config /nowhere/at/all: no model there"),
+        ({"decoder_config": "/nowhere/at/all"}, "^decoder_config /nowhere/at/all: no model there"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings is said by the configuration of decoder_config: leave"),
     ],
 )
 def test_configurations_that_cannot_be_are_refused(parts, changes, said, tmp_path):

@@ -94,6 +94,36 @@ def test_what_is_loaded_is_saved_as_it_was_or_whole(light, tmp_path):
     assert all(torch.equal(again[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", [AutoModelForSequenceClassification, AutoModelForSeq2SeqLM])
+def test_what_is_left_out_stays_frozen_and_is_saved_once_it_is_trained(light, kind, tmp_path, caplog):
+    model = kind.from_pretrained(light.folder)
+    names = [name for name, weight in model.named_parameters() if name.startswith("model.encoder.")]
+    assert names and not any(model.get_parameter(name).requires_grad for name in names)
+    assert any(weight.requires_grad for weight in model.parameters())
+    model.model.encoder.requires_grad_(True)
+    torch.nn.init.ones_(model.get_parameter(names[0]).data)
+    model.save_pretrained(tmp_path / "out")
+    assert model.config.encoder_base is None and model.config.decoder_base is not None
+    again = kind.from_pretrained(tmp_path / "out")
+    assert all(torch.equal(again.get_parameter(name), model.get_parameter(name)) for name in names)
+    assert "The weights of the encoder are not frozen any more" in caplog.text
+
+
+def test_only_what_can_be_read_again_is_left_out(parts, tmp_path):
+    encoder, decoder = parts.values()
+    other = save_encoder("bert", tmp_path / "other")
+    model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(encoder, latent_size=3)
+    with pytest.raises(ValueError, match="the decoder of this model is no pretrained network"):
+        model.leave_out_base(decoder=decoder)
+    with pytest.raises(ValueError, match=f"{other} has other weights than the encoder: name what it was made of"):
+        model.leave_out_base(encoder=other)
+    with pytest.raises(ValueError, match=r"no/such .* cannot be loaded"):
+        model.leave_out_base(encoder="no/such")
+    with pytest.raises(TypeError, match="encodr"):
+        model.leave_out_base(encodr=encoder)
+    assert model.config.encoder_base is None and model.config.decoder_base is None
+
+
 @pytest.mark.parametrize("keeps", [False, True])
 def test_a_resumed_run_ends_with_the_model_of_the_unbroken_one(parts, light, keeps, tmp_path, caplog):
     checkpoint = broken_off(light.folder, tmp_path / "out")

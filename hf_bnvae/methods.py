@@ -61,7 +61,6 @@ METHODS = {
         "language model: the decoder alone, an LSTM or a pretrained one",
         posterior="none",
         kl_schedule="constant",
-        settings={"word_dropout": 0.0},  # hidden words make a decoder read z, and there is none
     ),
 }
 

@@ -81,7 +81,7 @@ RECIPES: dict[str, dict] = {
     },
 }
 
-# On pretrained parts: new layers learn fast, adapters slowly, and words that are hidden make the decoder read z.
+# On pretrained parts: new layers learn fast, adapters slowly.
 RECIPES["pretrained"] = RECIPES["fast"] | {
     "learning_rate": 1e-3,
     "pretrained_learning_rate": 3e-4,
@@ -92,7 +92,6 @@ RECIPES["pretrained"] = RECIPES["fast"] | {
     "max_grad_norm": 1.0,
     "num_train_epochs": 3.0,
     "kl_annealing_epochs": 1.0,
-    "word_dropout": 0.3,
 }
 
 DIALOGUE_RECIPES: dict[str, dict] = {

@@ -23,6 +23,7 @@ from .model_with_tokenizer import ModelWithTokenizer
 from .models import BnVaeConfig, BnVaeForConditionalGeneration
 from .models.interpolation import interpolate_latents
 from .models.modeling_common import is_kind
+from .models.pretrained_parts import longest_text
 
 logger = logging.get_logger(__name__)
 
@@ -55,7 +56,8 @@ class TextVaePipeline(ModelWithTokenizer):
         model: the whole text VAE, on the device and in the dtype that it is to run in.
         tokenizer: its tokenizer.
         batch_size: texts, or latents, at once.
-        max_length: texts are cut at so many tokens, both ends counted; a warning says how many were.
+        max_length: texts are cut at so many tokens, both ends counted, or at as many as a pretrained encoder has
+            positions for; a warning says how many were.
 
     Example:
 
@@ -126,11 +128,12 @@ class TextVaePipeline(ModelWithTokenizer):
                 "this model reads embeddings and has no encoder of texts: compute theirs as those that it learnt from "
                 "were, for encode_embeddings or decode_embeddings"
             )
-        encoded = encode_counted(texts, self.tokenizer, self.max_length)
+        max_length = longest_text(getattr(self.model.config, "encoder_config", None), self.max_length)
+        encoded = encode_counted(texts, self.tokenizer, max_length)
         rows = encoded.input_ids
         cut = sum(encoded.truncated)
         if cut:
-            logger.warning(f"{cut:,} of {len(texts):,} texts have more than {self.max_length} tokens and were cut.")
+            logger.warning(f"{cut:,} of {len(texts):,} texts have more than {max_length} tokens and were cut.")
         words = sum(map(len, rows)) - 2 * len(rows)
         warn_of_unknown_words("the texts", sum(encoded.unknown) / words if words else 0.0)
         encode = partial(self.model.encode, sample=sample)

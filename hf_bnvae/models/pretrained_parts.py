@@ -9,6 +9,21 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from .encoders import encoder_class
 from .layers import networks_without_weights
 
+COUNT_FROM_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
+"""Architectures whose first token has the position behind that of their padding symbol."""
+
 
 class FromPretrainedPartsMixin:
     """A whole model with its encoder in `model` that is made of pretrained networks."""
@@ -81,6 +96,21 @@ def refuse_no_language_model(config, name: str) -> None:
     reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder or reads_both_ways:
         raise ValueError(f"decoder {name} is a {config.model_type} model, which is no causal language model")
+
+
+def positions_of(config) -> int | None:
+    """How many tokens a network with such a configuration has positions for; None where these have no end."""
+    sizes = config.get_text_config()
+    positions = getattr(sizes, "max_position_embeddings", None)
+    if positions is None or sizes.model_type not in COUNT_FROM_PADDING:
+        return positions
+    return positions - sizes.pad_token_id - 1
+
+
+def longest_text(config, max_length: int) -> int:
+    """`max_length`, or fewer tokens where a network with such a configuration (None for none) has no more positions."""
+    positions = None if config is None else positions_of(config)
+    return max_length if positions is None else min(max_length, positions)
 
 
 def special_tokens(source) -> dict[str, Any]:

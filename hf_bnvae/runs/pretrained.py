@@ -20,7 +20,7 @@ from ..errors import ParameterError, last_line
 from ..evaluation.text_order import TextBatches, encoded_batches
 from ..models import BnVaeForConditionalGeneration, BnVaeModel
 from ..models.base_weights import UNREAD
-from ..models.pretrained_parts import pretrained_parts
+from ..models.pretrained_parts import positions_of, pretrained_parts
 from ..training import VaeTrainingArguments
 from ..training.resuming import digest
 from .loading import load_config
@@ -102,7 +102,7 @@ def check_positions(config, splits: Mapping[str, Any], max_length: int) -> None:
     parts = (("encoder", "input_ids", 0), ("decoder", "length", getattr(config, "soft_prompt_length", 0)))
     for part, column, beside in parts:
         network = getattr(config, f"{part}_config", None)
-        positions = None if network is None else getattr(network.get_text_config(), "max_position_embeddings", None)
+        positions = None if network is None else positions_of(network)
         for split, rows in splits.items():
             rows = rows.sentences if isinstance(rows, SentenceStates) else rows
             if positions is None or (isinstance(rows, Dataset) and column not in rows.column_names):

@@ -19,6 +19,7 @@ from ..errors import ParameterError
 from ..evaluation import encode_in_order
 from ..evaluation.classification import ClassificationTask, Predict, finetuning, probing
 from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForSequenceClassification, BnVaeModel, LstmLMConfig
+from ..models.pretrained_parts import longest_text
 from .loading import load_model, read_config
 
 CALLED = "`model_name_or_path`"
@@ -45,6 +46,7 @@ def finetuned_classifier(name: str, task: ClassificationTask, max_length: int, s
     tokenizer = load_tokenizer(name, CALLED)
     set_seed(seed)
     model = load_ours(BnVaeForSequenceClassification, name, num_labels=task.num_classes)
+    max_length = longest_text(model.config.encoder_config, max_length)
     ids, test_ids = (token_ids(texts, tokenizer, max_length) for texts in (task.texts, task.test_texts))
     return finetuning(model, tokenizer, ids, test_ids, task, **training)
 
@@ -100,7 +102,8 @@ def encode(name: str, texts: list[str], max_length: int, batch_size: int) -> np.
         model = model.get_encoder() if config.is_encoder_decoder else model
         vectors_of = partial(mean_state, model)
     model.eval().to(device)
-    rows = token_ids(texts, tokenizer, max_length)
+    network = config.encoder_config if isinstance(config, BnVaeConfig) else config
+    rows = token_ids(texts, tokenizer, longest_text(network, max_length))
     return encode_in_order(rows, vectors_of, batch_size, tokenizer.pad_token_id, device).numpy()
 
 

@@ -18,6 +18,7 @@ from .embeddings import Embeddings
 from .evaluation_arguments import EvaluationArguments, TextMetricArguments
 from .loading import check_tokenizer, load_model
 from .metrics import evaluate_nll, evaluate_texts
+from .pretrained import check_positions
 from .results import log_reports, of_split, unknown_shares
 
 
@@ -72,7 +73,7 @@ def evaluate_text_model(
 
     Raises:
         CorpusError: the data cannot be read.
-        ParameterError: there is no such model or split.
+        ParameterError: there is no such model or split, or a text is longer than the model reads.
     """
     state = PartialState()
     called = "`model_name_or_path`"
@@ -85,6 +86,7 @@ def evaluate_text_model(
         raise ParameterError(f"{corpus.name} has no {args.split} split: pass `{args.split}_file` or another `split`")
     embeddings = embeddings_of_split(model.config, data, corpus, args.split)
     rows: Dataset | SentenceStates = encode_corpus(corpus, tokenizer, data.max_length)[args.split]
+    check_positions(model.config, {args.split: rows}, data.max_length)
     if embeddings is not None:
         rows = embeddings.beside(rows, corpus, args.split)
     split = ShardedSplit(args.batch_size, VaeCollator(tokenizer.pad_token_id), state)

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -18,6 +19,7 @@ from hf_bnvae.hub.publishing import files_to_publish
 from hf_bnvae.hub.spaces import write_space
 from hf_bnvae.runs.data_arguments import DataArguments
 from hf_bnvae.runs.evaluation_arguments import EvaluationArguments, TextMetricArguments
+from hf_bnvae.runs.sentence_encoders import encode as encode_texts
 from hf_bnvae.runs.text_evaluation import evaluate_text_model
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
@@ -433,6 +435,30 @@ def test_texts_longer_than_a_network_reads_are_refused_with_the_length_that_it_d
     with pytest.raises(ValueError, match=said):
         train(texts, "vae", tmp_path / "out", **SMALL, **named)
     train(texts, "vae", tmp_path / "out", **SMALL | {"num_train_epochs": 1}, **named, max_length=int(said[-2:]))
+
+
+@pytest.mark.parametrize(("architecture", "reads"), [("bert", 20), ("roberta", 19), ("mpnet", 19)])
+def test_a_text_is_as_long_as_its_encoder_has_positions_for(architecture, reads, parts, tmp_path, caplog):
+    name = tmp_path / "encoder"
+    shutil.copytree(parts["encoder_name_or_path"], name)
+    sizes = SIZES | {"vocab_size": 18, "max_position_embeddings": 20}
+    AutoModel.from_config(AutoConfig.for_model(architecture, **sizes, pad_token_id=0)).save_pretrained(name)
+    options = SMALL | {"num_train_epochs": 1, "encoder_name_or_path": str(name), "hidden_size": 12}
+    with pytest.raises(ValueError, match=f"the encoder has positions for {reads}: cut texts by max_length {reads}"):
+        train([*TEXTS, "food " * 19], "vae", tmp_path / "out", **options)
+    vae = train([*TEXTS, "food " * (reads - 2)], "vae", tmp_path / "out", **options)
+    torch.testing.assert_close(vae.encode(["food " * 30]), vae.encode(["food " * (reads - 2)]))
+    assert f"1 of 1 texts have more than {reads} tokens and were cut" in caplog.text
+    for model in (tmp_path / "out", name):
+        long, cut = (encode_texts(str(model), ["food " * words], 200, 8) for words in (30, reads - 2))
+        np.testing.assert_allclose(long, cut, rtol=1e-5, atol=1e-6)
+    (tmp_path / "test.txt").write_text("food " * 30)
+    with pytest.raises(ValueError, match=f"positions for {reads}: cut texts by `max_length` {reads}"):
+        evaluate_text_model(
+            EvaluationArguments(str(tmp_path / "out")),
+            DataArguments(test_file=str(tmp_path / "test.txt")),
+            TextMetricArguments(),
+        )
 
 
 @pytest.mark.parametrize("trained", ["frozen", "full"])

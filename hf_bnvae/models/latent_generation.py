@@ -31,6 +31,13 @@ class LatentGenerationMixin:
         if self.config.refinement_steps > 0 and inputs is not None:
             options["latents"] = self.encode(inputs, options.pop("attention_mask", None))
             inputs = None
+        if options.get("attention_mask") is None and (inputs is not None or options.get("latents") is not None):
+            # Where padding is the end symbol Transformers asks for it.
+            rows, padding = (
+                (options["latents"][:, :1], None) if inputs is None else (inputs, self.config.encoder_padding)
+            )
+            read = torch.ones_like(rows) if padding is None else rows != padding
+            options["attention_mask"] = read.long()
         return super().generate(inputs, **options)  # type: ignore[misc]
 
     def _flat_latents(self, latents: torch.Tensor) -> torch.Tensor:

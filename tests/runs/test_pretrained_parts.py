@@ -298,6 +298,19 @@ def test_a_run_replaces_one_on_pretrained_parts_and_leaves_nothing_of_it(parts, 
     assert not isinstance(load_tokenizer(str(folder)), TokenizerPair)
 
 
+def test_nothing_is_asked_of_a_mask_where_padding_is_the_end_symbol(whole_run, monkeypatch):
+    warned: list = []
+    monkeypatch.setattr("transformers.generation.utils.logger.warning_once", lambda *said: warned.append(said))
+    vae = TextVaePipeline.from_pretrained(str(whole_run))
+    config = vae.model.generation_config
+    assert config.pad_token_id == config.eos_token_id
+    batch = vae.tokenizer(TEXTS[:4], padding=True, return_tensors="pt")
+    alone = vae.model.generate(batch["input_ids"])
+    assert torch.equal(alone, vae.model.generate(batch["input_ids"], attention_mask=batch["attention_mask"]))
+    assert torch.equal(alone, vae.model.generate(latents=vae.model.encode(batch["input_ids"])))
+    assert not warned
+
+
 def test_what_is_published_of_a_run_and_shown_in_a_space_has_both_tokenizers(whole_run, tmp_path, monkeypatch):
     published = {path.relative_to(whole_run).as_posix() for path in files_to_publish(whole_run)}
     assert {"tokenizer.json", "decoder_tokenizer/tokenizer.json"} <= published

@@ -237,7 +237,7 @@ class BnVaeConfig(CheckpointConfig):
         if self.refinement_steps > 0 and not self.shares_vocabulary:
             raise ValueError(
                 "refinement_steps must be 0 where encoder and decoder read other tokens: the steps reconstruct what "
-                "the encoder read"
+                "the encoder read; method sa_vae takes them"
             )
 
     def get_text_config(self, decoder=None, encoder=None):

@@ -33,9 +33,8 @@ class LatentGenerationMixin:
             inputs = None
         if options.get("attention_mask") is None and (inputs is not None or options.get("latents") is not None):
             # Where padding is the end symbol Transformers asks for it.
-            rows, padding = (
-                (options["latents"][:, :1], None) if inputs is None else (inputs, self.config.encoder_padding)
-            )
+            rows = options["latents"][:, :1] if inputs is None else inputs
+            padding = None if inputs is None else self.config.encoder_padding
             read = torch.ones_like(rows) if padding is None else rows != padding
             options["attention_mask"] = read.long()
         return super().generate(inputs, **options)  # type: ignore[misc]

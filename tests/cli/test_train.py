@@ -180,7 +180,7 @@ def test_a_checkpoint_that_is_no_whole_text_vae_is_named(finished, tmp_path):
     assert done.returncode == 1 and "no model there" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("method", ["bn_vae", "agg_vae"])
+@pytest.mark.parametrize("method", ["bn_vae", pytest.param("agg_vae", marks=pytest.mark.slow)])
 def test_accelerate_launches_two_processes_that_train_one_model(corpus, tmp_path, method):
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     config = ROOT / "run_scripts" / "accelerate_configs" / "cpu_2_processes.yaml"

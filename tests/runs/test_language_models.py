@@ -90,6 +90,7 @@ def test_two_steps_train_what_they_are_told_and_what_is_saved_has_the_nats_of_it
             assert torch.equal(weights[name], value), name
 
 
+@pytest.mark.slow
 def test_a_comparison_has_it_beside_vaes_with_an_encoder(corpus, parts, tmp_path):
     values = run_of(corpus, tmp_path / "out", parts, nll_samples=2, latent_size=3, train_encoder="frozen")
     shared = values[2:]  # without the method

@@ -125,6 +125,7 @@ def test_normalisation_statistics_are_exact_after_training(make_trainer):
     torch.testing.assert_close(mean.var(0, unbiased=False), torch.full((4,), 0.25), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_batch_normalisation_keeps_the_kl_alive_where_a_plain_cvae_loses_it(make_trainer):
     settings = {"num_train_epochs": 12, "kl_annealing_steps": 0, "save_strategy": "no", "load_best_model_at_end": False}
     kl = {}

@@ -53,7 +53,7 @@ def alone(corpus, tmp_path_factory):
     return launched(tmp_path_factory.mktemp("processes") / "1", 1, corpus)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def together(request, alone, corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes") / str(request.param)
     return launched(folder, request.param, corpus, alone), request.param

@@ -4,7 +4,6 @@ The import registers the configurations with the Auto classes; the models follow
 which is before any model. What trains, and what reads data, is imported when it is needed.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import transformers
@@ -12,6 +11,7 @@ import transformers
 from . import models
 from .models import BnCvaeConfig, BnVaeConfig, LstmLMConfig
 from .models.checkpoints import CheckpointConfig
+from .models.lazy_names import names_when_needed
 from .models.version import __version__
 
 if TYPE_CHECKING:
@@ -65,12 +65,7 @@ _register_configurations()
 CheckpointConfig.before_the_first = _register_models
 
 
-def __getattr__(name: str):
-    if name not in _IMPORTED_WHEN_NEEDED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_IMPORTED_WHEN_NEEDED[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_when_needed(__name__, _IMPORTED_WHEN_NEEDED)
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,11 @@
 """What travels with a checkpoint: configurations, models, posteriors, decoders, objectives."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .configuration_bncvae import BnCvaeConfig
 from .configuration_bnvae import BnVaeConfig
 from .configuration_lstm_lm import LstmLMConfig
+from .lazy_names import names_when_needed
 
 if TYPE_CHECKING:
     from .modeling_bncvae import BnCvaeForConditionalGeneration, BnCvaeModel
@@ -21,13 +21,7 @@ _IMPORTED_WHEN_NEEDED = {
     "LstmLMForCausalLM": "modeling_lstm_lm",
 }
 
-
-def __getattr__(name: str):
-    if name not in _IMPORTED_WHEN_NEEDED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_IMPORTED_WHEN_NEEDED[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_when_needed(__name__, _IMPORTED_WHEN_NEEDED)
 
 
 def __dir__() -> list[str]:

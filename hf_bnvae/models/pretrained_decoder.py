@@ -184,9 +184,9 @@ class PretrainedDecoder(Decoder):
         return self._run(embedded, mask, latents, state, use_cache)
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
-        words = self.embedding(input_ids.clamp(min=0))
         if not self.training:
-            return words
+            return self.embedding(input_ids)
+        words = self.embedding(input_ids.clamp(min=0))
         hidden = (input_ids == HIDDEN_WORD).unsqueeze(-1)
         return torch.where(hidden, self.hidden_word.weight.to(words.dtype), words)
 

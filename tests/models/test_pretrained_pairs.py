@@ -70,6 +70,17 @@ def pair_of(encoder: str | None, decoder: str | None, tmp_path, **config) -> BnV
     return model
 
 
+def config_of_a_pair(**changes) -> BnVaeConfig:
+    return BnVaeConfig(
+        latent_size=3,
+        encoder="pretrained",
+        encoder_config=config_of("bert", ENCODERS),
+        decoder="pretrained",
+        decoder_config=config_of("llama", DECODERS),
+        **changes,
+    )
+
+
 def words(vocabulary: int, *shape: int) -> torch.Tensor:
     return torch.randint(3, vocabulary, shape, generator=torch.Generator().manual_seed(5))
 
@@ -207,15 +218,7 @@ def test_the_encoder_alone_loads_from_the_whole_model(tmp_path):
 
 
 def test_an_initialisation_leaves_the_networks_their_own_start():
-    config = BnVaeConfig(
-        latent_size=3,
-        encoder="pretrained",
-        encoder_config=config_of("bert", ENCODERS),
-        decoder="pretrained",
-        decoder_config=config_of("llama", DECODERS),
-        initializer_range=0.5,
-        encoder_initializer_range=0.5,
-    )
+    config = config_of_a_pair(initializer_range=0.5, encoder_initializer_range=0.5)
     model = BnVaeForConditionalGeneration(config)
     norm = model.model.encoder.encoder.layer[0].output.LayerNorm
     assert torch.equal(norm.weight, torch.ones(16))
@@ -230,13 +233,7 @@ def test_an_initialisation_leaves_the_networks_their_own_start():
 
 @pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4.0}])
 def test_networks_whose_places_others_take_are_made_without_weights_and_without_random_draws(lora, tmp_path):
-    config = BnVaeConfig(
-        latent_size=3,
-        encoder="pretrained",
-        encoder_config=config_of("bert", ENCODERS),
-        decoder="pretrained",
-        decoder_config=config_of("llama", DECODERS),
-    )
+    config = config_of_a_pair()
     with networks_without_weights("encoder", "decoder"):
         model = BnVaeForConditionalGeneration(config)
     for name, parameter in model.named_parameters():

@@ -1,5 +1,6 @@
 """How a command runs and ends: with one sentence for what the user can mend, and a status."""
 
+import atexit
 import errno
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
+import torch.distributed
 from safetensors import SafetensorError
 
 from ..data import CorpusError
@@ -24,6 +26,8 @@ from .yaml_file import all_flags
 def run(main: Callable[[], None]) -> None:
     """Call `main`; what the user can mend is printed as one sentence, and the exit status is 1."""
     end_with_parent()
+    if not has_process_group():
+        atexit.register(end_process_group)  # by then an error is printed: the other processes fail once the group ends
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that has no ± is no reason to stop
@@ -38,6 +42,17 @@ def run(main: Callable[[], None]) -> None:
         if not is_full_disk(error):
             raise
         fail(f"the disk is full, what was being saved is not there: free some space and resume ({first_line(error)})")
+
+
+def has_process_group() -> bool:
+    """Whether this process has joined others, as a launcher's environment tells `accelerate` to do."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def end_process_group() -> None:
+    """Leave the group of processes that a command has joined: torch asks for it, and may crash on exit without."""
+    if has_process_group():
+        torch.distributed.destroy_process_group()
 
 
 def say_how_to_go_on() -> None:

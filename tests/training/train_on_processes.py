@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.cli import train as train_command
+from hf_bnvae.cli.run import run
 from hf_bnvae.data import (
     DialogueCollator,
     VaeCollator,
@@ -140,4 +141,4 @@ def main(root: Path, corpus: Path, earlier: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(lambda: main(*map(Path, sys.argv[1:])))

@@ -12,7 +12,8 @@ from datasets import Dataset
 from torch.utils.data import Dataset as TorchDataset
 
 from .errors import CorpusError, first_line
-from .readers import check_whole, refuse_address
+from .readers import check_whole
+from .shards import Shards, shards_named, with_rows, without_rows
 
 ENDINGS = (".npy", ".parquet")
 ROWS_AT_ONCE = 8_192
@@ -31,7 +32,11 @@ class SentenceStates(TorchDataset):
     """
 
     def __init__(
-        self, sentences: Dataset, states: np.ndarray, numbers: np.ndarray | None = None, are_data: bool = False
+        self,
+        sentences: Dataset,
+        states: np.ndarray | Shards,
+        numbers: np.ndarray | None = None,
+        are_data: bool = False,
     ):
         names = sentences.column_names
         self.sentences = sentences.remove_columns("input_ids") if {"labels", "input_ids"} <= set(names) else sentences
@@ -75,14 +80,10 @@ class SentenceStates(TorchDataset):
         return SentenceStates(self.sentences.select(rows), self.states, self.numbers[rows], self.are_data)
 
     def __getstate__(self):
-        """Another process maps a file itself, and gets no copy of what is in it."""
-        on_disk = isinstance(self.states, np.memmap) and self.states.filename is not None
-        return self.__dict__ | ({"states": Path(self.states.filename)} if on_disk else {})
+        return self.__dict__ | {"states": without_rows(self.states)}
 
     def __setstate__(self, state):
-        self.__dict__ = state
-        if isinstance(self.states, Path):
-            self.states = np.load(self.states, mmap_mode="r")
+        self.__dict__ = state | {"states": with_rows(state["states"])}
 
 
 class TokenRows(Sequence[list[int]]):
@@ -101,27 +102,39 @@ class TokenRows(Sequence[list[int]]):
         return self.values[start : self.ends[row]].tolist()
 
 
-def read_embeddings(source: Any, called: str) -> np.ndarray:
+def read_embeddings(source: Any, called: str) -> np.ndarray | Shards:
     """Embeddings, `(n, width)`.
 
     Args:
-        source: the path of an npy file, which stays on disk, or of a parquet file with one column of lists; an array, a
-            tensor or nested lists.
+        source: the path of an npy file, which stays on disk, or of a parquet file with one column of lists; a folder of
+            such files, or a pattern of their names; a list of paths, whose rows come one after the other; or else an
+            array, a tensor or nested lists.
         called: the parameter that names it, for errors.
 
     Raises:
         CorpusError: when it cannot be read, or is no table of numbers.
     """
-    if not isinstance(source, str | Path):
-        if isinstance(source, torch.Tensor):
-            source = source.detach().float().cpu().numpy()
-        try:
-            values = np.asarray(source)
-        except ValueError as error:
-            raise CorpusError(f"{called} has rows of different widths: give each text as many numbers") from error
-        return _table_of_numbers(values, called)
-    refuse_address(str(source))
-    path, called = Path(source), f"{called} {source}"
+    paths = [source] if isinstance(source, str | Path) else source
+    if isinstance(paths, list | tuple) and paths and all(isinstance(path, str | Path) for path in paths):
+        files = [file for path in paths for file in shards_named(str(path), ENDINGS, called)]
+        arrays = [_read_file(file, f"{called} {file}") for file in files]
+        for file, array in zip(files, arrays, strict=True):
+            if array.shape[1] != arrays[0].shape[1]:
+                raise CorpusError(
+                    f"{called} {file} has {array.shape[1]} numbers in a row and {files[0]} {arrays[0].shape[1]}: give "
+                    "embeddings of one model"
+                )
+        return arrays[0] if len(files) == 1 else Shards(arrays, [str(file) for file in files])
+    if isinstance(source, torch.Tensor):
+        source = source.detach().float().cpu().numpy()
+    try:
+        values = np.asarray(source)
+    except ValueError as error:
+        raise CorpusError(f"{called} has rows of different widths: give each text as many numbers") from error
+    return _table_of_numbers(values, called)
+
+
+def _read_file(path: Path, called: str) -> np.ndarray:
     if path.suffix.lower() not in ENDINGS:
         raise CorpusError(f"{called} has the unknown ending {path.suffix!r}: use {' or '.join(ENDINGS)}")
     check_whole(path)
@@ -191,7 +204,7 @@ def _width(column: pa.Array, before: int, width: int | None, called: str) -> int
     return int(width)
 
 
-def refuse_missing_numbers(values: np.ndarray, rows: np.ndarray, called: str) -> None:
+def refuse_missing_numbers(values: np.ndarray | Shards, rows: np.ndarray, called: str) -> None:
     """Refuse embeddings with a NaN or an infinity, as fp32, in one of some rows, which are numbered from 0.
 
     Raises:
@@ -204,7 +217,11 @@ def refuse_missing_numbers(values: np.ndarray, rows: np.ndarray, called: str) ->
         with np.errstate(over="ignore"):
             finite = np.isfinite(values[some].astype(np.float32)).all(1)
         if not finite.all():
+            row = some[finite.argmin()]
+            if isinstance(values, Shards):
+                number = int(values.numbers_of(row))
+                called, row = f"{called} {values.names[number]}", row - values.start_of(number)
             raise CorpusError(
-                f"{called}, row {some[finite.argmin()] + 1}, holds a NaN or an infinity in fp32: leave its text out, "
+                f"{called}, row {row + 1}, holds a NaN or an infinity in fp32: leave its text out, "
                 "or compute the embedding again"
             )

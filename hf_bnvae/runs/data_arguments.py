@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from ..data import Corpus, TokenStore, first_texts, load_corpus, token_store, training_sources
@@ -87,8 +88,8 @@ class DataArguments(SplitArguments):
         """The splits that are held in memory."""
         return ("train", "validation", "test")
 
-    def embedding_files(self) -> dict[str, str]:
-        """The file of embeddings of each split that has one; none here."""
+    def embedding_files(self) -> dict[str, list[str]]:
+        """The files of embeddings of each split that has them; none here."""
         return {}
 
 
@@ -96,19 +97,28 @@ class DataArguments(SplitArguments):
 class EmbeddedDataArguments(DataArguments):
     """The same, with embeddings of the sentences that were computed before."""
 
-    embeddings_file: str | None = field(
+    embeddings_file: list[str] | None = field(
         default=None,
         metadata={
             "help": "embeddings of the training texts, to be read in the place of an encoder's states: npy of (texts, "
-            "width), or parquet with one column of lists; a row for each text, in their order"
+            "width), or parquet with one column of lists; a row for each text, in their order. Several files, a folder "
+            "or a pattern are read one after the other"
         },
     )
-    validation_embeddings_file: str | None = field(default=None, metadata={"help": "those of the validation texts"})
-    test_embeddings_file: str | None = field(default=None, metadata={"help": "those of the test texts"})
+    validation_embeddings_file: list[str] | None = field(
+        default=None, metadata={"help": "those of the validation texts"}
+    )
+    test_embeddings_file: list[str] | None = field(default=None, metadata={"help": "those of the test texts"})
 
-    def embedding_files(self) -> dict[str, str]:
+    def __post_init__(self):
+        super().__post_init__()
+        for name in EMBEDDING_FILES.values():
+            if isinstance(getattr(self, name), str | Path):  # from Python
+                setattr(self, name, [str(getattr(self, name))])
+
+    def embedding_files(self) -> dict[str, list[str]]:
         files = {split: getattr(self, name) for split, name in EMBEDDING_FILES.items()}
-        return {split: str(file) for split, file in files.items() if file is not None}
+        return {split: list(map(str, paths)) for split, paths in files.items() if paths is not None}
 
 
 @dataclass

@@ -1,12 +1,13 @@
 """Embeddings that are given with the texts of a run, in the place of an encoder."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
 
 from ..data import Corpus, SentenceStates
 from ..data.encoder_states import read_embeddings, refuse_missing_numbers
+from ..data.shards import Shards
 from ..errors import ParameterError
 from .data_arguments import EMBEDDING_FILES
 
@@ -15,7 +16,7 @@ class Embeddings:
     """The embeddings of the texts of each split.
 
     Args:
-        files: the file of a split.
+        files: the files of a split, in the order of its texts.
         at_hand: the embeddings of a split themselves, of splits that no file is named for.
 
     Raises:
@@ -23,7 +24,7 @@ class Embeddings:
         ParameterError: there are none of the training split, or not all have one width.
     """
 
-    def __init__(self, files: Mapping[str, str], at_hand: Mapping[str, Any] | None = None):
+    def __init__(self, files: Mapping[str, Sequence[str]], at_hand: Mapping[str, Any] | None = None):
         self.called = {split: f"`{EMBEDDING_FILES[split]}`" for split in files}
         for split in at_hand or {}:
             if split not in EMBEDDING_FILES:
@@ -77,6 +78,8 @@ class Embeddings:
             total = origins[split].total
             least = corpus.reports[split].lines if total is None else total
             if len(rows) < least or (total is not None and len(rows) > total):
+                if isinstance(rows, Shards):
+                    called = f"{called}, {len(rows.names)} files from {rows.names[0]} to {rows.names[-1]},"
                 raise ParameterError(
                     f"{called} holds {len(rows):,} rows, and {corpus.name} ({split}) {least:,} texts: give a row for "
                     "each text in the order of the texts, empty ones too"

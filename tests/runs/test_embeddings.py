@@ -2,7 +2,9 @@
 
 import json
 import logging
+import pickle
 import re
+from itertools import pairwise
 
 import datasets
 import numpy as np
@@ -18,7 +20,7 @@ from hf_bnvae.cli.evaluate import main as evaluate
 from hf_bnvae.cli.explore import load_pipeline
 from hf_bnvae.cli.train import main as train_command
 from hf_bnvae.data import VaeCollator, load_corpus
-from hf_bnvae.data.encoder_states import TokenRows, read_embeddings
+from hf_bnvae.data.encoder_states import SentenceStates, TokenRows, read_embeddings
 from hf_bnvae.export import export_encoder
 from hf_bnvae.hub import HubError
 from hf_bnvae.hub.spaces import write_space
@@ -26,6 +28,7 @@ from hf_bnvae.models import BnVaeModel
 from hf_bnvae.runs import text_run
 from hf_bnvae.runs.pretrained import write_rows
 from hf_bnvae.runs.sentence_encoders import check_model
+from hf_bnvae.training.resuming import digest
 from tests.runs.test_pretrained_parts import SMALL, STEPS, TEXTS, WORDS, broken_off, parts  # noqa: F401
 
 WIDTH = 5
@@ -412,6 +415,85 @@ def test_files_and_arrays_of_any_numbers_give_the_same_rows(tmp_path):
     assert isinstance(read_embeddings(tmp_path / "a.npy", "`embeddings_file`"), np.memmap)
     saved(tmp_path, "a.parquet", text=TEXTS, vector=list(GIVEN.astype(np.float64)))
     np.testing.assert_array_equal(read_embeddings(tmp_path / "a.parquet", "`embeddings_file`"), GIVEN)
+
+
+def shards(folder, *cuts) -> list[str]:
+    """GIVEN in files that end at these rows, npy and parquet in turns."""
+    folder.mkdir()
+    names = []
+    for number, (start, end) in enumerate(pairwise((0, *cuts, len(GIVEN)))):
+        names.append(str(folder / f"part-{number:02}{('.npy', '.parquet')[number % 2]}"))
+        if number % 2:
+            saved(folder, f"part-{number:02}.parquet", vector=list(GIVEN[start:end]))
+        else:
+            np.save(names[-1], GIVEN[start:end])
+    return names
+
+
+def test_shards_are_the_one_file(tmp_path):
+    names = shards(tmp_path / "parts", 1, 50, 51, 119)
+    np.save(tmp_path / "one.npy", GIVEN)
+    order = np.random.default_rng(0).permutation(len(GIVEN))
+    sentences = Dataset.from_dict({"length": [3] * len(GIVEN)})
+    one = SentenceStates(sentences, read_embeddings(tmp_path / "one.npy", "e"), order, are_data=True)
+    for source in (names, str(tmp_path / "parts"), str(tmp_path / "parts" / "part-*")):
+        rows = read_embeddings(source, "e")
+        assert rows.shape == GIVEN.shape and len(rows) == len(GIVEN)
+        several = SentenceStates(sentences, rows, order, are_data=True)
+        sent = pickle.loads(pickle.dumps(several))
+        for states in (several, sent):
+            np.testing.assert_array_equal(np.concatenate(list(states.blocks())), GIVEN[order])
+        assert isinstance(sent.states.arrays[0], np.memmap) and digest(several) == digest(one)
+    np.testing.assert_array_equal(np.concatenate(list(one.blocks())), GIVEN[order])
+    reversed_rows = read_embeddings(names[::-1], "e")[np.arange(2)]
+    np.testing.assert_array_equal(reversed_rows, GIVEN[[119, 51]])
+
+
+def test_a_training_on_shards_is_that_on_the_one_file(tmp_path):
+    names = shards(tmp_path / "parts", 70, 90)
+    data = write(tmp_path, "train", TEXTS) + write(tmp_path, "validation", TEXTS[:20])
+    asked = ["--method", "vae", *FLAGS, "--output_dir"]
+    train_command([*data, *asked, str(tmp_path / "one")])
+    train_command([*data, "--embeddings_file", *names, *asked, str(tmp_path / "several")])
+    train(TEXTS, "vae", tmp_path / "python", embeddings=names, **OPTIONS)
+    in_python = {"embeddings_file": str(tmp_path / "parts"), "train_file": str(tmp_path / "train.txt")}
+    train(None, "vae", tmp_path / "python_file", **in_python, **OPTIONS)
+    for name, other in (("one", "several"), ("python", "python_file")):
+        first, second = (BnVaeForConditionalGeneration.from_pretrained(tmp_path / run) for run in (name, other))
+        for key, value in first.state_dict().items():
+            assert torch.equal(value, second.state_dict()[key]), key
+
+
+def test_shards_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
+    names = shards(tmp_path / "parts", 70, 90)
+    np.save(tmp_path / "wide.npy", np.zeros((2, 6)))
+    with pytest.raises(
+        ValueError, match=r"e \S+wide.npy has 6 numbers in a row and \S+part-00.npy 5: give embeddings of"
+    ):
+        read_embeddings([names[0], str(tmp_path / "wide.npy")], "e")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty is a folder without a file that ends in \.npy or \.parquet"):
+        read_embeddings(tmp_path / "empty", "e")
+    with pytest.raises(ValueError, match=r"\*\.npy: no file has such a name"):
+        read_embeddings(str(tmp_path / "empty" / "*.npy"), "e")
+    for number in (2, 10):
+        np.save(tmp_path / "empty" / f"e{number}.npy", GIVEN)
+    with pytest.raises(
+        ValueError, match=r"e10.npy comes before e2.npy by its letters and after it by its number: name"
+    ):
+        read_embeddings(tmp_path / "empty", "e")
+    said = (
+        r"embeddings \(train\), 2 files from \S+00.npy to \S+02.npy, holds 100 rows, and the data \(train\) 120 texts"
+    )
+    with pytest.raises(ValueError, match=said):
+        train(TEXTS, "vae", tmp_path / "out", embeddings=names[::2], **OPTIONS)
+    last = np.load(names[2])
+    last[4, 1] = np.nan
+    np.save(names[2], last)
+    with pytest.raises(
+        ValueError, match=r"embeddings \(train\) \S+part-02.npy, row 5, holds a NaN or an infinity in fp32"
+    ):
+        train(TEXTS, "vae", tmp_path / "out", embeddings=names, **OPTIONS)
 
 
 def test_a_nan_of_a_text_that_is_left_out_does_no_harm(tmp_path):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         BnVaeModel,
         LstmLMForCausalLM,
     )
-    from .pipelines import TextVaePipeline
+    from .pipelines import LanguageModelPipeline, TextVaePipeline
     from .plans import Plan, build_model, resolve
     from .runs.train import train, train_dialogue
 
@@ -35,6 +35,7 @@ _IMPORTED_WHEN_NEEDED = {
     "BnVaeForSequenceClassification": "models",
     "BnVaeModel": "models",
     "DialoguePipeline": "dialogue_pipeline",
+    "LanguageModelPipeline": "pipelines",
     "LstmLMForCausalLM": "models",
     "Plan": "plans",
     "TextVaePipeline": "pipelines",
@@ -81,6 +82,7 @@ __all__ = [
     "BnVaeForSequenceClassification",
     "BnVaeModel",
     "DialoguePipeline",
+    "LanguageModelPipeline",
     "LstmLMConfig",
     "LstmLMForCausalLM",
     "Plan",

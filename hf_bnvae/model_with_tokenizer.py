@@ -54,7 +54,7 @@ class ModelWithTokenizer:
         both: Any = cls.MODEL.from_pretrained(name, output_loading_info=True, **options)
         model, loaded = both
         if loaded["missing_keys"]:
-            raise ValueError(f"{name} lacks weights of a whole text VAE, {min(loaded['missing_keys'])} for one")
+            raise ValueError(f"{name} lacks weights of a whole model, {min(loaded['missing_keys'])} for one")
         if device is None and "device_map" not in options and torch.accelerator.is_available():
             device = torch.accelerator.current_accelerator()
         if device is not None:

@@ -20,7 +20,7 @@ from .data.errors import first_line
 from .data.unknown_words import warn_of_unknown_words
 from .evaluation.text_order import encode_in_order, progress_bar
 from .model_with_tokenizer import ModelWithTokenizer
-from .models import BnVaeConfig, BnVaeForConditionalGeneration
+from .models import BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, LstmLMForCausalLM
 from .models.interpolation import interpolate_latents
 from .models.modeling_common import is_kind
 from .models.pretrained_parts import longest_text
@@ -322,3 +322,45 @@ class TextVaePipeline(ModelWithTokenizer):
             if not isinstance(text, str):
                 raise TypeError(f"texts[{index}] must be a string, got {type(text).__name__}")
         return texts
+
+
+class LanguageModelPipeline(ModelWithTokenizer):
+    """A language model that was trained beside text VAEs, with its tokenizer.
+
+    Args:
+        model: the language model, an LSTM or a pretrained decoder.
+        tokenizer: its tokenizer.
+
+    Example:
+
+        lm = train("my.txt", method="lm", decoder_name_or_path="HuggingFaceTB/SmolLM2-135M", output_dir="lm")
+        lm.sample(5, seed=1)
+    """
+
+    MODEL = LstmLMForCausalLM
+    CONFIG = LstmLMConfig
+    KIND = "a language model"
+
+    def __init__(self, model: LstmLMForCausalLM, tokenizer: PreTrainedTokenizerBase):
+        if not is_kind(model, LstmLMForCausalLM):
+            raise TypeError(f"LanguageModelPipeline needs a language model, got a {type(model).__name__}")
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str, device: str | int | torch.device | None = None, **options
+    ) -> "LanguageModelPipeline":
+        """Load a model and its tokenizer from a folder or the Hub; see `TextVaePipeline.from_pretrained`."""
+        pipeline = cls(*cls.load_parts(name, device, options))
+        pipeline.folder = Path(name) if Path(name).is_dir() else None
+        return pipeline
+
+    @torch.no_grad()
+    def sample(self, num_samples: int = 1, seed: int | None = None, **generation_options) -> list[str]:
+        """Texts whose words are drawn one after the other; the same `seed` gives the same texts."""
+        with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            ids = self.model.sample(num_samples, **generation_options)
+        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)

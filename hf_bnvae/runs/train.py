@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from datasets import Dataset, IterableDataset
 
@@ -12,7 +12,7 @@ from ..data import CorpusError
 from ..data.splits import SPLIT_NAMES
 from ..dialogue_pipeline import DialoguePipeline
 from ..methods import DIALOGUE_METHODS, METHODS, Method
-from ..pipelines import TextVaePipeline
+from ..pipelines import LanguageModelPipeline, TextVaePipeline
 from ..training import DialogueTrainingArguments, VaeTrainer, VaeTrainingArguments
 from .arguments import arguments_from_values
 from .card_arguments import CardArguments
@@ -29,14 +29,34 @@ COLUMNS = ("text", "turns", "context")
 """A dict with one of these keys holds columns; any other holds splits."""
 
 
+@overload
+def train(  # type: ignore[overload-overlap]
+    dataset: Any = None,
+    *,
+    method: Literal["lm", "lstm_lm"],
+    output_dir: str | Path = "out",
+    **parameters,
+) -> LanguageModelPipeline: ...
+
+
+@overload
 def train(
     dataset: Any = None,
     method: str = "bn_vae",
     output_dir: str | Path = "out",
     embeddings: Any = None,
     **parameters,
-) -> TextVaePipeline:
-    """Train a text VAE on sentences.
+) -> TextVaePipeline: ...
+
+
+def train(
+    dataset: Any = None,
+    method: str = "bn_vae",
+    output_dir: str | Path = "out",
+    embeddings: Any = None,
+    **parameters,
+) -> TextVaePipeline | LanguageModelPipeline:
+    """Train a text VAE on sentences, or the language model beside it.
 
     The output folder gets what the command `hf-bnvae train` writes: the model, its tokenizer, checkpoints,
     `all_results.json` and the model card.
@@ -46,7 +66,7 @@ def train(
             any of these by split, the path of a file, or the name of a built-in corpus, a folder or a dataset on the
             Hub. Without a validation split, a tenth of the data is put aside as one. None where `parameters` name the
             data.
-        method: a row of `methods.METHODS` that has a latent.
+        method: a row of `methods.METHODS`.
         output_dir: a folder that holds no run yet.
         embeddings: of the texts, `(texts, width)`, an array or a tensor, which the model reads in the place of an
             encoder; a dict of them by split (`train`, `validation`, `test`) where the data have splits. A validation
@@ -54,7 +74,7 @@ def train(
         parameters: any flag of `hf-bnvae train`, by its name: `rate=8`, `num_train_epochs=5`, `text_column="review"`.
 
     Returns:
-        The trained model with its tokenizer.
+        The trained model with its tokenizer: of the methods lm and lstm_lm a `LanguageModelPipeline`.
 
     Raises:
         CorpusError: the data cannot be read or trained on.
@@ -71,7 +91,7 @@ def train(
         data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
         run = TextRun(data, model_args, metrics, card, args, sentences=sentences, embeddings=_by_split(embeddings))
         trainer, _ = train_text_model(run)
-    return _pipeline(TextVaePipeline, trainer)
+    return _pipeline(TextVaePipeline if METHODS[method].has_latent else LanguageModelPipeline, trainer)
 
 
 def train_dialogue(
@@ -135,9 +155,8 @@ def _data_and_values(
     parameters: dict[str, Any],
 ) -> tuple[Any, dict[str, Any]]:
     """The data at hand (None where parameters name them), and the values of the run's arguments by their names."""
-    known = [name for name, row in methods.items() if row.has_latent]
-    if method not in known:
-        raise ValueError(f"method must be one of {', '.join(known)}, got {method!r}")
+    if method not in methods:
+        raise ValueError(f"method must be one of {', '.join(methods)}, got {method!r}")
     at_hand, named = _data_of(dataset)
     values = {"method": method, "output_dir": str(output_dir)} | named | parameters
     if _lacks_validation(at_hand, values):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_bnvae import LstmLMForCausalLM
+from hf_bnvae import LanguageModelPipeline, LstmLMForCausalLM, TextVaePipeline
+from hf_bnvae import train as function
 from hf_bnvae.cli import compare, train
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.runs.data_arguments import DataArguments
@@ -99,6 +100,28 @@ def test_a_comparison_has_it_beside_vaes_with_an_encoder(corpus, parts, tmp_path
     table = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "| method | NLL | PPL per token | PPL per word |" in table and "failed" not in table
     assert "| lm |" in table and "| vae |" in table
+
+
+@pytest.mark.parametrize("is_pretrained", [True, False])
+def test_the_function_trains_the_model_that_the_command_trains(corpus, parts, is_pretrained, tmp_path):
+    decoder = parts["decoder_name_or_path"] if is_pretrained else None
+    changes = {"decoder_name_or_path": decoder} if is_pretrained else {"hidden_size": 8, "embedding_size": 6}
+    train.main(run_of(corpus, tmp_path / "command", {"decoder_name_or_path": decoder}, **changes))
+    options = {"recipe": "pretrained", "max_steps": 2, "per_device_train_batch_size": 8, "kl_annealing_epochs": 1}
+    options |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
+    data = {"train": TEXTS[:80], "validation": TEXTS[80:100], "test": TEXTS[100:]}
+    lm = function(data, method="lm", output_dir=tmp_path / "function", **options, **changes)
+    again = LanguageModelPipeline.from_pretrained(str(tmp_path / "command"))
+    assert isinstance(lm, LanguageModelPipeline) and lm.sample(3, seed=1) == again.sample(3, seed=1)
+    first, second = lm.model.state_dict(), again.model.state_dict()
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    results = [json.loads((tmp_path / run / "all_results.json").read_text()) for run in ("command", "function")]
+    assert results[0].keys() == results[1].keys() and results[0]["test_nll"] == results[1]["test_nll"]
+    lm.save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "run.json").is_file()
+    assert LanguageModelPipeline.from_pretrained(str(tmp_path / "saved")).sample(2, seed=4) == lm.sample(2, seed=4)
+    with pytest.raises(ValueError, match="is a lstm_lm model, and TextVaePipeline needs a text VAE"):
+        TextVaePipeline.from_pretrained(str(tmp_path / "saved"))
 
 
 def test_it_judges_the_samples_of_a_vae(corpus, parts, tmp_path):

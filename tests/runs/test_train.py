@@ -97,7 +97,7 @@ def test_the_command_trains_the_model_that_the_function_trains(tmp_path):
     ("changes", "sentence"),
     [
         ({"method": "nope"}, "^method must be one of .*, got 'nope'$"),
-        ({"method": "lstm_lm"}, "^method must be one of .*, got 'lstm_lm'$"),
+        ({"method": "lm", "rate": 3.0}, "^rate [^-]* leave it out$"),
         ({"method": "vae", "gamma": 0.5}, "^gamma is read by the posterior batch_norm or du only"),
         ({"latent_sizes": 3}, "^unknown parameters: latent_sizes$"),
         ({"max_length": 1}, "^max_length must be at least 3, got 1$"),

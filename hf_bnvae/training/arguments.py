@@ -62,6 +62,28 @@ def refuse_unread(names: Iterable[str]) -> None:
             raise ParameterError(f"`{name}` has no effect here, because {UNREAD[name]}: leave it out")
 
 
+def refuse_idle_checkpointing(args: TrainingArguments, model) -> None:
+    """Refuse to compute layers twice where no gradient goes through any: in LSTMs, and in a frozen encoder over one.
+
+    A frozen decoder is no such model: the gradient of z goes through its layers.
+
+    Raises:
+        ParameterError: naming what asks for it.
+    """
+    encoder = getattr(getattr(model, "model", None), "encoder", None)
+    is_frozen = encoder is not None and not any(weight.requires_grad for weight in encoder.parameters())
+    for name in ("gradient_checkpointing", "activation_checkpointing"):  # the second from Transformers 5.23 on
+        if not getattr(args, name, False):
+            continue
+        if not getattr(model, "supports_gradient_checkpointing", True):
+            raise ParameterError(f"`{name}` needs a model of several layers, which an LSTM is not: leave it out")
+        if is_frozen and getattr(model.decoder, "lm", None) is None:
+            raise ParameterError(
+                f"`{name}` computes layers again for their gradient, and a frozen encoder over an LSTM has none: leave "
+                "it out, or train the encoder by `train_encoder` full"
+            )
+
+
 @dataclass
 class VaeTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the choices that a VAE adds, and defaults that suit one.

@@ -23,10 +23,9 @@ from transformers.utils import logging
 
 from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, encoded_rows, with_token_ids
 from ..deprecation import warn_of_former_name
-from ..errors import ParameterError
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from ..models.pretrained_parts import pretrained_parameters
-from .arguments import VaeTrainingArguments
+from .arguments import VaeTrainingArguments, refuse_idle_checkpointing
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .checkpoints import ARGUMENTS_NAME, checkpoint_folders, last_checkpoint, write_mark
 from .schedules import KL_SCHEDULES
@@ -77,9 +76,7 @@ class VaeTrainer(Trainer):
                 kwargs[name] = self._encoded(kwargs[name], args, name, tokenizer)
         if tokenizer is not None and kwargs.get("data_collator") is None:
             kwargs["data_collator"] = VaeCollator(tokenizer.pad_token_id)
-        for name in ("gradient_checkpointing", "activation_checkpointing"):  # the second from Transformers 5.23 on
-            if getattr(args, name, False) and not getattr(model, "supports_gradient_checkpointing", True):
-                raise ParameterError(f"`{name}` needs a model of several layers, which an LSTM is not: leave it out")
+        refuse_idle_checkpointing(args, model)
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
         if getattr(self.model, "words_of_z", None) is not None:

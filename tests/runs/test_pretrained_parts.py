@@ -17,6 +17,7 @@ from hf_bnvae.data import TokenizerPair, VaeCollator, load_tokenizer
 from hf_bnvae.data.batches import encoded_columns
 from hf_bnvae.hub.publishing import files_to_publish
 from hf_bnvae.hub.spaces import write_space
+from hf_bnvae.runs import text_run
 from hf_bnvae.runs.data_arguments import DataArguments
 from hf_bnvae.runs.evaluation_arguments import EvaluationArguments, TextMetricArguments
 from hf_bnvae.runs.sentence_encoders import encode as encode_texts
@@ -168,6 +169,28 @@ def test_what_cannot_be_is_refused_in_one_sentence_before_any_training(parts, ch
     changes = {name: names.get(value, value) for name, value in changes.items()}
     with pytest.raises(ValueError, match=said):
         train(TEXTS, **{"method": "vae", "output_dir": tmp_path / "out"} | SMALL | changes)
+
+
+def test_layers_are_computed_twice_only_where_a_gradient_goes_through_them(parts, tmp_path, monkeypatch):
+    """Refused of a frozen encoder over an LSTM before it reads the corpus, also by the trainer alone."""
+    options = SMALL | {"num_train_epochs": 1, "nll_samples": 0, "hidden_size": 12, "gradient_checkpointing": True}
+    encoder = {"encoder_name_or_path": parts["encoder_name_or_path"]}
+    decoder = {"decoder_name_or_path": parts["decoder_name_or_path"], "train_decoder": "frozen"}
+    said = "^gradient_checkpointing computes layers again .* a frozen encoder over an LSTM has none: leave it out"
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match=said):
+        patched.setattr(text_run, "with_encoder_states", lambda *_: pytest.fail("the encoder reads"))
+        train(TEXTS, "vae", tmp_path / "refused", **options, **encoder)
+    assert not (tmp_path / "refused").exists()
+    for name, named in (("trained", encoder | {"train_encoder": "full"}), ("under_frozen", encoder | decoder)):
+        train(TEXTS, "vae", tmp_path / name, **options, **named)
+    model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(*encoder.values(), latent_size=3)
+    quiet = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    asked = VaeTrainingArguments(output_dir=str(tmp_path / "trainer"), gradient_checkpointing=True, **quiet)
+    model.model.encoder.requires_grad_(False)
+    with pytest.raises(ValueError, match="`gradient_checkpointing` computes layers again"):
+        VaeTrainer(model, asked)
+    model.model.encoder.requires_grad_(True)
+    VaeTrainer(model, asked)
 
 
 def test_adapters_alone_are_trained_and_the_saved_model_has_them_merged(parts, tmp_path):

@@ -5,8 +5,8 @@
 
 A method is NAME, NAME:FLAG=VALUE:FLAG=VALUE (a list as "VALUE VALUE"), or FIRST+THEN, where THEN starts from the
 encoder of FIRST and a new decoder. Every other flag is one of `hf-bnvae train`, and the same for all, but that a
-language model goes without those of an encoder or a latent. What is done is not done again: run the command once more
-after an interruption, or with more methods and seeds.
+language model goes without those of an encoder or a latent. Flags may stand in a YAML file, named first. What is done
+is not done again: run the command once more after an interruption, or with more methods and seeds.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import sys
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
@@ -31,6 +32,7 @@ from ..training.run_lock import ENDS_WITH_PARENT, lock
 from .errors import UsageError, flags_named
 from .program import called_as, program_name
 from .run import run
+from .yaml_file import all_flags
 
 TRAIN = [sys.executable, "-m", "hf_bnvae.cli", "train"]
 WITH_A_LATENT = (
@@ -45,6 +47,8 @@ WITH_A_LATENT = (
     *EMBEDDING_FILES.values(),
 )
 """Flags of a latent, and of what it is read from, that a language model does not have."""
+OF_A_BASE = ("save_base", "no_save_base")
+"""Flags of frozen weights, of which a language model has none where it trains its whole decoder."""
 OURS = ("method", "seed", "output_dir", "pretrained_encoder", "reset_decoder", "resume_from_checkpoint")
 
 
@@ -71,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--methods", required=True, help="separated by commas")
     parser.add_argument("--seeds", default="1", help="separated by commas")
     parser.add_argument("--output_dir", required=True, help="folder of the comparison; the runs are under runs/ in it")
-    args, shared = parser.parse_known_args(argv)
+    args, shared = parser.parse_known_args(all_flags(argv))
     entries = [parse_method(text) for text in args.methods.split(",")]
     seeds = whole_numbers(args.seeds, "--seeds")
     for flag, items in (("--methods", [entry.text for entry in entries]), ("--seeds", seeds)):
@@ -159,13 +163,30 @@ def read_by(entry: Entry, shared: list[str]) -> list[str]:
     """The flags that all share, and for a language model those among them that it reads."""
     if METHODS[dict(entry.flags)["method"]].has_latent:
         return shared
+    kept = _without(shared, WITH_A_LATENT)
+    said = _values(kept) | dict(entry.flags)
+    has_base = "decoder_name_or_path" in said and said.get("train_decoder") != "full"
+    return kept if has_base else _without(kept, OF_A_BASE)
+
+
+def _without(flags: list[str], names: tuple[str, ...]) -> list[str]:
+    """Flags, and the values behind them, but for some by their names."""
     kept, reads = [], True
-    for text in shared:
+    for text in flags:
         if text.startswith("--"):
-            reads = _name_of(text) not in WITH_A_LATENT
+            reads = _name_of(text) not in names
         if reads:
             kept.append(text)
     return kept
+
+
+def _values(flags: list[str]) -> dict[str, str]:
+    """The value of each flag by its name; of a list the first."""
+    values: dict[str, str] = {}
+    for text, following in pairwise([*flags, "--"]):
+        if text.startswith("--"):
+            values[_name_of(text)] = text.partition("=")[2] if "=" in text else following
+    return values
 
 
 class RunFailed(Exception):

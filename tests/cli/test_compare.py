@@ -61,3 +61,28 @@ def test_a_language_model_goes_without_the_flags_of_a_latent():
     shared += ["--decoder-name-or-path", "D", "--max_steps=2"]
     assert compare.read_by(compare.parse_method("lm"), shared) == shared[-3:]
     assert compare.read_by(compare.parse_method("vae"), shared) == shared
+
+
+@pytest.mark.parametrize(
+    ("method", "flags", "kept"),
+    [
+        ("lm", ["--decoder_name_or_path", "D", "--save_base", "false"], True),
+        ("lm", ["--decoder-name-or-path=D", "--train_decoder=lora", "--save_base", "false"], True),
+        ("lm", ["--decoder_name_or_path", "D", "--train_decoder", "full", "--save_base", "false"], False),
+        ("lm", ["--decoder_name_or_path", "D", "--train_decoder=full", "--no_save_base"], False),
+        ("lm:train_decoder=full", ["--decoder_name_or_path", "D", "--save-base=false"], False),
+        ("lm:decoder_name_or_path=D", ["--save_base", "false"], True),
+        ("lstm_lm", ["--encoder_name_or_path", "E", "--save_base", "false"], False),
+        ("vae", ["--decoder_name_or_path", "D", "--train_decoder", "full", "--save_base", "false"], True),
+    ],
+)
+def test_a_language_model_without_frozen_weights_goes_without_the_flag_that_leaves_them_out(method, flags, kept):
+    read = compare.read_by(compare.parse_method(method), ["--max_steps=2", *flags, "--seed_of", "3"])
+    assert any("save" in text for text in read) == kept
+    assert read[0] == "--max_steps=2" and read[-2:] == ["--seed_of", "3"]
+
+
+def test_the_flags_of_a_comparison_may_stand_in_a_file(tmp_path):
+    (tmp_path / "shared.yaml").write_text("methods: vae\nseed: 3\noutput_dir: out\n")
+    with pytest.raises(UsageError, match="--seed: a comparison sets this flag"):
+        compare.main([str(tmp_path / "shared.yaml")])

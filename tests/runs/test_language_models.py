@@ -92,14 +92,21 @@ def test_two_steps_train_what_they_are_told_and_what_is_saved_has_the_nats_of_it
 
 
 @pytest.mark.slow
-def test_a_comparison_has_it_beside_vaes_with_an_encoder(corpus, parts, tmp_path):
+@pytest.mark.parametrize("more", [[], ["--save_base", "false"], ["--save_base", "false", "--train_decoder", "full"]])
+def test_a_comparison_has_it_beside_vaes_with_an_encoder(corpus, parts, more, tmp_path):
     values = run_of(corpus, tmp_path / "out", parts, nll_samples=2, latent_size=3, train_encoder="frozen")
     shared = values[2:]  # without the method
     encoder = f"--encoder_name_or_path={parts['encoder_name_or_path']}"
-    compare.main(["--methods", "lm,vae", *shared, encoder])
+    compare.main(["--methods", "lm,vae", *shared, encoder, *more])
     table = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "| method | NLL | PPL per token | PPL per word |" in table and "failed" not in table
     assert "| lm |" in table and "| vae |" in table
+    for method in ("lm", "vae"):
+        bases = [f"{part}_base" for part in ("encoder", "decoder")]
+        config = json.loads((tmp_path / "out" / "runs" / method / "seed_1" / "config.json").read_text())
+        left_out = {name for name in bases if config.get(name) is not None}
+        frozen = {"lm": bases[1:], "vae": bases}[method] if "full" not in more else {"lm": [], "vae": bases[:1]}[method]
+        assert left_out == (set(frozen) if more else set())
 
 
 @pytest.mark.parametrize("is_pretrained", [True, False])

@@ -251,8 +251,9 @@ class BnVaeConfig(CheckpointConfig):
 
     @property
     def encoder_padding(self) -> int | None:
-        """Padding of what the encoder reads."""
-        return self.pad_token_id if self.encoder_pad_token_id is None else self.encoder_pad_token_id
+        """Padding of what the encoder reads; None of a pretrained encoder without one, where all tokens are words."""
+        is_own = self.encoder == "pretrained" or self.encoder_pad_token_id is not None
+        return self.encoder_pad_token_id if is_own else self.pad_token_id
 
     @property
     def shares_vocabulary(self) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-from .layers import network_of, to_the_left
+from .layers import network_of, to_the_left, words_read
 
 ENCODER_INPUTS = ("input_ids", "attention_mask", "encoder_states")
 """The names of the tensors of a batch that an encoder reads."""
@@ -99,7 +99,7 @@ class LstmEncoder(Encoder):
     def encode(model, input_ids, attention_mask, inputs_embeds):
         if inputs_embeds is None:
             if attention_mask is None:
-                attention_mask = input_ids != model.config.encoder_padding
+                attention_mask = words_read(input_ids, model.config.encoder_padding)
             embedded = model.embedding(to_the_left(input_ids, attention_mask))
         elif attention_mask is None:
             embedded, attention_mask = inputs_embeds, torch.ones(inputs_embeds.shape[:2], device=inputs_embeds.device)
@@ -139,7 +139,7 @@ class PretrainedEncoder(Encoder):
         if attention_mask is not None:
             attention_mask = attention_mask.long()
         elif input_ids is not None:
-            attention_mask = (input_ids != model.config.encoder_padding).long()
+            attention_mask = words_read(input_ids, model.config.encoder_padding).long()
         else:
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
         given, attention_mask = to_the_left(given, attention_mask), to_the_left(attention_mask, attention_mask)

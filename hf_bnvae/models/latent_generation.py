@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from .interpolation import interpolate_latents
+from .layers import words_read
 
 
 class LatentGenerationMixin:
@@ -35,8 +36,7 @@ class LatentGenerationMixin:
             # Where padding is the end symbol Transformers asks for it.
             rows = options["latents"][:, :1] if inputs is None else inputs
             padding = None if inputs is None else self.config.encoder_padding
-            read = torch.ones_like(rows) if padding is None else rows != padding
-            options["attention_mask"] = read.long()
+            options["attention_mask"] = words_read(rows, padding).long()
         return super().generate(inputs, **options)  # type: ignore[misc]
 
     def _flat_latents(self, latents: torch.Tensor) -> torch.Tensor:

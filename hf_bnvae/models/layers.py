@@ -27,6 +27,11 @@ def network_of(part: str, auto_class: Any, config) -> Any:
         return auto_class.from_config(config)
 
 
+def words_read(input_ids: torch.Tensor, padding: int | None) -> torch.Tensor:
+    """Which of `(batch, length)` token ids are read where no mask says so: all but padding, where there is such."""
+    return torch.ones_like(input_ids, dtype=torch.bool) if padding is None else input_ids != padding
+
+
 def to_the_left(rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Move the positions that `mask` `(batch, length)` counts to the front, in their order.
 

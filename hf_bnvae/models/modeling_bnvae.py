@@ -16,7 +16,7 @@ from .decoders import DECODERS, CnnState, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .encoders import ENCODER_INPUTS, ENCODERS, EncoderOutput
 from .latent_generation import LatentGenerationMixin
-from .layers import input_dtype
+from .layers import input_dtype, words_read
 from .model_outputs import BnVaeModelOutput, BnVaeOutput
 from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -195,7 +195,7 @@ class BnVaeModel(BnVaePreTrainedModel):
             return state_keys(encoder_states)
         if input_ids is None:
             raise ValueError("noise is keyed by input_ids or encoder_states: give one of them")
-        words = input_ids != self.config.encoder_padding if attention_mask is None else attention_mask
+        words = words_read(input_ids, self.config.encoder_padding) if attention_mask is None else attention_mask
         return sentence_keys(input_ids, words)
 
     def keyed_noise(

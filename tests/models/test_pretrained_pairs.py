@@ -333,6 +333,30 @@ def test_a_hidden_word_is_read_as_a_vector_that_starts_as_the_mean_word(kind, tm
         assert torch.equal(model(input_ids=words(40, 4, 5), labels=labels).loss, before)
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_an_encoder_without_padding_reads_all_tokens_where_no_mask_is_given(kind, tmp_path):
+    """As Transformers does, also those that are padding of what the decoder writes."""
+    config = config_of(kind, ENCODERS | {"gpt2": DECODERS["gpt2"]})
+    config.pad_token_id = None
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(str(tmp_path), None, latent_size=3)
+    assert model.config.pad_token_id == 0 and model.config.encoder_padding is None
+    rows = words(40, 3, 6)
+    rows[1, 2:4] = rows[2, :] = model.config.pad_token_id
+    labels, ones = words(40, 3, 5), torch.ones_like(rows)
+    with torch.no_grad():
+        plain = AutoModel.from_pretrained(tmp_path)(input_ids=rows).last_hidden_state.mean(1)
+        torch.testing.assert_close(model.model.read(rows).last, plain)
+        losses = [model(rows, mask, labels=labels, noise_seed=1).loss for mask in (None, ones)]
+        for bare, masked in (
+            losses,
+            (model.model.noise_keys(rows), model.model.noise_keys(rows, ones)),
+            (model.generate(rows), model.generate(rows, attention_mask=ones)),
+            (model.reconstruct(rows), model.reconstruct(rows, ones)),
+        ):
+            assert torch.equal(bare, masked)
+
+
 @pytest.mark.parametrize(("encoder", "decoder"), [("bert", "llama"), ("bert", None), (None, "gpt2")])
 def test_gradient_checkpointing_computes_layers_twice_and_gives_the_same_gradients(encoder, decoder, tmp_path):
     model = pair_of(encoder, decoder, tmp_path, embedding_dropout=0.0, output_dropout=0.0).train()

@@ -142,7 +142,7 @@ def dialogue(corpus: str, seed: int) -> Block:
         f"table4_{corpus}_{seed}",
         corpus,
         (corpus, "glove"),
-        ("cvae", "cvae_bow", "bn_cvae"),
+        ("cvae", "cvae_bow", "bn_cvae", "matched_cvae:rate=8"),
         (seed,),
         GLOVE,
         DIALOGUE_CPU,

@@ -52,6 +52,7 @@ TITLES = {
     "cvae": "CVAE",
     "cvae_bow": "CVAE (BOW)",
     "bn_cvae": "BN-CVAE",
+    "matched_cvae": "matched CVAE",
 }
 # NLL / KL / MI / AU on Yahoo and on Yelp, Table 1 and Table 8.
 PAPER_TABLE_1 = {

@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--decoder", help="the folder of a pretrained decoder")
     parser.add_argument("--lengths", type=int, nargs="+", default=[20, 80], help="tokens of a text")
     parser.add_argument("--prompts", type=int, nargs="+", default=[0, 2, 8], help="soft prompts to try")
+    parser.add_argument("--memories", type=int, nargs="+", default=[8], help="key-value memories to try")
     parser.add_argument("--batch_size", type=int, default=16, help="texts in a batch")
     parser.add_argument("--steps", type=int, default=10, help="steps of each model")
     args = parsed(parser, argv)
@@ -37,13 +38,19 @@ def main(argv: list[str] | None = None) -> None:
         network = AutoConfig.from_pretrained(args.decoder)
     shared = {"decoder_config": network, "decoder_lora": LORA, "vocab_size": network.vocab_size}
     alone = LstmLMForCausalLM(LstmLMConfig(**shared))
+    ways = [(prompt, 0) for prompt in args.prompts] + [(0, memory) for memory in args.memories]
     models = {
-        prompt: BnVaeForConditionalGeneration(
+        f"soft prompt {prompt}, memory {memory}": BnVaeForConditionalGeneration(
             BnVaeConfig(
-                **shared, decoder="pretrained", encoder="given", encoder_hidden_size=STATE, soft_prompt_length=prompt
+                **shared,
+                decoder="pretrained",
+                encoder="given",
+                encoder_hidden_size=STATE,
+                soft_prompt_length=prompt,
+                latent_memory_length=memory,
             )
         )
-        for prompt in args.prompts
+        for prompt, memory in ways
     }
     if args.decoder is not None:
         for model in (alone, *models.values()):
@@ -52,11 +59,11 @@ def main(argv: list[str] | None = None) -> None:
     figures = {}
     for kind in args.precisions:
         for length in args.lengths:
-            for prompt, model in models.items():
+            for way, model in models.items():
                 found = ratios(alone, model, network.vocab_size, length, kind, args)
-                figures[f"{kind} {length} {prompt}"] = found
+                figures[f"{kind} {length} {way}"] = found
                 print(
-                    f"{kind:<6}{length:>4} tokens, soft prompt {prompt:>2}: training step "
+                    f"{kind:<6}{length:>4} tokens, {way}: training step "
                     f"{found['step']:.2f}, NLL {found['nll']:.2f} of the decoder alone",
                     flush=True,
                 )

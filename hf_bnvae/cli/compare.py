@@ -42,6 +42,7 @@ WITH_A_LATENT = (
     "encoder_normalised",
     "train_encoder",
     "soft_prompt_length",
+    "latent_memory_length",
     "decoder_skip",
     "bow_weight",
     *EMBEDDING_FILES.values(),

@@ -75,6 +75,8 @@ class BnVaeConfig(CheckpointConfig):
             are trained; None without.
         decoder_base: `"pretrained"`: as `encoder_base`, of the decoder.
         soft_prompt_length: `"pretrained"`: vectors of z in front of the decoder's tokens.
+        latent_memory_length: `"pretrained"`: keys and values of z in front of those of the tokens, in every head of the
+            decoder.
         decoder_skip: `"pretrained"`: z joins every output of the decoder as well, as with `"skip_lstm"`.
         cnn_dilations: `"cnn"`: one residual block each; by default 1, 2, 4.
         cnn_kernel_size: `"cnn"`: tokens under a kernel.
@@ -147,6 +149,7 @@ class BnVaeConfig(CheckpointConfig):
     decoder_lora: dict[str, Any] | None = None
     decoder_base: dict[str, str | None] | None = None
     soft_prompt_length: int = 8
+    latent_memory_length: int = 0
     decoder_skip: bool = False
     cnn_dilations: list[int] | None = None
     cnn_kernel_size: int = 3
@@ -208,7 +211,7 @@ class BnVaeConfig(CheckpointConfig):
 
     def validate_sizes(self):
         check_range(self, 1, None, "vocab_size", "embedding_size", "hidden_size", "latent_size", "cnn_kernel_size")
-        check_range(self, 0, None, "soft_prompt_length")
+        check_range(self, 0, None, "soft_prompt_length", "latent_memory_length")
         given = ("encoder_embedding_size", "encoder_hidden_size", "encoder_vocab_size")
         check_range(self, 1, None, *(name for name in given if getattr(self, name) is not None))
         check_range(self, 0, None, "refinement_steps")

@@ -44,6 +44,7 @@ class LstmLMConfig(CheckpointConfig):
 
     latent_size = 0
     soft_prompt_length = 0
+    latent_memory_length = 0
     kl_weight = 0.0
     kl_lower_bound = None
     normalises_batches = False

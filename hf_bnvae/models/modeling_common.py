@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .decoder_base import Decoder
+from .latent_memory import LatentMemory
 from .layers import input_dtype
 from .noise import sentence_keys
 from .normalisation import BatchStatistics
@@ -35,7 +36,7 @@ def initialise(module: nn.Module, scale: float | None, embedding_scale: float | 
             init.normal_(module.weight)
         else:
             init.uniform_(module.weight, -embedding_scale, embedding_scale)
-    elif isinstance(module, (BatchStatistics, Posterior, LatentMap)):
+    elif isinstance(module, (BatchStatistics, Posterior, LatentMap, LatentMemory)):
         module.reset_parameters()
     elif isinstance(module, (nn.Linear, nn.RNNBase)):
         width = module.in_features if isinstance(module, nn.Linear) else module.hidden_size
@@ -48,7 +49,9 @@ def initialise(module: nn.Module, scale: float | None, embedding_scale: float | 
 
 
 def _has_layers_to_compute_twice(model: Any) -> bool:
-    """Whether a model has a pretrained part that takes gradient checkpointing."""
+    """Whether a model has a pretrained part that takes gradient checkpointing, which loses a memory of z."""
+    if any(isinstance(module, LatentMemory) for module in model.modules()):
+        return False
     parts = (module for module in model.modules() if module is not model and isinstance(module, PreTrainedModel))
     return any(part.supports_gradient_checkpointing for part in parts)
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, Cache, DynamicCache
 from transformers import initialization as init
 
 from .decoder_base import Decoder
+from .latent_memory import LatentMemory
 from .layers import input_dtype, is_plain, network_of
 from .lora import with_lora, without_lora
 from .noise import HIDDEN_WORD
@@ -74,13 +75,14 @@ class PretrainedDecoder(Decoder):
     A linear map of z gives `soft_prompt_length` vectors in front of the tokens, another one a vector that is added to
     that of every token: in a layer with a sliding window the prompt scrolls out of sight, what is added does not. The
     prompt starts as large as word vectors, what is added at a tenth of them, so that a training starts near the
-    pretrained model. With `decoder_skip` a third map adds to every output (Dieng et al. 2019).
+    pretrained model. With `latent_memory_length` a map gives keys and values to every layer (Li et al. 2020), with
+    `decoder_skip` one adds to every output (Dieng et al. 2019).
 
     A word that a training hides is read as `hidden_word`, a vector that starts as the mean word: to a pretrained model
     its own unknown word, or the end of a text in its place, says something else.
     """
 
-    reads = ("soft_prompt_length", "decoder_skip")
+    reads = ("soft_prompt_length", "latent_memory_length", "decoder_skip")
     lm: Any
 
     def __init__(self, config):
@@ -97,6 +99,10 @@ class PretrainedDecoder(Decoder):
             self.latent_to_words = LatentMap(config.latent_size, embedding_size, 0.1)
             if config.decoder_skip:
                 self.latent_to_outputs = LatentMap(config.latent_size, self.output.in_features, 0.1)
+        self.memory_length = config.latent_memory_length
+        self.latent_to_memory = None
+        if self.memory_length > 0:
+            self.latent_to_memory = LatentMemory(config.latent_size, self.memory_length, sizes)
         self.hidden_word = nn.Embedding(1, embedding_size)
         self.width = self.output.in_features
         self.bytes_per_token = 4 * 16 * sizes.hidden_size
@@ -106,9 +112,11 @@ class PretrainedDecoder(Decoder):
         embedding = lm.get_input_embeddings()
         some = torch.arange(0, embedding.num_embeddings, max(1, embedding.num_embeddings // 4096))
         with torch.no_grad():
-            words = embedding(some.to(embedding.weight.device)).float()  # of some models larger than their weights
-            self.hidden_word.weight.copy_(words.mean(0))
-        deviation = float(words.std())
+            words = embedding(some.to(embedding.weight.device))  # of some models larger than their weights
+            self.hidden_word.weight.copy_(words.float().mean(0))
+        deviation = float(words.float().std())
+        if self.latent_to_memory is not None:
+            self.latent_to_memory.start_as(lm, words)
         self.lm = self._adapted(lm)
         for layer in (self.latent_to_prompt, self.latent_to_words, self.latent_to_outputs):
             if layer is not None:
@@ -209,11 +217,16 @@ class PretrainedDecoder(Decoder):
             if self.latent_to_prompt is not None:
                 prompt = self.latent_to_prompt(latents).unflatten(1, (new, words.size(-1)))
                 words = torch.cat([prompt.to(words.dtype), words], 1)
-            cache = DynamicCache(config=self.lm.config.get_text_config()) if use_cache else None
+            cache: Any = None
+            if self.latent_to_memory is not None:
+                cache = self.latent_to_memory(latents)
+            elif use_cache:
+                cache = DynamicCache(config=self.lm.config.get_text_config())
         else:
             mask, new, cache = torch.cat([state.mask, mask], 1), 0, state.cache
-        attended = F.pad(mask, (self.prompt_length, 0), value=1)
-        positions = (attended.cumsum(1) - 1).clamp(min=0)[:, -words.size(1) :]
+        read = F.pad(mask, (self.prompt_length, 0), value=1)
+        positions = (read.cumsum(1) - 1).clamp(min=0)[:, -words.size(1) :]
+        attended = F.pad(read, (self.memory_length, 0), value=1)
         output = self.lm.base_model(
             inputs_embeds=words,
             attention_mask=attended,
@@ -224,4 +237,4 @@ class PretrainedDecoder(Decoder):
         outputs = output.last_hidden_state[:, new:]
         if self.latent_to_outputs is not None:
             outputs = outputs + self.latent_to_outputs(latents).unsqueeze(1).to(outputs.dtype)
-        return outputs, None if cache is None else PretrainedState(cache, mask)
+        return outputs, PretrainedState(cache, mask) if use_cache else None

@@ -343,6 +343,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             "bow_weight",
             "refinement_steps",
             "soft_prompt_length",
+            "latent_memory_length",
             "decoder_skip",
         )
         for name in (*of_z, *pretrained):

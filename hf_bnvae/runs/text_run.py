@@ -17,7 +17,7 @@ from ..methods import METHODS
 from ..models import BnVaeForConditionalGeneration, LstmLMForCausalLM
 from ..models.layers import networks_without_weights
 from ..training import VaeTrainer, VaeTrainingArguments
-from ..training.arguments import refuse_idle_checkpointing
+from ..training.arguments import check_checkpointing
 from ..training.strategies import STRATEGIES
 from ..training.training_results import training_results
 from ..training.training_set import check_training_set
@@ -106,7 +106,7 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
     check_training_set(run.training, config, encoded.corpus.name, len(splits["train"]), "validation" in splits)
     published = take_push_to_hub(run.training)
     model = start_text_model(run, config, encoded, checkpoint)
-    refuse_idle_checkpointing(run.training, model)  # before an encoder reads the corpus
+    check_checkpointing(run.training, model)  # before an encoder reads the corpus
     if run.model.encoder_name_or_path is not None and run.model.train_encoder == "frozen":
         with_encoder_states(model, encoded, run.training)
     trainer = make_text_trainer(run, model, encoded)

@@ -62,10 +62,11 @@ def refuse_unread(names: Iterable[str]) -> None:
             raise ParameterError(f"`{name}` has no effect here, because {UNREAD[name]}: leave it out")
 
 
-def refuse_idle_checkpointing(args: TrainingArguments, model) -> None:
+def check_checkpointing(args: TrainingArguments, model) -> None:
     """Refuse to compute layers twice where no gradient goes through any: in LSTMs, and in a frozen encoder over one.
 
-    A frozen decoder is no such model: the gradient of z goes through its layers.
+    A frozen decoder is no such model: the gradient of z goes through its layers. A memory of z, which such layers
+    would leave out, is refused as well.
 
     Raises:
         ParameterError: naming what asks for it.
@@ -75,6 +76,10 @@ def refuse_idle_checkpointing(args: TrainingArguments, model) -> None:
     for name in ("gradient_checkpointing", "activation_checkpointing"):  # the second from Transformers 5.23 on
         if not getattr(args, name, False):
             continue
+        if getattr(model.config, "latent_memory_length", 0):
+            raise ParameterError(
+                f"`{name}` computes layers without the keys and values of `latent_memory_length`: leave out either"
+            )
         if not getattr(model, "supports_gradient_checkpointing", True):
             raise ParameterError(f"`{name}` needs a model of several layers, which an LSTM is not: leave it out")
         if is_frozen and getattr(model.decoder, "lm", None) is None:

@@ -25,7 +25,7 @@ from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, 
 from ..deprecation import warn_of_former_name
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from ..models.pretrained_parts import pretrained_parameters
-from .arguments import VaeTrainingArguments, refuse_idle_checkpointing
+from .arguments import VaeTrainingArguments, check_checkpointing
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .checkpoints import ARGUMENTS_NAME, checkpoint_folders, last_checkpoint, write_mark
 from .schedules import KL_SCHEDULES
@@ -76,7 +76,7 @@ class VaeTrainer(Trainer):
                 kwargs[name] = self._encoded(kwargs[name], args, name, tokenizer)
         if tokenizer is not None and kwargs.get("data_collator") is None:
             kwargs["data_collator"] = VaeCollator(tokenizer.pad_token_id)
-        refuse_idle_checkpointing(args, model)
+        check_checkpointing(args, model)
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
         if getattr(self.model, "words_of_z", None) is not None:

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.data import VaeCollator
+from hf_bnvae.models.latent_memory import LatentMemory
 from hf_bnvae.models.layers import networks_without_weights
 from hf_bnvae.models.noise import with_hidden_words
 from hf_bnvae.models.pretrained_decoder import LatentMap
@@ -65,7 +66,7 @@ def pair_of(encoder: str | None, decoder: str | None, tmp_path, **config) -> BnV
         **{"latent_size": 3} | config,
     )
     if decoder is not None:  # far enough from the start for z to be seen
-        for layer in (module for module in model.decoder.children() if isinstance(module, LatentMap)):
+        for layer in (module for module in model.decoder.children() if isinstance(module, LatentMap | LatentMemory)):
             torch.nn.init.normal_(layer.weight, std=1.0)
     return model
 
@@ -117,9 +118,20 @@ def test_the_loss_is_that_of_the_logits_and_teaches_every_part(kind, tmp_path):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.model.encoder.parameters())
 
 
-@pytest.mark.parametrize(("kind", "skip"), [*((kind, False) for kind in DECODERS), ("llama", True), ("opt", True)])
-def test_generation_is_the_same_with_and_without_a_cache_in_any_batch_and_for_beams(kind, skip, tmp_path):
-    model = pair_of("bert", kind, tmp_path, decoder_skip=skip)
+MEMORY = {"soft_prompt_length": 0, "latent_memory_length": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ways"),
+    [
+        *((kind, {}) for kind in DECODERS),
+        *((kind, MEMORY) for kind in DECODERS),
+        ("llama", {"latent_memory_length": 2}),
+        *((kind, {"decoder_skip": True}) for kind in ("llama", "opt")),
+    ],
+)
+def test_generation_is_the_same_with_and_without_a_cache_in_any_batch_and_for_beams(kind, ways, tmp_path):
+    model = pair_of("bert", kind, tmp_path, **ways)
     latents = torch.randn(3, 3, generator=torch.Generator().manual_seed(4))
     options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
     greedy = model.generate(latents=latents, **options)
@@ -395,3 +407,51 @@ def test_z_joins_every_output_of_a_decoder_with_a_skip(tmp_path):
         added = skip.decoder.latent_to_outputs(latents)
     torch.testing.assert_close(after, before + added.unsqueeze(1))
     assert added.abs().min() > 0
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gpt_neox"])
+def test_a_memory_of_what_words_left_in_every_layer_is_reading_them(kind, tmp_path):
+    model = pair_of("bert", kind, tmp_path, **MEMORY).eval()
+    lm, memory = model.decoder.lm, model.decoder.latent_to_memory
+    front, tokens = words(60, 1, 3), words(60, 1, 6)
+    embedded = torch.cat([model.decoder.embed(front), model.decoder.embed(tokens)], 1)
+    with torch.no_grad():
+        model.decoder.latent_to_words.weight.zero_()
+        left = lm(inputs_embeds=embedded[:, :3], position_ids=torch.arange(-3, 0)[None], use_cache=True)
+        for weight, layer in zip(memory.weight, left.past_key_values.layers, strict=True):
+            weight.zero_()
+            weight[:, :, 0] = torch.stack([layer.keys.flatten(), layer.values.flatten()])
+        expected = lm(inputs_embeds=embedded, position_ids=torch.arange(-3, 6)[None]).logits[:, 3:]
+        found = model(decoder_input_ids=tokens, latents=torch.tensor([[1.0, 0.5, -2.0]])).logits
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_memory_starts_as_large_as_a_networks_own_keys_and_values_learns_and_is_saved(tmp_path):
+    model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(
+        decoder=save_decoder("llama", tmp_path / "decoder"), latent_size=3, **MEMORY
+    )
+    decoder = model.decoder
+    latents = torch.randn(4, 3, generator=torch.Generator().manual_seed(7))
+    own = decoder.lm(words(60, 1, 40), use_cache=True).past_key_values
+    for ours, theirs in zip(decoder.latent_to_memory(latents).layers, own.layers, strict=True):
+        assert ours.keys.shape[2] == 3
+        assert float(ours.keys.std()) == pytest.approx(float(theirs.keys.std()), rel=0.6)
+        assert float(ours.values.std()) == pytest.approx(float(theirs.values.std()), rel=0.6)
+    labels = words(60, 4, 7)
+    model.train()(input_ids=words(60, 4, 5), labels=labels, noise_seed=1).loss.backward()
+    assert all(part.abs().sum() > 0 for part in decoder.latent_to_memory.weight.grad.flatten(0, 1))
+    model.save_pretrained(tmp_path / "out")
+    again = BnVaeForConditionalGeneration.from_pretrained(tmp_path / "out")
+    assert torch.equal(again.decoder.latent_to_memory.weight, decoder.latent_to_memory.weight)
+    with pytest.raises(ValueError, match=r"does not support (gradient|activation) checkpointing"):
+        model.gradient_checkpointing_enable()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "fields"),
+    [("qwen3_next", {"layer_types": ["linear_attention", "full_attention"]}), ("mamba", {}), ("deepseek_v3", {})],
+)
+def test_a_decoder_with_layers_that_keep_no_keys_and_values_takes_no_memory(model_type, fields):
+    sizes = AutoConfig.for_model(model_type, num_hidden_layers=2, **fields)
+    with pytest.raises(ValueError, match=f"and values, and {model_type} has others.*: use soft_prompt_length"):
+        LatentMemory(3, 2, sizes)

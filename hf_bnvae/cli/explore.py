@@ -16,7 +16,8 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ..analysis import read_latent_space, verdict, write_report
-from ..analysis.page import Explorer, PageError, build_page, check_servable, serve
+from ..analysis.explorer import Explorer, PageError
+from ..analysis.page import build_page, check_servable, serve
 from ..data import load_corpus, load_tokenizer
 from ..data.batches import evenly_spaced
 from ..data.corpora import BUILT_IN

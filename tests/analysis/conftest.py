@@ -3,9 +3,11 @@ import shutil
 import pytest
 
 from hf_bnvae import TextVaePipeline
+from hf_bnvae.analysis.explorer import Explorer
 from hf_bnvae.data import build_tokenizer
 
 EVIL = "</script><script>document.title='evil'</script><b>bold</b> & \"quoted\""
+NASTY = EVIL + " ${document.title='evil'} {{title}} `x`"
 WORDS = [*"abcdefghij"]
 
 
@@ -31,6 +33,11 @@ def make_vae(make_model, sentences):
         return vae
 
     return make
+
+
+@pytest.fixture
+def explorer(make_vae, sentences):
+    return Explorer.of(make_vae(), "one", [*sentences, NASTY])
 
 
 @pytest.fixture

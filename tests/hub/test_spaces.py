@@ -36,10 +36,10 @@ def run(make_model, tmp_path):
 
 START = """
 import os, runpy, sys
-import hf_bnvae, hf_bnvae.analysis.page as pages
+import hf_bnvae, hf_bnvae.analysis.explorer as explorers, hf_bnvae.analysis.page as pages
 assert hf_bnvae.__file__.startswith(sys.argv[1]), hf_bnvae.__file__
 pages.serve = lambda page, *where: print(where, len(page.blocks) > 20)
-pages.OWN_SENTENCES = 8
+explorers.OWN_SENTENCES = 8
 runpy.run_path("app.py", run_name="__main__")
 os.environ["SPACE_ID"] = "ann/tiny"
 os.remove("sentences.txt")

@@ -45,63 +45,21 @@ def build_tokenizer(
     Raises:
         CorpusError: when no word reaches `min_count` or `vocab_size` leaves no room for one.
     """
-    if kind in ("word", "char"):
-        tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
-        if kind == "char":
-            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-            tokenizer.decoder = decoders.Fuse()
-        else:
-            splitters: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
-            if keep_linebreaks:
-                splitters = [
-                    pre_tokenizers.Split("\n", "isolated"),
-                    pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
-                ]
-            if split_punctuation:
-                splitters.append(pre_tokenizers.Punctuation())
-            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
-        trainer: trainers.Trainer = trainers.WordLevelTrainer(
-            # Where the text spells out a special symbol, the trainer counts it as a word besides.
-            vocab_size=vocab_size + len(SPECIALS),
-            min_frequency=min_count,
-            special_tokens=SPECIALS,
-            show_progress=False,
-        )
+    if kind == "word":
+        tokenizer, trainer = _whole_words(_word_splitter(split_punctuation, keep_linebreaks), vocab_size, min_count)
+    elif kind == "char":
+        tokenizer, trainer = _whole_words(pre_tokenizers.Split(Regex("."), "isolated"), vocab_size, min_count)
+        tokenizer.decoder = decoders.Fuse()
     elif kind == "bpe":
-        alphabet = len(pre_tokenizers.ByteLevel.alphabet())
-        if vocab_size < alphabet + len(SPECIALS):
-            raise CorpusError(f"`vocab_size` {vocab_size} is too small for bpe, which needs {alphabet + len(SPECIALS)}")
-        tokenizer = Tokenizer(models.BPE(unk_token=UNK))
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            min_frequency=min_count,
-            special_tokens=SPECIALS,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
+        tokenizer, trainer = _byte_pairs(vocab_size, min_count)
     elif kind == "unigram":
-        tokenizer = Tokenizer(models.Unigram())
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-        tokenizer.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=vocab_size, special_tokens=SPECIALS, unk_token=UNK, show_progress=False
-        )
+        tokenizer, trainer = _unigrams(vocab_size)
     else:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if vocab_size > len(SPECIALS):
         tokenizer.train_from_iterator(sentences, trainer)
-    if vocab_size > len(SPECIALS) and kind in ("word", "char"):
-        by_id = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-        words = [word for word, _ in by_id if word not in SPECIALS][: vocab_size - len(SPECIALS)]
-        vocabulary = {word: number for number, word in enumerate(SPECIALS + words)}
-        words_alone = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
-        words_alone.pre_tokenizer = tokenizer.pre_tokenizer
-        if tokenizer.decoder is not None:
-            words_alone.decoder = tokenizer.decoder
-        words_alone.add_special_tokens(SPECIALS)  # a tokenizer remembers the numbers that its symbols had in training
-        tokenizer = words_alone
+        if kind in ("word", "char"):
+            tokenizer = _each_symbol_once(tokenizer, vocab_size)
     if tokenizer.get_vocab_size() <= len(SPECIALS):
         raise CorpusError(
             f"the vocabulary holds nothing but its {len(SPECIALS)} special symbols: lower `min_count` (now "
@@ -118,6 +76,76 @@ def build_tokenizer(
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def _word_splitter(split_punctuation: bool, keep_linebreaks: bool) -> pre_tokenizers.PreTokenizer:
+    splitters: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
+    if keep_linebreaks:
+        splitters = [
+            pre_tokenizers.Split("\n", "isolated"),
+            pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
+        ]
+    if split_punctuation:
+        splitters.append(pre_tokenizers.Punctuation())
+    return pre_tokenizers.Sequence(splitters)
+
+
+def _whole_words(
+    splitter: pre_tokenizers.PreTokenizer, vocab_size: int, min_count: int
+) -> tuple[Tokenizer, trainers.Trainer]:
+    """For a vocabulary of what the splitter makes of texts; `_each_symbol_once` brings it to its size."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+    tokenizer.pre_tokenizer = splitter
+    trainer = trainers.WordLevelTrainer(
+        # Where the text spells out a special symbol, the trainer counts it as a word besides.
+        vocab_size=vocab_size + len(SPECIALS),
+        min_frequency=min_count,
+        special_tokens=SPECIALS,
+        show_progress=False,
+    )
+    return tokenizer, trainer
+
+
+def _each_symbol_once(trained: Tokenizer, vocab_size: int) -> Tokenizer:
+    """The same tokenizer of whole words, where none of them is a special symbol that the texts spell out."""
+    by_id = sorted(trained.get_vocab().items(), key=lambda item: item[1])
+    words = [word for word, _ in by_id if word not in SPECIALS][: vocab_size - len(SPECIALS)]
+    vocabulary = {word: number for number, word in enumerate(SPECIALS + words)}
+    # A new one, for a tokenizer remembers the numbers that its symbols had in training.
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
+    tokenizer.pre_tokenizer = trained.pre_tokenizer
+    if trained.decoder is not None:
+        tokenizer.decoder = trained.decoder
+    tokenizer.add_special_tokens(SPECIALS)
+    return tokenizer
+
+
+def _byte_pairs(vocab_size: int, min_count: int) -> tuple[Tokenizer, trainers.Trainer]:
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    least = len(alphabet) + len(SPECIALS)
+    if vocab_size < least:
+        raise CorpusError(f"`vocab_size` {vocab_size} is too small for bpe, which needs {least}")
+    tokenizer = Tokenizer(models.BPE(unk_token=UNK))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_count,
+        special_tokens=SPECIALS,
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    return tokenizer, trainer
+
+
+def _unigrams(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size, special_tokens=SPECIALS, unk_token=UNK, show_progress=False
+    )
+    return tokenizer, trainer
 
 
 def bare_tokenizer(name: str, called: str) -> PreTrainedTokenizerBase:

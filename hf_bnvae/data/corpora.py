@@ -146,14 +146,8 @@ def load_corpus(
     choice = SplitChoice(**split_choice)
     max_samples = max_samples or {}
     most = max_samples if choice.validation_split_percentage is None else {}
-    loaded: dict[str, Dataset] = {}
-    if not isinstance(dataset_name, str | None):
-        name: str | None = "the data"
-        loaded.update(read_at_hand(dataset_name, splits, most, choice))
-    else:
-        name = dataset_name
-        if name is not None:
-            loaded.update(_load_named(name, splits, most, no_header, choice))
+    name = dataset_name if isinstance(dataset_name, str | None) else "the data"
+    loaded = _load_splits(dataset_name, splits, most, no_header, choice)
     loaded.update({split: read_tables(matching_files(path), no_header) for split, path in paths.items()})
     if not loaded and "train" in splits:
         raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
@@ -177,14 +171,7 @@ def load_corpus(
         limit = max_samples.get(split)
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
-        texts, labels = _texts_and_labels(dataset, source, text_column, label_column)
-        kept = [row for row, text in enumerate(texts) if text and not text.isspace()]
-        if not kept:
-            raise CorpusError(f"{source} holds no sentence: all of its {len(dataset):,} lines are empty")
-        columns = {"text": [texts[row] for row in kept]}
-        if labels is not None:
-            columns["label"] = as_labels([labels[row] for row in kept], source)
-        corpus.splits[split] = Dataset.from_dict(columns)
+        corpus.splits[split], kept = _sentences(dataset, source, text_column, label_column)
         corpus.reports[split] = CorpusReport(lines=len(dataset), empty=len(dataset) - len(kept))
         source_split, numbers = sources[split]
         corpus.origins[split] = Origin(source_split, numbers[kept], totals[source_split])
@@ -193,13 +180,19 @@ def load_corpus(
     return corpus
 
 
-def _load_named(
-    name: str,
+def _load_splits(
+    dataset_name: str | Dataset | IterableDataset | Mapping | None,
     splits: Collection[str],
     max_samples: dict[str, int | None],
     no_header: bool,
     choice: SplitChoice,
 ) -> dict[str, Dataset]:
+    """The splits of a named corpus, or of data at hand, as they are."""
+    if dataset_name is None:
+        return {}
+    if not isinstance(dataset_name, str):
+        return read_at_hand(dataset_name, splits, max_samples, choice)
+    name = dataset_name
     if name in BUILT_IN:
         choice.refuse_names(name)
         return {split: dataset for split, dataset in load_built_in(name).items() if split in splits}
@@ -222,6 +215,20 @@ def _load_named(
         }
     except Exception as error:  # many kinds, of several libraries
         raise CorpusError(f"the Hub dataset {name!r} could not be loaded: {first_line(error)}") from error
+
+
+def _sentences(
+    dataset: Dataset, source: str, text_column: str | None, label_column: str | None
+) -> tuple[Dataset, list[int]]:
+    """What a split holds besides empty texts, as columns `text` and `label`, and the numbers of its rows."""
+    texts, labels = _texts_and_labels(dataset, source, text_column, label_column)
+    kept = [row for row, text in enumerate(texts) if text and not text.isspace()]
+    if not kept:
+        raise CorpusError(f"{source} holds no sentence: all of its {len(dataset):,} lines are empty")
+    columns = {"text": [texts[row] for row in kept]}
+    if labels is not None:
+        columns["label"] = as_labels([labels[row] for row in kept], source)
+    return Dataset.from_dict(columns), kept
 
 
 def load_built_in(name: str) -> dict[str, Dataset]:

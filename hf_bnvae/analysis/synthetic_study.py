@@ -59,17 +59,21 @@ class StudyRun:
         return {"method": "vae" if self.setting.gamma is None else "bn_vae", **asdict(self.setting), **self.results}
 
 
-def study_report(runs: Sequence[StudyRun], data: dict[str, float], command: str, steps: int, seconds: float) -> str:
+def study_report(
+    runs: Sequence[StudyRun], data: dict[str, float], command: str | None, steps: int, seconds: float
+) -> str:
     """The whole report in Markdown.
 
     Args:
         data: the size of the corpus and what the true posterior says of it: `train_sequences`, `points`,
             `true_information`, `true_deviation`, `true_correlation`.
+        command: what called for the study, where there was one.
+        steps: of each run.
         seconds: of the whole study.
     """
     paragraphs = [
         "# Synthetic study",
-        f"`{command}`",
+        *([f"`{command}`"] if command is not None else []),
         f"{len(runs)} runs of {steps:,} steps on {data['train_sequences']:,} sequences, in {seconds:.0f} seconds.",
         f"By the generator's own posterior a sequence says {data['true_information']:.2f} nats of the z that it was "
         f"drawn from (mean over {data['points']} validation sequences); that posterior's deviation is "

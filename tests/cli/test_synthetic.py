@@ -6,6 +6,7 @@ import pytest
 
 from hf_bnvae.cli import synthetic
 from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.runs import synthetic_study
 
 pytest.importorskip("matplotlib")
 
@@ -52,6 +53,6 @@ def test_a_study_that_cannot_be_is_refused(tmp_path, flags, message):
 
 
 def test_pictures_need_an_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "find_spec", lambda name: None)
+    monkeypatch.setattr(synthetic_study, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'hf-bnvae\[figures\]'"):
         synthetic.main(["--output_dir", str(tmp_path / "out"), *SMALL])

@@ -296,8 +296,8 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
                 for them waits for a GPU.
             decoder_attention_mask: where it is 0 the decoder reads nothing, `(batch, length)` of the tokens so far.
         """
-        encoded = None
-        posterior_mean = posterior_logvar = kl = divergence = None
+        encoded = divergence = None
+        parts: dict[str, Any] = {}
         if kl_weight is None:
             kl_weight = self.config.kl_weight
         if latents is not None:
@@ -308,23 +308,15 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
         else:
             encoded = self.model.read(input_ids, attention_mask, inputs_embeds, encoder_states)
             posterior = self._posterior_of(encoded, input_ids, attention_mask, kl_weight, noise_seed)
-            posterior_mean, posterior_logvar = posterior.mean, getattr(posterior, "logvar", None)
             noise = self.model.keyed_noise(range(num_samples), noise_seed, input_ids, attention_mask, encoder_states)
             latents = posterior.rsample(num_samples, noise)
             terms = posterior.kl()
-            kl = kl_objective(terms)
             divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
+            parts |= {"posterior_mean": posterior.mean, "posterior_logvar": getattr(posterior, "logvar", None)}
+            parts["kl"] = kl_objective(terms)
 
         if decoder_input_ids is None:
-            if labels is not None:
-                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-            elif input_ids is not None and self.config.shares_vocabulary:
-                decoder_input_ids = input_ids[:, :-1]
-            else:
-                others = (
-                    ", decoder_input_ids or input_ids" if self.config.shares_vocabulary else " or decoder_input_ids"
-                )
-                raise ValueError(f"the decoder needs labels{others}")
+            decoder_input_ids = self._usual_decoder_input_ids(labels, input_ids)
         if self.training:
             decoder_input_ids = with_hidden_words(decoder_input_ids, self.config, noise_seed)
         samples = latents.size(1)
@@ -340,35 +332,36 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
         if return_logits is None:
             return_logits = not self.training or labels is None
         logits = self.decoder.logits(outputs) if return_logits else None
-        loss = reconstruction = None
-        auxiliary: dict[str, Any] = {}
         if labels is not None:
-            if logits is None:
-                reconstruction = self.reconstruction(outputs, labels, word_positions)
-            else:
-                words = labels != IGNORED
-                reconstruction = reconstruction_loss(token_nll(logits[words], labels[words]), len(labels))
-            loss = reconstruction
-            if divergence is not None:
-                auxiliary = self.mean_auxiliary_losses(labels, latents.flatten(0, 1))
-                loss = self.training_loss(reconstruction, divergence, kl_weight, **auxiliary)
-
-        output = BnVaeOutput(
-            loss=loss,
-            logits=logits,
-            reconstruction_loss=reconstruction,
-            kl=kl,
-            past_key_values=state if wants_state(use_cache, self.config) else None,
-            posterior_mean=posterior_mean,
-            posterior_logvar=posterior_logvar,
-            latents=latents,
-            **auxiliary,
-        )
+            parts |= self._losses(outputs, logits, labels, word_positions, latents, divergence, kl_weight)
+        cache = state if wants_state(use_cache, self.config) else None
+        output = BnVaeOutput(logits=logits, past_key_values=cache, latents=latents, **parts)
         if wants_hidden_states(output_hidden_states, self.config):
             output["decoder_hidden_states"] = (self.decoder.embed(decoder_input_ids), outputs)
             if encoded is not None:
                 output["encoder_hidden_states"] = (encoded.embedded, encoded.states)
         return as_asked(output, return_dict, self.config)
+
+    def _usual_decoder_input_ids(self, labels, input_ids) -> torch.Tensor:
+        if labels is not None:
+            return self.prepare_decoder_input_ids_from_labels(labels)
+        if input_ids is not None and self.config.shares_vocabulary:
+            return input_ids[:, :-1]
+        others = ", decoder_input_ids or input_ids" if self.config.shares_vocabulary else " or decoder_input_ids"
+        raise ValueError(f"the decoder needs labels{others}")
+
+    def _losses(self, outputs, logits, labels, word_positions, latents, divergence, kl_weight) -> dict:
+        """The loss and its parts; no logits of padding are computed where none are given."""
+        if logits is None:
+            reconstruction = self.reconstruction(outputs, labels, word_positions)
+        else:
+            words = labels != IGNORED
+            reconstruction = reconstruction_loss(token_nll(logits[words], labels[words]), len(labels))
+        if divergence is None:
+            return {"loss": reconstruction, "reconstruction_loss": reconstruction}
+        auxiliary = self.mean_auxiliary_losses(labels, latents.flatten(0, 1))
+        loss = self.training_loss(reconstruction, divergence, kl_weight, **auxiliary)
+        return {"loss": loss, "reconstruction_loss": reconstruction, **auxiliary}
 
     def infer(
         self,

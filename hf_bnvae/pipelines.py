@@ -112,6 +112,7 @@ class TextVaePipeline(ModelWithTokenizer):
 
     @property
     def latent_size(self) -> int:
+        """Number n of latent dimensions."""
         return self.model.config.latent_size
 
     def encode(self, texts: str | Iterable[str], sample: bool = False) -> torch.Tensor:
@@ -119,6 +120,7 @@ class TextVaePipeline(ModelWithTokenizer):
 
         Raises:
             TypeError: naming the first of `texts` that is no string, or what stands in their place.
+            ValueError: for a model that learnt from embeddings and has no encoder of texts.
         """
         texts = self._checked(texts)
         if not texts:
@@ -145,6 +147,9 @@ class TextVaePipeline(ModelWithTokenizer):
 
         With `num_return_sequences` k there are k texts for each latent, side by side. `stop_strings` needs no
         tokenizer here.
+
+        Raises:
+            ValueError: for latents of another shape.
         """
         stops = generation_options.pop("stop_strings", None)
         if stops is not None:
@@ -195,11 +200,19 @@ class TextVaePipeline(ModelWithTokenizer):
         return torch.cat(latents) if len(embeddings) else torch.zeros(0, self.latent_size)
 
     def decode_embeddings(self, embeddings: torch.Tensor, **generation_options) -> list[str]:
-        """Texts of sentence embeddings `(n, width)`: what the decoder makes of what `encode_embeddings` gives."""
+        """Texts of sentence embeddings `(n, width)`: what the decoder makes of what `encode_embeddings` gives.
+
+        Raises:
+            ValueError: as `encode_embeddings`.
+        """
         return self.decode(self.encode_embeddings(embeddings), **generation_options)
 
     def reconstruct(self, texts: str | Iterable[str], **generation_options) -> list[str]:
-        """What the decoder makes of each text's posterior mean."""
+        """What the decoder makes of each text's posterior mean.
+
+        Raises:
+            TypeError, ValueError: as `encode`.
+        """
         return self.decode(self.encode(texts), **generation_options)
 
     def sample(self, num_samples: int = 1, seed: int | None = None, **generation_options) -> list[str]:
@@ -270,12 +283,23 @@ class TextVaePipeline(ModelWithTokenizer):
         """Texts along the way from a to b, both ends included; each end is a text or a latent `(latent_size,)`.
 
         Args:
+            steps: texts, at least 2.
             mode: `"slerp"` along the arc, or `"linear"`.
+
+        Raises:
+            ValueError: for fewer steps, another mode, or a latent of another size.
         """
         return self.decode(interpolate_latents(self._latent(a), self._latent(b), steps, mode), **generation_options)
 
     def analogy(self, a: str | torch.Tensor, b: str | torch.Tensor, c: str | torch.Tensor, **generation_options) -> str:
-        """What is to c as b is to a: the text of z_b − z_a + z_c (the best of `num_return_sequences`)."""
+        """What is to c as b is to a: the text of z_b − z_a + z_c (the best of `num_return_sequences`).
+
+        Args:
+            a, b, c: texts, or latents `(latent_size,)`.
+
+        Raises:
+            ValueError: for a latent of another size.
+        """
         point = self._latent(b) - self._latent(a) + self._latent(c)
         return self.decode(self._on_support(point.unsqueeze(0)), **generation_options)[0]
 
@@ -289,10 +313,14 @@ class TextVaePipeline(ModelWithTokenizer):
         """The k texts of a corpus whose latents have the highest cosine with that of a text, best first.
 
         Args:
+            text: a text, or a latent `(latent_size,)`.
             latents: those of the corpus, `(n, latent_size)`, where they are known already.
 
         Returns:
             Texts with their cosines.
+
+        Raises:
+            ValueError: for another number of latents than of texts, a latent of another size, or a k below 1.
         """
         texts = self._checked(corpus)
         known = self.encode(texts) if latents is None else torch.as_tensor(latents, dtype=torch.float32).cpu()

@@ -76,6 +76,7 @@ class LatentSpace:
 
     @property
     def latent_size(self) -> int:
+        """Number n of latent dimensions."""
         return self.means.size(1)
 
     @property

@@ -26,6 +26,10 @@ def encode_corpus(corpus: Corpus, tokenizer: Any, max_length: int) -> dict[str, 
 
     Longer ones are cut to `max_length` tokens, ends included. The corpus's reports then also count the cut
     sentences and the tokens kept.
+
+    Returns:
+        By split a `Dataset` with the columns `input_ids`, `length` and `words`, of a `TokenizerPair` also `labels`, in
+        the place of `text`.
     """
 
     def encode(rows):
@@ -62,9 +66,10 @@ def encoded_columns(texts: list[str], tokenizer: Any, max_length: int) -> dict[s
 class VaeCollator:
     """Pads a list of encoded sentences on the right: `input_ids`, `attention_mask`, and `labels` behind the start.
 
-    `labels` are the words to predict with the end symbol, −100 on padding: those of a row, or its `input_ids` without
-    the first. `word_positions` says where in them, row by row, the words are, so that no GPU has to be waited for to
-    find out. Rows with `encoder_states` give these in the place of `input_ids`.
+    These are `(batch, length)`, and the labels as long as the longest of their own. `labels` are the words to predict
+    with the end symbol, −100 on padding: those of a row, or its `input_ids` without the first. `word_positions`
+    `(words,)` says where in them, row by row, the words are, so that no GPU has to be waited for to find out. Rows with
+    `encoder_states` give these, `(batch, width)`, in the place of `input_ids`.
     A tokenizer without padding leaves `pad_token_id` None: the mask alone says then where the words are.
     """
 
@@ -124,6 +129,7 @@ class EpochSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next, counted from 0: its order is drawn by the seed and this number."""
         self.epoch = epoch
 
     def _generator(self) -> random.Random:

@@ -115,7 +115,7 @@ def encode_dialogues(
 class DialogueCollator:
     """Makes the second form of batch that `BnCvaeModel` reads: each utterance once, contexts and responses by number.
 
-    `labels` are the words of the responses to predict with the end symbol, −100 on padding.
+    `labels` `(batch, length)` are the words of the responses to predict with the end symbol, −100 on padding.
     """
 
     pad_token_id: int

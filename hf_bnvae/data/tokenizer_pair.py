@@ -41,9 +41,11 @@ class TokenizerPair:
         return EncodedTexts(kept, [len(ids) > max_length - 2 for ids in found.input_ids], found.unknown, found.symbols)
 
     def decode(self, *args, **kwargs):
+        """The text of token ids that the decoder wrote."""
         return self.decoder.decode(*args, **kwargs)
 
     def batch_decode(self, *args, **kwargs):
+        """The same of several rows."""
         return self.decoder.batch_decode(*args, **kwargs)
 
     def save_pretrained(self, folder: str | Path, **kwargs) -> None:

@@ -66,7 +66,8 @@ def grid_posterior(
 
 
 def discretised_posterior(log_likelihood: torch.Tensor, grid: torch.Tensor) -> GridPosterior:
-    """The same of log p(x|z) in nats, `(sentences, points)`, at an evenly spaced grid `(points,)`."""
+    """p(z|x) under a standard normal p(z), of log p(x|z) in nats, `(sentences, points)`, at an evenly spaced grid
+    `(points,)`."""
     grid = grid.double()
     log_prior = log_standard_normal(grid.unsqueeze(1)).log_softmax(0)
     log_joint = log_likelihood.double() + log_prior

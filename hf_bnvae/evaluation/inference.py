@@ -74,6 +74,9 @@ def infer(model: EvaluatedModel, batches: Iterable[Mapping[str, torch.Tensor]], 
 
     The noise of each sample is keyed by its sentence, so that the result does not depend on the order or size of the
     batches.
+
+    Raises:
+        ValueError: there are no batches.
     """
     was_training = model.training
     model.eval()
@@ -182,7 +185,10 @@ def aggregate_log_prob(posterior: LatentDistribution, latents: torch.Tensor) -> 
 def elbo_metrics(inference: Inference) -> dict[str, float]:
     """`elbo`, `rec`, `kl`, `mi`, `au`, `agg_kl` of a split, and where they are known `use` and `bow_loss`.
 
-    `use` takes a second pass of the decoder, `bow_loss` a model that has it.
+    All but `au` are in nats per sentence. `use` takes a second pass of the decoder, `bow_loss` a model that has it.
+
+    Raises:
+        TypeError: for the posterior of a CVAE.
     """
     if isinstance(inference.posterior, ConditionalGaussian):
         raise TypeError("the prior of a CVAE changes with the context: judge it by dialogue_metrics")
@@ -202,6 +208,9 @@ def dialogue_metrics(inference: Inference) -> dict[str, float]:
 
     KL is KL(q(z|x,y) ‖ p(z|x)) and kl_prior KL(p(z|x) ‖ N(0, I)), both in nats a response; rec_ppl is exp(total rec /
     total tokens), the convention of Zhao et al. (2017).
+
+    Raises:
+        TypeError: for the posterior of another model than a CVAE.
     """
     posterior = inference.posterior
     if not isinstance(posterior, ConditionalGaussian):

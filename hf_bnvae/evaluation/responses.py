@@ -245,6 +245,13 @@ def average_length(predictions: Texts) -> float:
 
 
 def evaluate_responses(predictions: Texts, references: Texts, vectors: WordVectors | None = None) -> dict[str, float]:
-    """Every metric of this module; those of word vectors only where `vectors` are given."""
+    """Every metric of this module; those of word vectors only where `vectors` are given.
+
+    Args:
+        predictions, references: for each context one text or more, its tokens with a space between them.
+
+    Raises:
+        ValueError: where the two are not of the same contexts, or one of these has no text.
+    """
     metrics = bleu(predictions, references) | distinct(predictions) | {"average_length": average_length(predictions)}
     return metrics | (word_vector_similarity(predictions, references, vectors) if vectors is not None else {})

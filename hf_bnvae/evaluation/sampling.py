@@ -32,6 +32,9 @@ def sample_responses(
 
     Returns:
         The words of each response, special symbols left out, in the order of the batches.
+
+    Raises:
+        ValueError: for `num_return_sequences`.
     """
     if generation_options.get("num_return_sequences", 1) != 1:
         raise ValueError("num_return_sequences: ask for more responses by num_samples")

@@ -35,6 +35,9 @@ def evaluate_reconstructions(
     Returns:
         `reconstruction_bleu`, sacrebleu's corpus BLEU-4 in percent between texts without special tokens (an unknown
         word is one), and `exact_match`, the share of sentences of which every token comes back.
+
+    Raises:
+        ValueError: there are no batches.
     """
     from sacrebleu.metrics import BLEU  # here, because no training needs it
 

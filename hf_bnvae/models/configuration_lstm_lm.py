@@ -63,6 +63,7 @@ class LstmLMConfig(CheckpointConfig):
 
     @property
     def decoder_start_token_id(self) -> int | None:
+        """The start symbol, behind which a decoder begins everywhere in Transformers."""
         return self.bos_token_id
 
     def validate_sizes(self):

@@ -33,6 +33,8 @@ from .prior_network import PriorNetwork
 
 
 class BnCvaePreTrainedModel(PreTrainedModel):
+    """What the dialogue models share: their configuration, and where their weights start."""
+
     config_class = BnCvaeConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
@@ -277,6 +279,9 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             use_cache: whether a step gives out its state; `config.use_cache` by default.
             return_logits: by default unless in training with `labels`.
             noise_seed: of latents keyed by context and response, in training as well; in evaluation they always are.
+
+        Raises:
+            ValueError: where nothing says what the encoder or what the decoder reads.
         """
         output_hidden_states = wants_hidden_states(output_hidden_states, self.config)
         if encoder_outputs is not None and labels is None:
@@ -433,6 +438,10 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             latents: `(batch · k, latent_size)`, k for each context; by default the mean of the prior.
             num_latents: k draws of the prior for each context instead.
             generator: of those draws.
+
+        Raises:
+            ValueError: without a context, for both of `latents` and `num_latents`, or for latents that cannot be shared
+                out to the contexts.
         """
         if latents is not None and num_latents is not None:
             raise ValueError("give either latents or num_latents, not both")

@@ -35,6 +35,8 @@ from .token_loss import token_nll
 
 
 class BnVaePreTrainedModel(BaseWeightsMixin, PreTrainedModel):
+    """What the text VAEs share: their configuration, and where their weights start."""
+
     config_class = BnVaeConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
@@ -214,10 +216,11 @@ class BnVaeModel(BnVaePreTrainedModel):
         return keyed_noise(keys, samples, self.config.latent_size, 0 if noise_seed is None else noise_seed)
 
     def train(self, mode: bool = True):
+        """See `nn.Module`; a frozen encoder stays in evaluation mode, in which it always gives the same states."""
         super().train(mode)
         encoder = getattr(self, "encoder", None)
         if encoder is not None and not any(parameter.requires_grad for parameter in encoder.parameters()):
-            encoder.eval()  # a frozen encoder gives the same states always
+            encoder.eval()
         return self
 
 
@@ -292,9 +295,13 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             return_logits: by default unless in training with `labels`.
             inputs_embeds: the encoder's word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
             encoder_states: what the encoder made of sentences before, `(batch, width)`, in the place of `input_ids`.
+            noise_seed: of latents keyed by the sentence.
             word_positions: where in the flattened labels the words are, `(words,)`. `VaeCollator` knows them; to look
                 for them waits for a GPU.
             decoder_attention_mask: where it is 0 the decoder reads nothing, `(batch, length)` of the tokens so far.
+
+        Raises:
+            ValueError: where nothing says what the encoder or what the decoder reads.
         """
         encoded = divergence = None
         parts: dict[str, Any] = {}
@@ -374,6 +381,10 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
         """The posterior q(z|x) of `(batch, length)` token ids, padded on the right.
 
         The encoder's, or what `config.refinement_steps` gradient steps on the ELBO with this KL weight make of it.
+        In the place of token ids may stand states `(batch, width)`.
+
+        Raises:
+            ValueError: for such states where the posterior is refined.
         """
         encoded = self.model.read(input_ids, attention_mask, encoder_states=encoder_states)
         return self._posterior_of(encoded, input_ids, attention_mask, kl_weight)
@@ -393,7 +404,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
         return self.model.noise_keys(*args, **kwargs)
 
     def log_prior(self, latents: torch.Tensor) -> torch.Tensor:
-        """log p(z) in nats; the last dimension is summed out."""
+        """log p(z) of latents `(..., latent_size)` in nats, `(...)`."""
         return self.model.posterior.log_prior(latents)
 
     @torch.no_grad()
@@ -425,6 +436,7 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
         self.post_init()
 
     def train(self, mode: bool = True):
+        """See `nn.Module`; the posterior stays in evaluation mode."""
         super().train(mode)
         self.model.posterior.eval()
         return self

@@ -78,6 +78,7 @@ def renamed(old: str, new: str):
         warnings.warn(f"{old} is called {new} now; the old name goes in version 0.3", FutureWarning, stacklevel=2)
         return getattr(self, new)(*args, **kwargs)
 
+    method.__doc__ = f"The former name of `{new}`."
     return method
 
 

@@ -82,6 +82,9 @@ class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, Genera
                 `VaeCollator` knows them; to look for them waits for a GPU.
             kwargs: `shift_labels` `(batch, length)`, the word after each position, may stand in the place of `labels`.
                 It has no name of its own, because `Trainer` asks data for all arguments that are named like labels.
+
+        Raises:
+            ValueError: unless one of `input_ids` and `inputs_embeds` is given.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
@@ -141,7 +144,7 @@ class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, Genera
         return read * (words.flip(1).cumsum(1).flip(1) > 0)
 
     def infer(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> DiagonalGaussian:
-        """A distribution over no dimensions for every sentence."""
+        """A distribution over no dimensions, `(batch, 0)`, for every sentence of `(batch, length)` token ids."""
         nothing = self._no_latents(input_ids)
         return DiagonalGaussian(nothing, nothing)
 

@@ -228,7 +228,7 @@ class VaeTrainingArguments(TrainingArguments):
 
 @dataclass
 class DialogueTrainingArguments(VaeTrainingArguments):
-    """The same for dialogue."""
+    """`VaeTrainingArguments` for dialogue, whose losses and metrics are in nats per response."""
 
     METRICS = ("elbo", "rec", "kl", "kl_prior", "rec_ppl", "bow_loss", "loss")
 

@@ -125,6 +125,7 @@ class PlateauCallback(TrainerCallback, ExportableState):
         self._in_training = False
 
     def state(self) -> dict:
+        """What `Trainer` saves with a checkpoint, and makes the callback of a resumed run from."""
         return {
             "args": {
                 "patience": self.patience,

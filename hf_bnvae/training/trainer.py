@@ -232,6 +232,7 @@ class VaeTrainer(Trainer):
         return self.kl_annealing_factor(step)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of a batch at the current KL weight, nats per sentence, as this process's share of the mean."""
         weight = self.model.config.kl_weight * self.kl_annealing_factor()
         share = self._share_of_batch(len(inputs["labels"]))
         outputs = model(**inputs, kl_weight=self._filled(weight), noise_seed=self._filled(self._noise_seed()))
@@ -261,6 +262,7 @@ class VaeTrainer(Trainer):
         return own / counts.float().mean()
 
     def training_step(self, model, inputs, num_items_in_batch=None):
+        """One batch under `args.strategy`, which may take more of the training set; gives its loss."""
         update = partial(super().training_step, model, inputs, num_items_in_batch)
         return self.strategy.step(self, model, update)
 
@@ -288,6 +290,7 @@ class VaeTrainer(Trainer):
 
     @property
     def stopwatch(self) -> Stopwatch:
+        """Seconds of training, evaluations left out."""
         return self.callback(Stopwatch)
 
     @contextmanager

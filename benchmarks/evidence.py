@@ -40,9 +40,9 @@ from pathlib import Path
 import evidence_blocks
 from evidence_blocks import ON_A_GPU, Block, Flags
 
-from hf_bnvae.cli.compare import Entry, parse_method
 from hf_bnvae.hub.run_record import write_json
 from hf_bnvae.methods import METHODS
+from hf_bnvae.runs.comparison import Entry, parse_method
 from hf_bnvae.training.checkpoints import last_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -180,7 +180,7 @@ class Worker:
         with self.locks.setdefault(folder, threading.Lock()):
             if (folder / MODEL / "all_results.json").is_file():
                 return
-            flags: Flags = dict(entry.flags)
+            flags: Flags = dict(entry.parameters)
             if entry.first is not None:
                 self.train_entry(entry.first, seed)
                 pretrained = kept_folder(self.work, self.scale, self.block.group, entry.first.text, seed) / MODEL

@@ -12,12 +12,10 @@ is not done again: run the command once more after an interruption, or with more
 import argparse
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +24,7 @@ from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
 from ..hub.run_record import command_line, write_json
 from ..methods import METHODS
 from ..runs.checks import check_output_folder, whole_numbers
+from ..runs.comparison import SET_FOR_EACH_RUN, Entry, parse_method, refuse_publishing
 from ..runs.data_arguments import EMBEDDING_FILES
 from ..training.checkpoints import last_checkpoint
 from ..training.run_lock import ENDS_WITH_PARENT, lock
@@ -50,19 +49,6 @@ WITH_A_LATENT = (
 """Flags of a latent, and of what it is read from, that a language model does not have."""
 OF_A_BASE = ("save_base", "no_save_base")
 """Flags of frozen weights, of which a language model has none where it trains its whole decoder."""
-OURS = ("method", "seed", "output_dir", "pretrained_encoder", "reset_decoder", "resume_from_checkpoint")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One method of the comparison: `text` as the user wrote it, its flags, and what it is pretrained on."""
-
-    text: str
-    flags: tuple[tuple[str, str], ...]
-    first: "Entry | None" = None
-
-    def folder(self, output_dir: Path, seed: int) -> Path:
-        return output_dir / "runs" / self.text.replace("/", "_") / f"seed_{seed}"
 
 
 @flags_named()
@@ -110,38 +96,11 @@ def main(argv: list[str] | None = None) -> None:
         raise UsageError(f"{len(failures)} of {len(wanted)} runs failed: {failures[0]}")
 
 
-def parse_method(text: str) -> Entry:
-    """`NAME:FLAG=VALUE` with FIRST+ before it, if any."""
-    text = text.strip()
-    pieces = re.split(f"[+](?=(?:{'|'.join(METHODS)})(?:$|[:+]))", text)
-    first, then = "+".join(pieces[:-1]), pieces[-1]
-    name, *settings = then.split(":")
-    if name not in METHODS:
-        raise UsageError(f"--methods: no method {name!r} in {text!r}; `hf-bnvae train --list_methods` shows all")
-    flags = [("method", name)]
-    for setting in settings:
-        flag, equals, value = setting.partition("=")
-        if not (flag and equals and value):
-            raise UsageError(f"--methods: {setting!r} in {text!r} must be FLAG=VALUE")
-        if flag in OURS:
-            raise UsageError(f"--methods: {flag} in {text!r}: a comparison sets this flag for each run itself")
-        refuse_publishing(flag)
-        flags.append((flag, value))
-    return Entry(text, tuple(flags), parse_method(first) if first else None)
-
-
-def refuse_publishing(name: str) -> None:
-    if name == "push_to_hub" or name.startswith("hub_"):
-        raise UsageError(
-            f"--{name}: a comparison publishes no model; `hf-bnvae publish` does, from the folder of a run"
-        )
-
-
 def check_shared(shared: list[str], output_dir: Path) -> None:
     """Refuse flags that the comparison sets itself, and runs in the same folder that go on or had other flags."""
     for flag in shared:
         name = _name_of(flag) if flag.startswith("--") else ""
-        if name in OURS:
+        if name in SET_FOR_EACH_RUN:
             raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
         refuse_publishing(name)
     lock(output_dir)
@@ -162,10 +121,10 @@ def _name_of(flag: str) -> str:
 
 def read_by(entry: Entry, shared: list[str]) -> list[str]:
     """The flags that all share, and for a language model those among them that it reads."""
-    if METHODS[dict(entry.flags)["method"]].has_latent:
+    if METHODS[dict(entry.parameters)["method"]].has_latent:
         return shared
     kept = _without(shared, WITH_A_LATENT)
-    said = _values(kept) | dict(entry.flags)
+    said = _values(kept) | dict(entry.parameters)
     has_base = "decoder_name_or_path" in said and said.get("train_decoder") != "full"
     return kept if has_base else _without(kept, OF_A_BASE)
 
@@ -197,7 +156,7 @@ class RunFailed(Exception):
 def train_entry(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
     """Train an entry, and before it what it is pretrained on, unless that is done."""
     folder = entry.folder(output_dir, seed)
-    flags = [*entry.flags, ("seed", str(seed)), ("output_dir", str(folder)), ("push_to_hub", "false")]
+    flags = [*entry.parameters, ("seed", str(seed)), ("output_dir", str(folder)), ("push_to_hub", "false")]
     seconds = 0.0
     if entry.first is not None:
         seconds = train_entry(entry.first, seed, output_dir, shared).seconds

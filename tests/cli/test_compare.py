@@ -34,10 +34,10 @@ def test_a_comparison_is_resumable_and_outlives_a_failing_method(corpus, tmp_pat
     ("methods", "changes", "message"),
     [
         ("vae,nonsense", {}, "no method 'nonsense'"),
-        ("vae:gamma", {}, "'gamma' in 'vae:gamma' must be FLAG=VALUE"),
+        ("vae:gamma", {}, "'gamma' in 'vae:gamma' must be PARAMETER=VALUE"),
         ("vae", {"seeds": "1,x"}, "--seeds must be whole numbers"),
         ("vae", {"seed": 3}, "--seed: a comparison sets this flag"),
-        ("vae:seed=7", {}, "seed in 'vae:seed=7': a comparison sets this flag"),
+        ("vae:seed=7", {}, "seed in 'vae:seed=7': a comparison sets this parameter"),
         ("vae,vae", {}, "--methods names one of them twice"),
         ("vae", {"seeds": "1,1"}, "--seeds names one of them twice"),
     ],

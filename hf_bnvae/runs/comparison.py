@@ -1,0 +1,79 @@
+"""The methods of a comparison, each as one text: what is trained, with which values, and what before it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ParameterError
+from ..methods import METHODS
+
+SET_FOR_EACH_RUN = (
+    "method",
+    "seed",
+    "output_dir",
+    "pretrained_encoder",
+    "reset_decoder",
+    "resume_from_checkpoint",
+)
+"""Parameters that a comparison sets for each run itself."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method of a comparison.
+
+    Args:
+        text: as the user wrote it.
+        parameters: those of its training that are its own, with their values as text; the first is `method`.
+        first: what it is pretrained on, if anything.
+    """
+
+    text: str
+    parameters: tuple[tuple[str, str], ...]
+    first: "Entry | None" = None
+
+    def folder(self, output_dir: Path, seed: int) -> Path:
+        """Where its run with a seed stands in the folder of the comparison."""
+        return output_dir / "runs" / self.text.replace("/", "_") / f"seed_{seed}"
+
+
+def parse_method(text: str) -> Entry:
+    """A method as the user wrote it.
+
+    Args:
+        text: NAME, NAME:PARAMETER=VALUE:PARAMETER=VALUE, or FIRST+THEN, where both are such texts and THEN starts from
+            the encoder of FIRST.
+
+    Raises:
+        ParameterError: for a method that is not there, or a parameter without a value or of the comparison's own.
+    """
+    text = text.strip()
+    pieces = re.split(f"[+](?=(?:{'|'.join(METHODS)})(?:$|[:+]))", text)
+    first, then = "+".join(pieces[:-1]), pieces[-1]
+    name, *settings = then.split(":")
+    if name not in METHODS:
+        raise ParameterError(f"`methods`: no method {name!r} in {text!r}: choose from {', '.join(METHODS)}")
+    parameters = [("method", name)]
+    for setting in settings:
+        parameter, equals, value = setting.partition("=")
+        if not (parameter and equals and value):
+            raise ParameterError(f"`methods`: {setting!r} in {text!r} must be PARAMETER=VALUE")
+        if parameter in SET_FOR_EACH_RUN:
+            raise ParameterError(
+                f"`methods`: {parameter} in {text!r}: a comparison sets this parameter for each run itself"
+            )
+        refuse_publishing(parameter)
+        parameters.append((parameter, value))
+    return Entry(text, tuple(parameters), parse_method(first) if first else None)
+
+
+def refuse_publishing(parameter: str) -> None:
+    """Refuse a parameter that would send the models of a comparison to the Hub.
+
+    Raises:
+        ParameterError: for such a parameter.
+    """
+    if parameter == "push_to_hub" or parameter.startswith("hub_"):
+        raise ParameterError(
+            f"`{parameter}`: a comparison publishes no model; `hf-bnvae publish` does, from the folder of a run"
+        )

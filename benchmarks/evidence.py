@@ -41,7 +41,7 @@ import evidence_blocks
 from evidence_blocks import ON_A_GPU, Block, Flags
 
 from hf_bnvae.hub.run_record import write_json
-from hf_bnvae.methods import METHODS
+from hf_bnvae.methods import DIALOGUE_METHODS, METHODS
 from hf_bnvae.runs.comparison import Entry, parse_method
 from hf_bnvae.training.checkpoints import last_checkpoint
 
@@ -69,6 +69,7 @@ LABELS = (100, 500, 1_000, 2_000, 10_000)
 LABELLED = 20_000
 """Training sentences among which the labelled ones are drawn."""
 SCRIPTS = {"sentences": "run_lm.py", "dialogue": "run_dialogue.py"}
+METHODS_OF = {"sentences": METHODS, "dialogue": DIALOGUE_METHODS}
 MODEL = "model"
 """Folder of a training's model, inside its own, until the block has ended."""
 
@@ -161,7 +162,8 @@ class Worker:
             elif self.block.kind == "sentences":
                 self.train_entry(parse_method(method), seed)
             else:
-                self.run(SCRIPTS["dialogue"], {"method": method} | self.flags(seed) | going_on(folder / MODEL), folder)
+                own: Flags = dict(parse_method(method, METHODS_OF["dialogue"]).parameters)
+                self.run(SCRIPTS["dialogue"], self.flags(seed) | own | going_on(folder / MODEL), folder)
             if self.block.kind == "sentences" and self.flags(seed).get("nll_samples") != 0:
                 self.judge(folder)
             if self.block.classify and method != "lstm_lm":

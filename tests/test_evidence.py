@@ -92,7 +92,7 @@ def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scal
             continue
         worker = evidence.Worker(block, scale, tmp_path, tmp_path, tmp_path, 0, 1, None)
         for method in block.methods:
-            entry = dict(evidence.parse_method(method).parameters) if block.kind == "sentences" else {"method": method}
+            entry = dict(evidence.parse_method(method, evidence.METHODS_OF[block.kind]).parameters)
             method = evidence.METHODS.get(entry["method"])
             latent = block.with_latent if method is not None and method.has_latent else {}
             line = evidence.command_flags(worker.flags(1) | latent | entry, tmp_path)

@@ -1,6 +1,7 @@
 """The methods of a comparison, each as one text: what is trained, with which values, and what before it."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,22 +38,23 @@ class Entry:
         return output_dir / "runs" / self.text.replace("/", "_") / f"seed_{seed}"
 
 
-def parse_method(text: str) -> Entry:
+def parse_method(text: str, methods: Collection[str] = METHODS.keys()) -> Entry:
     """A method as the user wrote it.
 
     Args:
         text: NAME, NAME:PARAMETER=VALUE:PARAMETER=VALUE, or FIRST+THEN, where both are such texts and THEN starts from
             the encoder of FIRST.
+        methods: the names that NAME may be, by default those of models of sentences.
 
     Raises:
         ParameterError: for a method that is not there, or a parameter without a value or of the comparison's own.
     """
     text = text.strip()
-    pieces = re.split(f"[+](?=(?:{'|'.join(METHODS)})(?:$|[:+]))", text)
+    pieces = re.split(f"[+](?=(?:{'|'.join(methods)})(?:$|[:+]))", text)
     first, then = "+".join(pieces[:-1]), pieces[-1]
     name, *settings = then.split(":")
-    if name not in METHODS:
-        raise ParameterError(f"`methods`: no method {name!r} in {text!r}: choose from {', '.join(METHODS)}")
+    if name not in methods:
+        raise ParameterError(f"`methods`: no method {name!r} in {text!r}: choose from {', '.join(methods)}")
     parameters = [("method", name)]
     for setting in settings:
         parameter, equals, value = setting.partition("=")
@@ -64,7 +66,7 @@ def parse_method(text: str) -> Entry:
             )
         refuse_publishing(parameter)
         parameters.append((parameter, value))
-    return Entry(text, tuple(parameters), parse_method(first) if first else None)
+    return Entry(text, tuple(parameters), parse_method(first, methods) if first else None)
 
 
 def refuse_publishing(parameter: str) -> None:

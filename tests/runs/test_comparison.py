@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hf_bnvae.errors import ParameterError
-from hf_bnvae.methods import METHODS
+from hf_bnvae.methods import DIALOGUE_METHODS, METHODS
 from hf_bnvae.runs.comparison import SET_FOR_EACH_RUN, parse_method
 
 
@@ -31,3 +31,12 @@ def test_runs_of_other_methods_or_seeds_stand_in_other_folders():
 def test_what_a_comparison_does_itself_is_no_parameter_of_a_method(parameter):
     with pytest.raises(ParameterError, match=parameter):
         parse_method(f"vae:{parameter}=1")
+
+
+def test_methods_of_dialogue_are_read_where_they_are_asked_for():
+    assert dict(parse_method("matched_cvae:rate=8", DIALOGUE_METHODS).parameters) == {
+        "method": "matched_cvae",
+        "rate": "8",
+    }
+    with pytest.raises(ParameterError, match="no method 'matched_cvae'"):
+        parse_method("matched_cvae:rate=8")

@@ -6,5 +6,5 @@ class CorpusError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error, or its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of an error, or its kind where it says nothing; what stands between backticks is no parameter."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).replace("`", "'")

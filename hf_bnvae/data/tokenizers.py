@@ -178,6 +178,8 @@ def _fast_tokenizer(load: Callable[[], Any], name: str, called: str) -> Any:
         raise CorpusError(f"{called} {name!r}: its tokenizer could not be loaded ({first_line(error)})") from error
     if not tokenizer.is_fast:
         raise CorpusError(f"{called} {name!r} is a slow tokenizer: use one with a tokenizer.json")
+    if len(tokenizer) <= len(tokenizer.added_tokens_decoder):  # Transformers makes one of symbols alone
+        raise CorpusError(f"{called} {name!r} has no tokenizer: save that of the model there, by its save_pretrained")
     return tokenizer
 
 

@@ -16,6 +16,7 @@ from .configuration_checks import (
 )
 from .decoders import DECODERS
 from .encoders import ENCODERS, POOLINGS
+from .latent_memory import check_attends
 from .objectives import FREE_BITS_MODES
 from .posteriors import POSTERIORS
 from .rates import check_rate, kl_floor, take_rate, with_changed_rate
@@ -207,6 +208,8 @@ class BnVaeConfig(CheckpointConfig):
                 raise ValueError(f"{name}_config is read with the {name} pretrained, and this one is {kind}: {wanted}")
         if self.encoder == "given" and self.encoder_hidden_size is None:
             raise ValueError("encoder_hidden_size must be the width of the states with the encoder given")
+        if self.latent_memory_length and self.decoder_config is not None:
+            check_attends(self.decoder_config.get_text_config())
         check_ties(self)
 
     def validate_sizes(self):

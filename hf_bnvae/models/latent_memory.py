@@ -35,7 +35,6 @@ class LatentMemory(nn.Module):
 
     def __init__(self, latent_size: int, length: int, sizes: Any):
         super().__init__()
-        check_attends(sizes)
         heads = getattr(sizes, "num_key_value_heads", None) or sizes.num_attention_heads
         width = getattr(sizes, "head_dim", None) or sizes.hidden_size // sizes.num_attention_heads
         self.config = sizes

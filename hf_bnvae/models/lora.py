@@ -14,6 +14,16 @@ def _peft() -> Any:
     return peft
 
 
+def check_peft() -> None:
+    """Refuse adapters where peft is not installed.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if _peft() is None:
+        raise ValueError("low-rank adapters take peft: pip install 'hf-bnvae[lora]'")
+
+
 def with_lora(network: Any, rank: int, alpha: float, dropout: float = 0.0) -> Any:
     """The same network with adapters beside its attention projections, which alone are trained.
 
@@ -26,9 +36,8 @@ def with_lora(network: Any, rank: int, alpha: float, dropout: float = 0.0) -> An
     Raises:
         ValueError: where peft is not installed.
     """
+    check_peft()
     peft = _peft()
-    if peft is None:
-        raise ValueError("low-rank adapters take peft: pip install 'hf-bnvae[lora]'")
     known = peft.utils.constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     targets = None if network.config.model_type in known else "all-linear"
     options = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)

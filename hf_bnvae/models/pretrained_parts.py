@@ -6,6 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
+from .base_weights import UNREAD
 from .encoders import encoder_class
 from .layers import networks_without_weights
 
@@ -67,7 +68,7 @@ def pretrained_parts(
         dtype: of their weights.
 
     Raises:
-        ValueError: neither is given, or the decoder is no causal language model.
+        ValueError: neither is given, the decoder is no causal language model, or weights cannot be read or lack some.
     """
     if encoder is None and decoder is None:
         raise ValueError("name a pretrained encoder, a pretrained decoder or both")
@@ -75,14 +76,39 @@ def pretrained_parts(
     fields: dict[str, Any] = {}
     if encoder is not None:
         kind = encoder_class(AutoConfig.from_pretrained(encoder))
-        parts["encoder"] = kind.from_pretrained(encoder, dtype=dtype)
+        parts["encoder"] = network_with_weights(kind, "encoder", encoder, dtype)
         fields |= {"encoder": "pretrained", "encoder_config": parts["encoder"].config}
     if decoder is not None:
         refuse_no_language_model(AutoConfig.from_pretrained(decoder), decoder)
-        parts["decoder"] = AutoModelForCausalLM.from_pretrained(decoder, dtype=dtype)
+        parts["decoder"] = network_with_weights(AutoModelForCausalLM, "decoder", decoder, dtype)
         fields |= {"decoder": "pretrained", "decoder_config": parts["decoder"].config}
         fields |= special_tokens(parts["decoder"].config.get_text_config())
     return parts, fields
+
+
+def network_with_weights(kind: Any, part: str, name: str, dtype: torch.dtype) -> Any:
+    """The network of a part, all of whose weights are there.
+
+    Raises:
+        ValueError: they cannot be read, or are not those of such a network.
+    """
+    try:
+        network, loaded = kind.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except Exception as error:  # safetensors has a kind of its own
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{part} {name}: its weights cannot be read ({reason})") from error
+    others = sorted(key for key, *_ in loaded["mismatched_keys"])
+    if others:
+        raise ValueError(f"{part} {name}: its weights have other sizes than its config.json says, {others[0]} for one")
+    missing = sorted(key for key in loaded["missing_keys"] if not key.startswith(UNREAD))
+    if missing:
+        raise ValueError(
+            f"{part} {name}: it lacks weights of a {network.config.model_type} model, {missing[0]} for one: name a "
+            "folder with all of them"
+        )
+    return network
 
 
 def pretrained_parameters(model: Any) -> list[torch.nn.Parameter]:

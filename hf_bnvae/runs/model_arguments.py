@@ -21,7 +21,7 @@ from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
 from .checks import check_least
 from .config_fields import with_fields_of
-from .loading import read_config
+from .loading import check_vocabulary, read_config
 from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
 TRAINED = {"encoder": ["frozen", "full"], "decoder": ["frozen", "lora", "full"]}
@@ -215,7 +215,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         """The fields of a model on networks of Transformers."""
         values: dict[str, Any] = {}
         if self.encoder_name_or_path is not None:
-            values["encoder_config"] = self._config_of("encoder_name_or_path")
+            values["encoder_config"] = self._config_with_words_of("encoder_name_or_path", tokenizer.encoder)
         elif self.encoder_config is not None:
             reads = tokenizer.encoder if isinstance(tokenizer, TokenizerPair) else tokenizer
             values["encoder_config"] = self._config_from_scratch("encoder_config", reads)
@@ -223,7 +223,8 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             values["encoder_vocab_size"] = max(tokenizer.encoder.get_vocab().values()) + 1
             values["encoder_pad_token_id"] = tokenizer.encoder.pad_token_id
         if self.decoder_name_or_path is not None:
-            values["decoder_config"] = self._config_of("decoder_name_or_path")
+            writes = writing_tokenizer(tokenizer)
+            values["decoder_config"] = self._config_with_words_of("decoder_name_or_path", writes)
             if self.train_decoder == "lora":
                 values["decoder_lora"] = {"rank": self.lora_rank, "alpha": 2.0 * self.lora_rank}
         elif self.decoder_config is not None:
@@ -237,6 +238,12 @@ class ModelArguments(MethodArguments, TokenizerArguments):
     def _config_of(self, parameter: str):
         name = getattr(self, parameter)
         return read_config(name, f"`{parameter}` {name}")
+
+    def _config_with_words_of(self, parameter: str, tokenizer):
+        config = self._config_of(parameter)
+        size = config.get_text_config().vocab_size
+        check_vocabulary(tokenizer, size, f"`{parameter}` {getattr(self, parameter)}")
+        return config
 
     def _config_from_scratch(self, parameter: str, tokenizer):
         """A configuration with the vocabulary of the tokenizer of the run, whatever it had."""

@@ -1,6 +1,7 @@
 """Pretrained parts of a run: their weights, what of them is trained, and the states of a frozen encoder."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers.utils import logging
 
 from ..data import CorpusError, SentenceStates, TokenStore
 from ..data.encoder_states import TokenRows
+from ..data.errors import first_line
 from ..data.kept_on_disk import cache_folder, kept_folder
 from ..errors import ParameterError, last_line
 from ..evaluation.text_order import TextBatches, encoded_batches
@@ -64,8 +66,8 @@ def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None
     elif checkpoint is None:
         try:
             parts, _ = pretrained_parts(options.encoder_name_or_path, options.decoder_name_or_path, torch.float32)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ParameterError(f"`encoder_name_or_path` or `decoder_name_or_path`: {last_line(error)}") from error
+        except ValueError as error:
+            raise ParameterError(re.sub(r"^(\w+) ", r"`\1_name_or_path` ", first_line(error))) from error
         if "encoder" in parts:
             model.model.encoder = parts["encoder"]
         if "decoder" in parts:

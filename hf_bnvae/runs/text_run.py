@@ -16,6 +16,7 @@ from ..hub.run_record import sentence_examples, write_json
 from ..methods import METHODS
 from ..models import BnVaeForConditionalGeneration, LstmLMForCausalLM
 from ..models.layers import networks_without_weights
+from ..models.lora import check_peft
 from ..training import VaeTrainer, VaeTrainingArguments
 from ..training.arguments import check_checkpointing
 from ..training.strategies import STRATEGIES
@@ -152,6 +153,11 @@ def check_run(run: TextRun) -> str | None:
     encoder = run.model.pretrained_encoder
     if encoder is not None:
         load_config(encoder, f"`pretrained_encoder` {encoder}")
+    if run.model.trained_parts.get("train_decoder") == "lora":
+        try:
+            check_peft()
+        except ValueError as error:
+            raise ParameterError(f"`train_decoder` lora: {error}, or train it full or frozen") from error
     folders = [name for name in run.model.bases.values() if Path(name).is_dir()]
     if args.push_to_hub and not run.model.save_base and folders:
         raise ParameterError(

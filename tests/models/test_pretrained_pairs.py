@@ -146,14 +146,25 @@ def test_generation_is_the_same_with_and_without_a_cache_in_any_batch_and_for_be
     assert cached.shape[0] == 6 and torch.equal(cached, uncached)
 
 
-def test_padding_in_front_of_the_decoders_tokens_is_not_read(tmp_path):
-    model = pair_of("bert", "llama", tmp_path)
+@pytest.mark.parametrize("ways", [{}, MEMORY])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_padding_in_front_of_the_decoders_tokens_is_not_read(kind, ways, tmp_path, monkeypatch):
+    if "sliding_window" in DECODERS[kind]:  # which counts padding too
+        monkeypatch.setitem(DECODERS, kind, DECODERS[kind] | {"sliding_window": 32})
+    model = pair_of("bert", kind, tmp_path, **ways)
     latents, tokens = torch.randn(2, 3), words(60, 2, 6)
     alone = model(decoder_input_ids=tokens, latents=latents).logits
     padded = torch.cat([torch.zeros(2, 3, dtype=torch.long), tokens], 1)
     mask = torch.cat([torch.zeros(2, 3, dtype=torch.long), torch.ones(2, 6, dtype=torch.long)], 1)
     behind = model(decoder_input_ids=padded, decoder_attention_mask=mask, latents=latents).logits[:, 3:]
     torch.testing.assert_close(behind, alone)
+    # What begins with the start symbol is generated from as it stands.
+    tokens[:, 0] = padded[:, 3] = model.config.decoder_start_token_id
+    padded[:, :3] = model.config.decoder_start_token_id
+    options = {"latents": latents, "num_beams": 2, "max_new_tokens": 5, "eos_token_id": None}
+    alone = model.generate(decoder_input_ids=tokens, **options)
+    behind = model.generate(decoder_input_ids=padded, decoder_attention_mask=mask, **options)
+    assert torch.equal(behind[:, 3:], alone)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -453,5 +464,7 @@ def test_a_memory_starts_as_large_as_a_networks_own_keys_and_values_learns_and_i
 )
 def test_a_decoder_with_layers_that_keep_no_keys_and_values_takes_no_memory(model_type, fields):
     sizes = AutoConfig.for_model(model_type, num_hidden_layers=2, **fields)
-    with pytest.raises(ValueError, match=f"and values, and {model_type} has others.*: use soft_prompt_length"):
-        LatentMemory(3, 2, sizes)
+    with pytest.raises(
+        StrictDataclassError, match=f"and values, and {model_type} has others.*: use soft_prompt_length"
+    ):
+        BnVaeConfig(latent_size=3, decoder="pretrained", decoder_config=sizes, latent_memory_length=2)

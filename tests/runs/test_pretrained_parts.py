@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_bnvae import BnVaeForConditionalGeneration, TextVaePipeline, train
+from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.cli.train import main as train_command
 from hf_bnvae.data import TokenizerPair, VaeCollator, load_tokenizer
 from hf_bnvae.data.batches import encoded_columns
@@ -169,6 +170,70 @@ def test_what_cannot_be_is_refused_in_one_sentence_before_any_training(parts, ch
     changes = {name: names.get(value, value) for name, value in changes.items()}
     with pytest.raises(ValueError, match=said):
         train(TEXTS, **{"method": "vae", "output_dir": tmp_path / "out"} | SMALL | changes)
+
+
+def test_adapters_without_peft_are_refused_before_the_corpus_is_read(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_bnvae.models.lora._peft", lambda: None)
+    named = {"decoder_name_or_path": parts["decoder_name_or_path"], "train_file": str(tmp_path / "none.txt")}
+    arguments = [word for name, value in named.items() for word in (f"--{name}", value)]
+    with pytest.raises(UsageError, match=r"^--train_decoder lora: .* pip install 'hf-bnvae\[lora\]', or train it full"):
+        train_command([*arguments, "--output_dir", str(tmp_path / "out")])
+
+
+def broken_copy(folder, harm: str, target) -> str:
+    """A copy of a model of Transformers that something is wrong with."""
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    kind = AutoModelForCausalLM if config["model_type"] == "llama" else AutoModel
+    if harm == "no tokenizer":
+        for file in target.glob("tokenizer*"):
+            file.unlink()
+    elif harm == "no weights":
+        (target / "model.safetensors").unlink()
+    elif harm == "no file of weights":
+        (target / "model.safetensors").write_bytes(b"a page that says no")
+    elif harm == "weights of another size":
+        (target / "config.json").write_text(json.dumps(config | {"intermediate_size": 8}))
+    elif harm == "weights of fewer layers":
+        (target / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    else:
+        kind.from_config(AutoConfig.from_pretrained(folder, vocab_size=10)).save_pretrained(target)
+    return str(target)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("no tokenizer", "has no tokenizer: save that of the model there|its tokenizer could not be loaded"),
+        ("no weights", "its weights cannot be read .*no file named"),
+        ("no file of weights", "its weights cannot be read"),
+        ("weights of another size", "its weights have other sizes than its config.json says, .* for one"),
+        ("weights of fewer layers", r"it lacks weights of a \w+ model, .*layers?\.1\..* for one"),
+        ("fewer words than its tokenizer", r"its tokenizer has the id \d+ and the model 10 words"),
+    ],
+)
+def test_a_folder_that_holds_no_whole_model_is_refused_by_its_name(parts, part, harm, said, tmp_path):
+    name = f"{part}_name_or_path"
+    folder = broken_copy(parts[name], harm, tmp_path / "broken")
+    with pytest.raises(ValueError, match=f"^{name} '?{re.escape(folder)}'?:? ({said})"):
+        train(TEXTS, "vae", tmp_path / "out", **SMALL, **{name: folder})
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_symbol_of_a_picture_that_the_network_has_no_vector_for_does_no_harm(parts, part, tmp_path):
+    name = f"{part}_name_or_path"
+    shutil.copytree(parts[name], tmp_path / "part")
+    tokenizer = AutoTokenizer.from_pretrained(parts[name])
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
+    tokenizer.save_pretrained(tmp_path / "part")
+    train(TEXTS, "vae", tmp_path / "out", **SMALL | {"hidden_size": 12}, **{name: str(tmp_path / "part")})
+    asked = EvaluationArguments(str(tmp_path / "out"), split="test")
+    (tmp_path / "t.txt").write_text("\n".join(TEXTS[:30]) + "\n", encoding="utf-8")
+    data = DataArguments(test_file=str(tmp_path / "t.txt"))
+    results, _ = evaluate_text_model(asked, data, TextMetricArguments(nll_samples=2))
+    assert math.isfinite(results["test_nll"])
 
 
 def test_layers_are_computed_twice_only_where_a_gradient_goes_through_them(parts, tmp_path, monkeypatch):

@@ -103,6 +103,7 @@ class BnVaeConfig(CheckpointConfig):
         encoder_initializer_range: the weights of encoder and posterior start uniform in ± this; None for PyTorch's own
             start, in ± 1/√width, which is what the paper's authors leave their encoder at.
         encoder_embedding_initializer_range: the encoder's word vectors start uniform in ± this; None for N(0, 1).
+        forget_bias: added to the bias of the LSTMs' forget gates at the start, so that they keep what they have read.
 
     Raises:
         ValueError (inside huggingface_hub's validation error): naming the field and what it must be.
@@ -170,6 +171,7 @@ class BnVaeConfig(CheckpointConfig):
     embedding_initializer_range: float | int = 0.1
     encoder_initializer_range: float | int | None = None
     encoder_embedding_initializer_range: float | int | None = None
+    forget_bias: float | int = 0.0
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2

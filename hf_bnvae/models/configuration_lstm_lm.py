@@ -35,6 +35,7 @@ class LstmLMConfig(CheckpointConfig):
     word_dropout: float | int = 0.0
     initializer_range: float | int = 0.01
     embedding_initializer_range: float | int = 0.1
+    forget_bias: float | int = 0.0
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2

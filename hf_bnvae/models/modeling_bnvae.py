@@ -44,7 +44,8 @@ class BnVaePreTrainedModel(BaseWeightsMixin, PreTrainedModel):
     accepts_loss_kwargs = False
 
     def _init_weights(self, module):
-        initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)
+        config = self.config
+        initialise(module, config.initializer_range, config.embedding_initializer_range, config.forget_bias)
 
 
 class BnVaeModel(BnVaePreTrainedModel):
@@ -70,7 +71,8 @@ class BnVaeModel(BnVaePreTrainedModel):
 
     def _init_weights(self, module):
         config = self.config
-        initialise(module, config.encoder_initializer_range, config.encoder_embedding_initializer_range)
+        ranges = config.encoder_initializer_range, config.encoder_embedding_initializer_range
+        initialise(module, *ranges, config.forget_bias)
 
     def get_input_embeddings(self):
         return self.encoder_kind.get_embedding(self)

@@ -24,8 +24,13 @@ DEFAULT_MAX_NEW_TOKENS = 128
 Output = TypeVar("Output", bound=ModelOutput)
 
 
-def initialise(module: nn.Module, scale: float | None, embedding_scale: float | None) -> None:
+def initialise(
+    module: nn.Module, scale: float | None, embedding_scale: float | None, forget_bias: float = 0.0
+) -> None:
     """Start values of one module: weights uniform in ± `scale`, word vectors in ± `embedding_scale`.
+
+    `forget_bias` is added to the bias of an LSTM's forget gates, so that it keeps what it has read (Jozefowicz et al.
+    2015).
 
     None stands for what PyTorch starts from: weights uniform in ± 1/√width of what they read (of a recurrent layer, of
     its state), word vectors N(0, 1). Convolutions, whose ReLUs would die of small weights, start as He et al. (2015)
@@ -43,6 +48,11 @@ def initialise(module: nn.Module, scale: float | None, embedding_scale: float | 
         scale = 1 / math.sqrt(width) if scale is None else scale
         for parameter in module.parameters(recurse=False):
             init.uniform_(parameter, -scale, scale)
+        if isinstance(module, nn.LSTM) and forget_bias:
+            bias = module.get_parameter("bias_ih_l0")
+            kept = bias.detach().clone()
+            kept[module.hidden_size : 2 * module.hidden_size] += forget_bias
+            init.copy_(bias, kept)
     elif isinstance(module, nn.Conv1d) and module.bias is not None:
         init.kaiming_uniform_(module.weight, nonlinearity="relu")
         init.zeros_(module.bias)

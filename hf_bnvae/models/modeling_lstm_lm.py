@@ -43,7 +43,8 @@ class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, Genera
         self.generation_config.max_new_tokens = DEFAULT_MAX_NEW_TOKENS
 
     def _init_weights(self, module):
-        initialise(module, self.config.initializer_range, self.config.embedding_initializer_range)
+        config = self.config
+        initialise(module, config.initializer_range, config.embedding_initializer_range, config.forget_bias)
 
     def get_input_embeddings(self):
         return self.decoder.embedding

@@ -74,7 +74,8 @@ def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> Non
             f"{called}: the checkpoint is a {saved.model_type}, and `method` makes a {config.model_type}"
         )
     for name in [*(item.name for item in fields(arguments)), "topics", "decoder_lora"]:
-        decides = hasattr(config, name) and not name.endswith("initializer_range")  # weights have left their start
+        is_a_start = name.endswith("initializer_range") or name == "forget_bias"  # which weights have left
+        decides = hasattr(config, name) and not is_a_start
         if not decides or _what_decides(getattr(saved, name)) == _what_decides(getattr(config, name)):
             continue
         if name.endswith("_config"):

@@ -111,6 +111,22 @@ def test_encoder_and_decoder_start_in_ranges_of_their_own(make_model, ranges, li
             assert parameter.abs().max() <= limit and parameter.abs().max() > 0.8 * limit, name
 
 
+def test_a_forget_bias_is_added_to_the_forget_gates_alone_and_not_to_loaded_ones(make_model, tmp_path):
+    torch.manual_seed(1)
+    plain = make_model(hidden_size=16)
+    torch.manual_seed(1)
+    kept = make_model(hidden_size=16, forget_bias=1.5)
+    for name, parameter in kept.named_parameters():
+        added = torch.zeros_like(parameter)
+        if name.endswith("bias_ih_l0"):
+            added[16:32] = 1.5  # PyTorch's order of gates: input, forget, cell, output
+        torch.testing.assert_close(parameter, plain.get_parameter(name) + added, msg=name)
+    plain.config.forget_bias = 1.5
+    plain.save_pretrained(tmp_path)
+    again = BnVaeForConditionalGeneration.from_pretrained(tmp_path)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in plain.state_dict().items())
+
+
 @pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_saved_model_comes_back_exactly(make_model, tmp_path, posterior, tied):

@@ -24,9 +24,7 @@ DEFAULT_MAX_NEW_TOKENS = 128
 Output = TypeVar("Output", bound=ModelOutput)
 
 
-def initialise(
-    module: nn.Module, scale: float | None, embedding_scale: float | None, forget_bias: float = 0.0
-) -> None:
+def initialise(module: nn.Module, scale: float | None, embedding_scale: float | None, forget_bias: float = 0.0) -> None:
     """Start values of one module: weights uniform in ± `scale`, word vectors in ± `embedding_scale`.
 
     `forget_bias` is added to the bias of an LSTM's forget gates, so that it keeps what it has read (Jozefowicz et al.

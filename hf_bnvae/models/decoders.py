@@ -158,7 +158,7 @@ class CnnDecoder(LatentDecoder):
     them only what z says.
     """
 
-    reads = ("cnn_dilations", "cnn_kernel_size")
+    reads = (*LatentDecoder.reads, "cnn_dilations", "cnn_kernel_size")
 
     def __init__(self, config):
         super().__init__(config)

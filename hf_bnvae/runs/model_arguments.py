@@ -24,6 +24,7 @@ from .config_fields import with_fields_of
 from .loading import check_vocabulary, read_config
 from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
+OF_A_TOKENIZER = ("tokenizer", "vocab_size", "min_count", "keep_linebreaks", "split_punctuation")
 TRAINED = {"encoder": ["frozen", "full"], "decoder": ["frozen", "lora", "full"]}
 """What of a pretrained part is trained."""
 WITHOUT_PRETRAINED_PARTS = {
@@ -293,6 +294,11 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         for name, part in (("train_encoder", "encoder"), ("train_decoder", "decoder"), ("lora_rank", "decoder")):
             if name in given and getattr(self, f"{part}_name_or_path") is None:
                 raise ParameterError(f"`{name}` is read with `{part}_name_or_path` only: leave it out")
+        if "pretrained_learning_rate" in given and not (self._source("encoder") or self._source("decoder")):
+            raise ParameterError(
+                "`pretrained_learning_rate` is of pretrained parts, and this run has none: leave it out"
+            )
+        self._refuse_tokenizer_arguments(given)
         if "lora_rank" in given and self.train_decoder != "lora":
             raise ParameterError("`lora_rank` is read with `train_decoder` lora only: leave it out")
         if "tie_word_embeddings" in given and self.tie_word_embeddings and self._source("decoder") is not None:
@@ -332,6 +338,17 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             "posterior": self.posterior or method.posterior,
             "decoder": decoder,
         }
+
+    def _refuse_tokenizer_arguments(self, given: set[str]) -> None:
+        """Pretrained parts have their tokenizers; one that is made stands beside a part without."""
+        parts = ("encoder", "decoder") if METHODS[self.method].has_latent else ("decoder",)
+        if any(getattr(self, f"{part}_name_or_path") is None for part in parts):
+            return
+        for name in OF_A_TOKENIZER:
+            if name in given:
+                raise ParameterError(
+                    f"`{name}` is of a tokenizer that the run makes, and pretrained parts have theirs: leave it out"
+                )
 
     def _refuse_latent_arguments(self, given: set[str]) -> None:
         """A language model has no posterior that these arguments could shape."""

@@ -162,6 +162,19 @@ def pair_inputs(vae, texts) -> dict:
         ({"train_encoder": "some"}, "train_encoder must be frozen or full, got some"),
         ({"train_encoder": "full"}, "train_encoder is read with encoder_name_or_path only"),
         ({"lora_rank": 4}, "lora_rank is read with decoder_name_or_path only"),
+        ({"pretrained_learning_rate": 1e-3}, "pretrained_learning_rate is of pretrained parts"),
+        (
+            {"encoder_name_or_path": "ENCODER", "decoder_name_or_path": "DECODER", "vocab_size": 30},
+            "vocab_size is of a tokenizer that the run makes, and pretrained parts have theirs: leave it out",
+        ),
+        (
+            {"method": "lm", "decoder_name_or_path": "DECODER", "tokenizer": "bpe"},
+            "tokenizer is of a tokenizer that the run makes",
+        ),
+        (
+            {"decoder_name_or_path": "DECODER", "embedding_dropout": 0.1},
+            "embedding_dropout is read by the decoder .*lstm.* only, and this run has pretrained",
+        ),
         ({"decoder_name_or_path": "DECODER", "train_decoder": "full", "lora_rank": 4}, "lora_rank is read with train_"),
     ],
 )

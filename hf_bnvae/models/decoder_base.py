@@ -101,7 +101,7 @@ class LatentDecoder(Decoder):
     returns hidden states `(batch, length, hidden_size)` with the new state, which costs nothing whatever `use_cache`.
     """
 
-    reads = ("embedding_dropout", "output_dropout", "locked_dropout")
+    reads: tuple[str, ...] = ("embedding_dropout", "output_dropout", "locked_dropout")
 
     def __init__(self, config):
         super().__init__(config)

@@ -26,6 +26,7 @@ from ..methods import METHODS
 from ..runs.checks import check_output_folder, whole_numbers
 from ..runs.comparison import SET_FOR_EACH_RUN, Entry, parse_method, refuse_publishing
 from ..runs.data_arguments import EMBEDDING_FILES
+from ..runs.model_arguments import OF_A_TOKENIZER
 from ..training.checkpoints import last_checkpoint
 from ..training.run_lock import ENDS_WITH_PARENT, lock
 from .errors import UsageError, flags_named
@@ -125,8 +126,14 @@ def read_by(entry: Entry, shared: list[str]) -> list[str]:
         return shared
     kept = _without(shared, WITH_A_LATENT)
     said = _values(kept) | dict(entry.parameters)
-    has_base = "decoder_name_or_path" in said and said.get("train_decoder") != "full"
-    return kept if has_base else _without(kept, OF_A_BASE)
+    unread: tuple[str, ...] = ()
+    if "decoder_name_or_path" in said:
+        unread += OF_A_TOKENIZER
+    elif "decoder_config" not in said:
+        unread += ("pretrained_learning_rate",)
+    if "decoder_name_or_path" not in said or said.get("train_decoder") == "full":
+        unread += OF_A_BASE
+    return _without(kept, unread)
 
 
 def _without(flags: list[str], names: tuple[str, ...]) -> list[str]:

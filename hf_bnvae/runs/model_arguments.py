@@ -25,6 +25,7 @@ from .loading import check_vocabulary, read_config
 from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
 OF_A_TOKENIZER = ("tokenizer", "vocab_size", "min_count", "keep_linebreaks", "split_punctuation")
+"""Arguments of a tokenizer that the run makes."""
 TRAINED = {"encoder": ["frozen", "full"], "decoder": ["frozen", "lora", "full"]}
 """What of a pretrained part is trained."""
 WITHOUT_PRETRAINED_PARTS = {

@@ -82,6 +82,24 @@ def test_a_language_model_without_frozen_weights_goes_without_the_flag_that_leav
     assert read[0] == "--max_steps=2" and read[-2:] == ["--seed_of", "3"]
 
 
+@pytest.mark.parametrize(
+    ("method", "part", "flag", "kept"),
+    [
+        ("lm", "decoder_name_or_path", "vocab_size", False),
+        ("lm:decoder_name_or_path=D", "encoder_name_or_path", "tokenizer", False),
+        ("lm", "encoder_name_or_path", "vocab_size", True),
+        ("lm", "decoder_config", "vocab_size", True),
+        ("vae", "decoder_name_or_path", "vocab_size", True),
+        ("lm", "encoder_name_or_path", "pretrained_learning_rate", False),
+        ("lm", "decoder_config", "pretrained_learning_rate", True),
+        ("lm", "decoder_name_or_path", "pretrained_learning_rate", True),
+    ],
+)
+def test_a_language_model_goes_without_what_its_parts_do_not_read(method, part, flag, kept):
+    read = compare.read_by(compare.parse_method(method), [f"--{part}", "P", f"--{flag}", "9", "--max_steps=2"])
+    assert (f"--{flag}" in read) == kept == ("9" in read) and read[-1] == "--max_steps=2"
+
+
 def test_the_flags_of_a_comparison_may_stand_in_a_file(tmp_path):
     (tmp_path / "shared.yaml").write_text("methods: vae\nseed: 3\noutput_dir: out\n")
     with pytest.raises(UsageError, match="--seed: a comparison sets this flag"):

@@ -25,7 +25,8 @@ def check_attends(sizes: Any) -> None:
 class LatentMemory(nn.Module):
     """Keys and values that a linear map of z puts in front of those of the tokens, in every layer (Li et al. 2020).
 
-    Unlike a soft prompt they are no positions that the network computes. They start as large as the decoder's own.
+    Unlike a soft prompt the network computes nothing at their positions. They start as what words in front of a text
+    leave, so that a training starts near the pretrained model, and what z adds at a tenth of that.
 
     Args:
         latent_size: of z.
@@ -40,23 +41,29 @@ class LatentMemory(nn.Module):
         self.config = sizes
         self.shape = (sizes.num_hidden_layers, 2, heads, length, width)
         self.weight = nn.Parameter(torch.empty(*self.shape[:2], heads * length * width, latent_size))
+        self.start = nn.Parameter(torch.empty(self.weight.shape[:-1]))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        init.normal_(self.weight, std=0.02 / math.sqrt(self.weight.size(-1)))
+        init.normal_(self.start, std=0.02)
+        init.normal_(self.weight, std=0.1 * 0.02 / math.sqrt(self.weight.size(-1)))
 
     def start_as(self, lm: Any, words: torch.Tensor) -> None:
-        """Start as large as the keys and values of these `(words, embedding_size)` in each layer of `lm`."""
+        """Start as what some of these `(words, embedding_size)` leave in each layer of `lm`."""
+        length = self.shape[3]
         with torch.no_grad():
-            cache = lm(inputs_embeds=words[None, :64], use_cache=True).past_key_values
-            for layer, weight in zip(cache.layers, self.weight, strict=True):
-                for found, part in zip((layer.keys, layer.values), weight, strict=True):
-                    part.normal_(std=float(found.float().std()) / math.sqrt(part.size(-1)))
+            some = words[torch.linspace(0, len(words) - 1, length + 2).long()[1:-1]]
+            cache = DynamicCache()  # of whole layers, also of those with a sliding window
+            lm(inputs_embeds=some[None], past_key_values=cache, use_cache=True)
+            for layer, start, weight in zip(cache.layers, self.start, self.weight, strict=True):
+                for left, kept, part in zip((layer.keys, layer.values), start, weight, strict=True):
+                    kept.copy_(left.flatten())
+                    part.normal_(std=0.1 * float(kept.std()) / math.sqrt(part.size(-1)))
 
     def forward(self, latents: torch.Tensor) -> DynamicCache:
         """`(batch, latent_size)` to a cache that the tokens are read after."""
         layers, kinds, heads, length, width = self.shape
-        flat = latents @ self.weight.reshape(-1, latents.size(-1)).T
+        flat = self.start.flatten() + latents @ self.weight.reshape(-1, latents.size(-1)).T
         memory = flat.view(latents.size(0), layers, kinds, heads, length, width).unbind(1)
         cache = DynamicCache(config=self.config)
         for layer, pair in enumerate(memory):

@@ -224,9 +224,8 @@ class PretrainedDecoder(Decoder):
                 cache = DynamicCache(config=self.lm.config.get_text_config())
         else:
             mask, new, cache = torch.cat([state.mask, mask], 1), 0, state.cache
-        read = F.pad(mask, (self.prompt_length, 0), value=1)
-        positions = (read.cumsum(1) - 1).clamp(min=0)[:, -words.size(1) :]
-        attended = F.pad(read, (self.memory_length, 0), value=1)
+        attended = F.pad(mask, (self.memory_length + self.prompt_length, 0), value=1)
+        positions = (attended.cumsum(1) - 1).clamp(min=0)[:, -words.size(1) :]
         output = self.lm.base_model(
             inputs_embeds=words,
             attention_mask=attended,

@@ -101,7 +101,8 @@ def check_positions(config, splits: Mapping[str, Any], max_length: int) -> None:
     Raises:
         ParameterError: naming the longest that can be read.
     """
-    parts = (("encoder", "input_ids", 0), ("decoder", "length", getattr(config, "soft_prompt_length", 0)))
+    of_z = sum(getattr(config, f"{name}_length", 0) for name in ("soft_prompt", "latent_memory"))
+    parts = (("encoder", "input_ids", 0), ("decoder", "length", of_z))
     for part, column, beside in parts:
         network = getattr(config, f"{part}_config", None)
         positions = None if network is None else positions_of(network)

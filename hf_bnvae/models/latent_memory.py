@@ -53,7 +53,7 @@ class LatentMemory(nn.Module):
         length = self.shape[3]
         with torch.no_grad():
             some = words[torch.linspace(0, len(words) - 1, length + 2).long()[1:-1]]
-            cache = DynamicCache()  # of whole layers, also of those with a sliding window
+            cache: Any = DynamicCache()  # of whole layers, also of those with a sliding window
             lm(inputs_embeds=some[None], past_key_values=cache, use_cache=True)
             for layer, start, weight in zip(cache.layers, self.start, self.weight, strict=True):
                 for left, kept, part in zip((layer.keys, layer.values), start, weight, strict=True):

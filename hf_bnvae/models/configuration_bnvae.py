@@ -16,7 +16,7 @@ from .configuration_checks import (
 )
 from .decoders import DECODERS
 from .encoders import ENCODERS, POOLINGS
-from .latent_memory import check_attends
+from .latent_memory import check_attends, take_lengths
 from .objectives import FREE_BITS_MODES
 from .posteriors import POSTERIORS
 from .rates import check_rate, kl_floor, take_rate, with_changed_rate
@@ -75,9 +75,10 @@ class BnVaeConfig(CheckpointConfig):
         decoder_lora: `"pretrained"`: the rank, alpha and dropout of low-rank adapters beside its attention, which alone
             are trained; None without.
         decoder_base: `"pretrained"`: as `encoder_base`, of the decoder.
-        soft_prompt_length: `"pretrained"`: vectors of z in front of the decoder's tokens.
+        soft_prompt_length: `"pretrained"`: vectors of z in front of the decoder's tokens. By default none with a
+            memory, and 8 without.
         latent_memory_length: `"pretrained"`: keys and values of z in front of those of the tokens, in every head of the
-            decoder.
+            decoder. By default 8 where all of its layers keep such and no `soft_prompt_length` is given.
         decoder_skip: `"pretrained"`: z joins every output of the decoder as well, as with `"skip_lstm"`.
         cnn_dilations: `"cnn"`: one residual block each; by default 1, 2, 4.
         cnn_kernel_size: `"cnn"`: tokens under a kernel.
@@ -150,8 +151,8 @@ class BnVaeConfig(CheckpointConfig):
     decoder_config: Any = None
     decoder_lora: dict[str, Any] | None = None
     decoder_base: dict[str, str | None] | None = None
-    soft_prompt_length: int = 8
-    latent_memory_length: int = 0
+    soft_prompt_length: int | None = None
+    latent_memory_length: int | None = None
     decoder_skip: bool = False
     cnn_dilations: list[int] | None = None
     cnn_kernel_size: int = 3
@@ -197,6 +198,7 @@ class BnVaeConfig(CheckpointConfig):
     def _take_pretrained_sizes(self) -> None:
         """Nested configurations as objects, and the sizes that they decide."""
         take_nested_configs(self)
+        take_lengths(self)
         if self.encoder == "pretrained" and self.encoder_config is not None:
             sizes = self.encoder_config.get_text_config()
             self.encoder_vocab_size, self.encoder_hidden_size = sizes.vocab_size, sizes.hidden_size

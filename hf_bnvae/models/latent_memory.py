@@ -11,11 +11,32 @@ from transformers import initialization as init
 ATTENTION = {"full_attention", "sliding_attention"}
 
 
+DEFAULT_LENGTH = 8
+
+
+def _other_layers(sizes: Any) -> list[str] | None:
+    """The kinds of layers that do not keep the keys and values of each token; None where every layer does."""
+    others = sorted(set(getattr(sizes, "layer_types", None) or ()) - ATTENTION)
+    attends = hasattr(sizes, "num_attention_heads") and not getattr(sizes, "kv_lora_rank", None)
+    return None if attends and not others else others
+
+
+def take_lengths(config) -> None:
+    """What a configuration leaves open of how z enters: a memory where the decoder takes one, else a soft prompt."""
+    is_pretrained = config.decoder == "pretrained" and config.decoder_config is not None
+    if config.latent_memory_length is None:
+        takes = is_pretrained and config.soft_prompt_length is None
+        takes = takes and _other_layers(config.decoder_config.get_text_config()) is None
+        config.latent_memory_length = DEFAULT_LENGTH if takes else 0
+    if config.soft_prompt_length is None:
+        config.soft_prompt_length = DEFAULT_LENGTH if is_pretrained and not config.latent_memory_length else 0
+
+
 def check_attends(sizes: Any) -> None:
     """Refuse a decoder with a layer that does not keep the keys and values of each token."""
-    others = set(getattr(sizes, "layer_types", None) or ()) - ATTENTION
-    if others or getattr(sizes, "kv_lora_rank", None) or not hasattr(sizes, "num_attention_heads"):
-        kinds = f" ({', '.join(sorted(others))})" if others else ""
+    others = _other_layers(sizes)
+    if others is not None:
+        kinds = f" ({', '.join(others)})" if others else ""
         raise ValueError(
             f"latent_memory_length wants a decoder all of whose layers keep keys and values, and {sizes.model_type} "
             f"has others{kinds}: use soft_prompt_length"

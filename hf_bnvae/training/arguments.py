@@ -78,7 +78,8 @@ def check_checkpointing(args: TrainingArguments, model) -> None:
             continue
         if getattr(model.config, "latent_memory_length", 0):
             raise ParameterError(
-                f"`{name}` computes layers without the keys and values of `latent_memory_length`: leave out either"
+                f"`{name}` computes layers without the keys and values of z: leave it out, or use "
+                "`soft_prompt_length` 8 in their place"
             )
         if not getattr(model, "supports_gradient_checkpointing", True):
             raise ParameterError(f"`{name}` needs a model of several layers, which an LSTM is not: leave it out")

@@ -112,21 +112,21 @@ def test_the_loss_is_that_of_the_logits_and_teaches_every_part(kind, tmp_path):
     chunked = model(input_ids=words(40, 4, 5), labels=labels, noise_seed=1)
     torch.testing.assert_close(chunked.reconstruction_loss, plain)
     chunked.loss.backward()
-    for name in ("decoder.latent_to_prompt.weight", "model.posterior.mean.weight"):
+    for name in ("decoder.latent_to_memory.weight", "decoder.latent_to_words.weight", "model.posterior.mean.weight"):
         assert model.get_parameter(name).grad.abs().sum() > 0
     assert model.decoder.embedding.weight.grad.abs().sum() > 0
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.model.encoder.parameters())
 
 
-MEMORY = {"soft_prompt_length": 0, "latent_memory_length": 3}
+PROMPT, MEMORY = {"soft_prompt_length": 8}, {"latent_memory_length": 3}
 
 
 @pytest.mark.parametrize(
     ("kind", "ways"),
     [
-        *((kind, {}) for kind in DECODERS),
+        *((kind, PROMPT) for kind in DECODERS),
         *((kind, MEMORY) for kind in DECODERS),
-        ("llama", {"latent_memory_length": 2}),
+        ("llama", PROMPT | MEMORY),
         *((kind, {"decoder_skip": True}) for kind in ("llama", "opt")),
     ],
 )
@@ -241,7 +241,7 @@ def test_the_encoder_alone_loads_from_the_whole_model(tmp_path):
 
 
 def test_an_initialisation_leaves_the_networks_their_own_start():
-    config = config_of_a_pair(initializer_range=0.5, encoder_initializer_range=0.5)
+    config = config_of_a_pair(initializer_range=0.5, encoder_initializer_range=0.5, **PROMPT)
     model = BnVaeForConditionalGeneration(config)
     norm = model.model.encoder.encoder.layer[0].output.LayerNorm
     assert torch.equal(norm.weight, torch.ones(16))
@@ -382,7 +382,7 @@ def test_an_encoder_without_padding_reads_all_tokens_where_no_mask_is_given(kind
 
 @pytest.mark.parametrize(("encoder", "decoder"), [("bert", "llama"), ("bert", None), (None, "gpt2")])
 def test_gradient_checkpointing_computes_layers_twice_and_gives_the_same_gradients(encoder, decoder, tmp_path):
-    model = pair_of(encoder, decoder, tmp_path, embedding_dropout=0.0, output_dropout=0.0).train()
+    model = pair_of(encoder, decoder, tmp_path, embedding_dropout=0.0, output_dropout=0.0, **PROMPT).train()
     parts = [part for part in (getattr(model.model, "encoder", None), getattr(model.decoder, "lm", None)) if part]
     for module in (module for part in parts for module in part.modules() if isinstance(module, torch.nn.Dropout)):
         module.p = 0.0
@@ -472,3 +472,22 @@ def test_a_decoder_with_layers_that_keep_no_keys_and_values_takes_no_memory(mode
         StrictDataclassError, match=f"and values, and {model_type} has others.*: use soft_prompt_length"
     ):
         BnVaeConfig(latent_size=3, decoder="pretrained", decoder_config=sizes, latent_memory_length=2)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "given", "lengths"),
+    [
+        ("llama", {}, (0, 8)),
+        ("llama", {"soft_prompt_length": 2}, (2, 0)),
+        ("llama", {"soft_prompt_length": 0}, (0, 0)),
+        ("llama", {"latent_memory_length": 0}, (8, 0)),
+        ("llama", {"soft_prompt_length": 2, "latent_memory_length": 3}, (2, 3)),
+        ("mamba", {}, (8, 0)),
+    ],
+)
+def test_z_enters_by_a_memory_where_nothing_else_is_said_and_the_decoder_takes_one(model_type, given, lengths):
+    sizes = AutoConfig.for_model(model_type, num_hidden_layers=2)
+    config = BnVaeConfig(latent_size=3, decoder="pretrained", decoder_config=sizes, **given)
+    assert (config.soft_prompt_length, config.latent_memory_length) == lengths
+    again = BnVaeConfig.from_dict(config.to_dict())
+    assert (again.soft_prompt_length, again.latent_memory_length) == lengths

@@ -254,6 +254,9 @@ def test_layers_are_computed_twice_only_where_a_gradient_goes_through_them(parts
     options = SMALL | {"num_train_epochs": 1, "nll_samples": 0, "hidden_size": 12, "gradient_checkpointing": True}
     encoder = {"encoder_name_or_path": parts["encoder_name_or_path"]}
     decoder = {"decoder_name_or_path": parts["decoder_name_or_path"], "train_decoder": "frozen"}
+    with pytest.raises(ValueError, match="without the keys and values of z: leave it out, or use soft_prompt_length 8"):
+        train(TEXTS, "vae", tmp_path / "memory", **options, **decoder)
+    decoder["soft_prompt_length"] = 8
     said = "^gradient_checkpointing computes layers again .* a frozen encoder over an LSTM has none: leave it out"
     with monkeypatch.context() as patched, pytest.raises(ValueError, match=said):
         patched.setattr(text_run, "with_encoder_states", lambda *_: pytest.fail("the encoder reads"))
@@ -306,7 +309,7 @@ def test_a_decoder_with_new_adapters_is_the_one_without(parts):
     adapted = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(**options, decoder_lora=lora)
     adapted.load_state_dict(plain.state_dict(), strict=False)
     latents, tokens = torch.randn(2, 3), torch.randint(2, 10, (2, 5))
-    for name in ("latent_to_prompt", "latent_to_words"):
+    for name in ("latent_to_memory", "latent_to_words"):
         getattr(adapted.decoder, name).load_state_dict(getattr(plain.decoder, name).state_dict())
     said, wanted = (model(latents=latents, decoder_input_ids=tokens).logits for model in (adapted, plain))
     torch.testing.assert_close(said, wanted)

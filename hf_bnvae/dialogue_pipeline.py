@@ -1,7 +1,6 @@
 """For the downstream user of a dialogue model: from contexts to responses, in batches."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -62,10 +61,7 @@ class DialoguePipeline(ModelWithTokenizer):
         **options,
     ) -> "DialoguePipeline":
         """Load a model and its tokenizer from a folder or the Hub; see `TextVaePipeline.from_pretrained`."""
-        model, tokenizer = cls.load_parts(name, device, options)
-        pipeline = cls(model, tokenizer, batch_size, max_length)
-        pipeline.folder = Path(name) if Path(name).is_dir() else None
-        return pipeline
+        return cls.load(name, device, options, batch_size, max_length)
 
     def respond(
         self,

@@ -38,10 +38,8 @@ class ModelWithTokenizer:
     """Where the results and the record of the run that trained the model lie, if they are known."""
 
     @classmethod
-    def load_parts(
-        cls, name: str, device: str | int | torch.device | None, options: Mapping
-    ) -> tuple[Any, PreTrainedTokenizerBase]:
-        """The model on its device, and its tokenizer, from a folder or the Hub.
+    def load(cls, name: str, device: str | int | torch.device | None, options: Mapping, *settings) -> Any:
+        """A model on its device and its tokenizer, from a folder or the Hub, under further `settings` of the class.
 
         Raises:
             ValueError: for a model of another kind, or a checkpoint without the decoder.
@@ -60,7 +58,10 @@ class ModelWithTokenizer:
         if device is not None:
             model = model.to("cpu" if device == -1 else torch.device(device))
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **shared)
-        return model, with_decoder_tokenizer(tokenizer, name, **shared)
+        make: Any = cls
+        pipeline = make(model, with_decoder_tokenizer(tokenizer, name, **shared), *settings)
+        pipeline.folder = Path(name) if Path(name).is_dir() else None
+        return pipeline
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the model and the tokenizer, with the results and the record of the run where they are known.

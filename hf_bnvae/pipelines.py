@@ -1,10 +1,9 @@
 """For the downstream user: from texts to latents and back, in batches."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +27,15 @@ from .models.pretrained_parts import longest_text
 logger = logging.get_logger(__name__)
 
 _DRAWING = threading.RLock()
+
+
+@contextmanager
+def _draws(seed: int | None) -> Iterator[None]:
+    """Draw from torch's global generator while no other pipeline does; from a `seed`, and leave it as it was."""
+    with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
 
 
 class StopTexts(StoppingCriteria):
@@ -105,10 +113,7 @@ class TextVaePipeline(ModelWithTokenizer):
         Raises:
             ValueError: for a model that is no text VAE, or a checkpoint without the decoder.
         """
-        model, tokenizer = cls.load_parts(name, device, options)
-        pipeline = cls(model, tokenizer, batch_size, max_length)
-        pipeline.folder = Path(name) if Path(name).is_dir() else None
-        return pipeline
+        return cls.load(name, device, options, batch_size, max_length)
 
     @property
     def latent_size(self) -> int:
@@ -221,9 +226,7 @@ class TextVaePipeline(ModelWithTokenizer):
         That holds on any thread: draws of the pipelines of a process wait for one another. It does not where other
         code draws from torch's global generator meanwhile, from which `generate` takes words.
         """
-        with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with _draws(seed):
             return self.decode(self.sample_prior(num_samples), **generation_options)
 
     def sample_prior(self, num_samples: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -270,9 +273,7 @@ class TextVaePipeline(ModelWithTokenizer):
         examples = self._checked(examples)
         if len(examples) < 2:
             raise ValueError(f"sample_like needs at least 2 examples, got {len(examples)}")
-        with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with _draws(seed):
             latents = self.encode(examples, sample=True)
             drawn = latents.mean(0) + latents.std(0) * torch.randn(num_samples, self.latent_size)
             return self.decode(self._on_support(drawn), **generation_options)
@@ -380,15 +381,11 @@ class LanguageModelPipeline(ModelWithTokenizer):
         cls, name: str, device: str | int | torch.device | None = None, **options
     ) -> "LanguageModelPipeline":
         """Load a model and its tokenizer from a folder or the Hub; see `TextVaePipeline.from_pretrained`."""
-        pipeline = cls(*cls.load_parts(name, device, options))
-        pipeline.folder = Path(name) if Path(name).is_dir() else None
-        return pipeline
+        return cls.load(name, device, options)
 
     @torch.no_grad()
     def sample(self, num_samples: int = 1, seed: int | None = None, **generation_options) -> list[str]:
         """Texts whose words are drawn one after the other; the same `seed` gives the same texts."""
-        with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with _draws(seed):
             ids = self.model.sample(num_samples, **generation_options)
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)

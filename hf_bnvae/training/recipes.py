@@ -59,7 +59,7 @@ RECIPES: dict[str, dict] = {
         "embedding_initializer_range": 0.1,
         "tie_word_embeddings": False,
     },
-    # Reaches the NLL of the paper's recipe in a fraction of its time: docs/performance.md has the figures.
+    # Reaches the NLL of the paper's recipe in a fraction of its time: docs/results has the figures.
     "fast": {
         "optim": "adamw_torch_fused",
         "learning_rate": 4e-3,

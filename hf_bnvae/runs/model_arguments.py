@@ -302,10 +302,10 @@ class ModelArguments(MethodArguments, TokenizerArguments):
         self._refuse_tokenizer_arguments(given)
         if "lora_rank" in given and self.train_decoder != "lora":
             raise ParameterError("`lora_rank` is read with `train_decoder` lora only: leave it out")
-        if "tie_word_embeddings" in given and self.tie_word_embeddings and self._source("decoder") is not None:
-            raise ParameterError(
-                f"`tie_word_embeddings` is said by the configuration of `{self._source('decoder')}`: leave it out"
-            )
+        decoder = self._source("decoder")
+        for name in ("hidden_size", "embedding_size", *(["tie_word_embeddings"] if self.tie_word_embeddings else [])):
+            if decoder is not None and name in given:
+                raise ParameterError(f"`{name}` is said by the configuration of `{decoder}`: leave it out")
         if not self.save_base and not self.bases:
             raise ParameterError(
                 "`save_base` false leaves out the frozen weights of pretrained parts, and this run has none: drop it"

@@ -29,7 +29,6 @@ WORDS = ["the", "food", "was", "great", "never", "again", "i", "love", "this", "
 TEXTS = [" ".join(WORDS[number % 7 : number % 7 + 3 + number % 4]) for number in range(120)]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 SMALL = {
-    "embedding_size": 8,
     "latent_size": 3,
     "per_device_train_batch_size": 16,
     "num_train_epochs": 2,
@@ -100,7 +99,8 @@ def test_a_pair_reads_as_the_encoder_and_writes_as_the_decoder_whose_end_is_lear
 def test_a_run_trains_what_it_is_told_and_what_it_saves_loads_and_writes(parts, chosen, training, tmp_path):
     named = {f"{part}_name_or_path": parts[f"{part}_name_or_path"] for part in chosen}
     options = {name: value for name, value in training.items() if name.removeprefix("train_") in chosen}
-    vae = train(TEXTS, "matched_vae", tmp_path / "out", **SMALL, **named, **options, rate=3.0, hidden_size=12)
+    options |= {} if "decoder" in chosen else {"hidden_size": 12}
+    vae = train(TEXTS, "matched_vae", tmp_path / "out", **SMALL, **named, **options, rate=3.0)
     weights = vae.model.state_dict()
     for part, prefix in (("encoder", "model.encoder."), ("decoder", "decoder.lm.")):
         if part in chosen:
@@ -176,6 +176,7 @@ def pair_inputs(vae, texts) -> dict:
             "embedding_dropout is read by the decoder .*lstm.* only, and this run has pretrained",
         ),
         ({"decoder_name_or_path": "DECODER", "train_decoder": "full", "lora_rank": 4}, "lora_rank is read with train_"),
+        ({"decoder_name_or_path": "DECODER", "hidden_size": 12}, "hidden_size is said by the configuration of decoder"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence_before_any_training(parts, changes, said, tmp_path):
@@ -241,7 +242,8 @@ def test_a_symbol_of_a_picture_that_the_network_has_no_vector_for_does_no_harm(p
     tokenizer = AutoTokenizer.from_pretrained(parts[name])
     tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
     tokenizer.save_pretrained(tmp_path / "part")
-    train(TEXTS, "vae", tmp_path / "out", **SMALL | {"hidden_size": 12}, **{name: str(tmp_path / "part")})
+    options = SMALL | ({"hidden_size": 12} if part == "encoder" else {})
+    train(TEXTS, "vae", tmp_path / "out", **options, **{name: str(tmp_path / "part")})
     asked = EvaluationArguments(str(tmp_path / "out"), split="test")
     (tmp_path / "t.txt").write_text("\n".join(TEXTS[:30]) + "\n", encoding="utf-8")
     data = DataArguments(test_file=str(tmp_path / "t.txt"))
@@ -251,7 +253,7 @@ def test_a_symbol_of_a_picture_that_the_network_has_no_vector_for_does_no_harm(p
 
 def test_layers_are_computed_twice_only_where_a_gradient_goes_through_them(parts, tmp_path, monkeypatch):
     """Refused of a frozen encoder over an LSTM before it reads the corpus, also by the trainer alone."""
-    options = SMALL | {"num_train_epochs": 1, "nll_samples": 0, "hidden_size": 12, "gradient_checkpointing": True}
+    options = SMALL | {"num_train_epochs": 1, "nll_samples": 0, "gradient_checkpointing": True}
     encoder = {"encoder_name_or_path": parts["encoder_name_or_path"]}
     decoder = {"decoder_name_or_path": parts["decoder_name_or_path"], "train_decoder": "frozen"}
     with pytest.raises(ValueError, match="without the keys and values of z: leave it out, or use soft_prompt_length 8"):
@@ -262,7 +264,10 @@ def test_layers_are_computed_twice_only_where_a_gradient_goes_through_them(parts
         patched.setattr(text_run, "with_encoder_states", lambda *_: pytest.fail("the encoder reads"))
         train(TEXTS, "vae", tmp_path / "refused", **options, **encoder)
     assert not (tmp_path / "refused").exists()
-    for name, named in (("trained", encoder | {"train_encoder": "full"}), ("under_frozen", encoder | decoder)):
+    for name, named in (
+        ("trained", encoder | {"train_encoder": "full", "hidden_size": 12}),
+        ("under_frozen", encoder | decoder),
+    ):
         train(TEXTS, "vae", tmp_path / name, **options, **named)
     model = BnVaeForConditionalGeneration.from_encoder_decoder_pretrained(*encoder.values(), latent_size=3)
     quiet = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
@@ -498,7 +503,8 @@ def save_configs(folder, *chosen: str) -> dict[str, str]:
 @pytest.mark.parametrize("chosen", [("encoder_config",), ("decoder_config",), tuple(CONFIGS)])
 def test_networks_are_trained_from_scratch_on_the_tokenizer_of_the_run(chosen, tmp_path):
     named = save_configs(tmp_path, *chosen)
-    vae = train(TEXTS, "matched_vae", tmp_path / "out", **SMALL | {"num_train_epochs": 6}, **named, hidden_size=12)
+    options = SMALL | {"num_train_epochs": 6} | ({} if "decoder_config" in chosen else {"hidden_size": 12})
+    vae = train(TEXTS, "matched_vae", tmp_path / "out", **options, **named)
     config = vae.model.config
     words = 4 + len({word for text in TEXTS for word in text.split()})
     for part in ("encoder", "decoder"):

@@ -136,6 +136,11 @@ def test_the_stopwatch_leaves_evaluations_out_and_goes_on_after_a_resume(make_tr
     assert resumed.stopwatch.seconds == 16
 
 
+def pretrained_config(**z) -> BnVaeConfig:
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    return BnVaeConfig(decoder="pretrained", decoder_config={"model_type": "llama", **sizes}, latent_size=32, **z)
+
+
 @pytest.mark.parametrize(
     ("config", "advice"),
     [
@@ -145,6 +150,11 @@ def test_the_stopwatch_leaves_evaluations_out_and_goes_on_after_a_resume(make_tr
             "Try --bow_weight 1 or a longer training.",
         ),
         (BnVaeConfig(latent_size=32, word_dropout=0.3, unk_token_id=3, bow_weight=1), "Try a longer training."),
+        (
+            pretrained_config(soft_prompt_length=8),
+            "Try --latent_memory_length 8 in the place of a soft prompt or a longer training.",
+        ),
+        (pretrained_config(latent_memory_length=8), "Try a longer training."),
     ],
 )
 def test_a_latent_that_holds_its_nats_and_is_not_read_has_advice_of_its_own(warnings, config, advice):

@@ -50,6 +50,17 @@ def test_logits_in_columns_and_in_rows_give_the_same(words, scale):
         torch.testing.assert_close(columns, rows, rtol=1e-5, atol=1e-5 * scale)
 
 
+def test_logits_in_columns_round_gradients_in_bf16_as_those_in_rows_do(words):
+    features, weight, targets = words
+    whole = torch.empty_like(features), torch.zeros_like(weight)
+    token_loss._learn_in_rows(features, weight, targets, *whole)
+    for piece in (token_loss._learn_in_columns, token_loss._learn_in_rows):
+        gradients = torch.empty(ROWS, WIDTH, dtype=torch.bfloat16), torch.zeros_like(weight)
+        piece(features.bfloat16(), weight.bfloat16(), targets, *gradients)
+        for found, exact in zip(gradients, whole, strict=True):
+            assert 0 < (found - exact).norm() < 0.01 * exact.norm()
+
+
 @pytest.mark.parametrize("frozen", [0, 1])
 def test_what_is_frozen_has_no_gradient_and_changes_none(pieces, words, frozen):
     features, weight, targets = words

@@ -28,6 +28,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
 from hf_bnvae.data import VaeCollator
+from hf_bnvae.plans import resolve
 from hf_bnvae.training import RECIPES, SIZES, VaeTrainer, VaeTrainingArguments
 
 WARM_UP = 5
@@ -97,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         trainer.train()
         evaluation = seconds(lambda: trainer.evaluate(trainer.train_dataset), args.device) / len(lengths)
     started, ended = lap.marks
-    epochs = RECIPES["fast"]["num_train_epochs"]
+    epochs = resolve("bn_vae", per_device_train_batch_size=args.batch_size).training["num_train_epochs"]
     rate = statistics.mean(lengths) * args.batch_size * args.steps / (ended - started)
     training = epochs * TRAINING_DOCUMENTS * YAHOO_LENGTH / rate
     evaluating = epochs * VALIDATION_DOCUMENTS * evaluation

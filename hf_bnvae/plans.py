@@ -1,6 +1,6 @@
 """From the name of a method to the values of its configuration and its training, and to a model."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 
 from .methods import DIALOGUE_METHODS, METHODS, Method
@@ -20,6 +20,7 @@ from .training import (
     DialogueTrainingArguments,
     VaeTrainingArguments,
 )
+from .training.recipes import grown
 
 MODELS = {
     BnVaeConfig: BnVaeForConditionalGeneration,
@@ -38,6 +39,7 @@ class Family:
         sizes: defaults of the widths by name.
         config_class: of a model with a latent.
         arguments_class: of its training.
+        growing: names of recipes whose learning rate and epochs follow the batch.
         sizes_without_name: the widths where no size is named, for those that differ from the configuration's defaults.
     """
 
@@ -46,6 +48,7 @@ class Family:
     sizes: Mapping[str, dict]
     config_class: type
     arguments_class: type[VaeTrainingArguments]
+    growing: Collection[str] = ()
     sizes_without_name: Mapping[str, int] = field(default_factory=dict)
 
     def config_class_of(self, method: str) -> type:
@@ -59,6 +62,7 @@ SENTENCES = Family(
     SIZES,
     BnVaeConfig,
     VaeTrainingArguments,
+    growing=("fast",),
     # Half the paper's widths, which a corpus of the user's own seldom needs.
     sizes_without_name={"embedding_size": 256, "hidden_size": 512},
 )
@@ -103,7 +107,8 @@ def family_of(method: str) -> Family:
 def resolve(method: str, recipe: str = "fast", size: str | None = None, **overrides) -> Plan:
     """The values that train a method.
 
-    Where several set the same value, the order is: `overrides`, the method, the recipe, the size.
+    Where several set the same value, the order is: `overrides`, the method, the recipe, the size. The learning rate
+    and the epochs of the recipe `fast` follow the batch (`training.recipes.grown`).
 
     Args:
         method: a row of `METHODS` or `DIALOGUE_METHODS`.
@@ -126,7 +131,9 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
             kinds = f"{family.config_class.__name__} nor {family.arguments_class.__name__}"
             raise ValueError(f"{name} is a field of neither {kinds}")
     values = dict(family.sizes_without_name if size is None else family.sizes[size])
-    values |= family.recipes[recipe] | _values_of(family.methods[method])
+    trained = family.recipes[recipe]
+    values |= grown(trained, overrides) if recipe in family.growing else trained
+    values |= _values_of(family.methods[method])
     if "kl_annealing_epochs" in overrides:
         values.pop("kl_annealing_steps", None)  # steps would win over epochs
     if any(name.startswith("fp16") for name in overrides):

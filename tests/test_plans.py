@@ -97,3 +97,21 @@ def test_a_plan_builds_its_model():
     assert (model.config.gamma, model.config.hidden_size, model.config.vocab_size) == (0.5, 50, 30)
     with pytest.raises(ValueError, match="hiden_size is no field of BnVaeConfig"):
         build_model("vae", hiden_size=6)
+
+
+def test_the_learning_rate_and_the_epochs_of_the_fast_recipe_follow_the_sentences_of_a_step(monkeypatch):
+    usual = resolve("bn_vae").training
+    four = resolve("bn_vae", per_device_train_batch_size=256).training
+    assert four["learning_rate"] == pytest.approx(2 * usual["learning_rate"])
+    for name in ("num_train_epochs", "kl_annealing_epochs"):
+        assert 1.6 * usual[name] < four[name] < 1.9 * usual[name]
+    rates = ("learning_rate", "num_train_epochs", "kl_annealing_epochs")
+    accumulated = resolve("bn_vae", gradient_accumulation_steps=4).training
+    assert [accumulated[name] for name in rates] == [four[name] for name in rates]
+    given = resolve("bn_vae", per_device_train_batch_size=256, num_train_epochs=3, learning_rate=1e-3).training
+    assert [given[name] for name in rates] == [1e-3, 3, usual["kl_annealing_epochs"]]
+    for recipe in ("paper", "pretrained"):
+        plans = [resolve("bn_vae", recipe, per_device_train_batch_size=batch).training for batch in (64, 256)]
+        assert [plans[0][name] for name in rates] == [plans[1][name] for name in rates]
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert [resolve("bn_vae").training[name] for name in rates] == [four[name] for name in rates]

@@ -1,5 +1,8 @@
 """Recipes: named sets of defaults. A flag given on the command line or in the YAML file wins over them."""
 
+import os
+from collections.abc import Mapping
+
 import torch
 
 
@@ -62,17 +65,17 @@ RECIPES: dict[str, dict] = {
     # Reaches the NLL of the paper's recipe in a fraction of its time: docs/results has the figures.
     "fast": {
         "optim": "adamw_torch_fused",
-        "learning_rate": 4e-3,
+        "learning_rate": 5e-3,
         "lr_scheduler_type": "linear",
-        "warmup_steps": 100,
-        "weight_decay": 0.1,
+        "warmup_steps": 0.02,  # a share
+        "weight_decay": 0.03,
         "per_device_train_batch_size": 64,
         "max_grad_norm": 5.0,
-        "num_train_epochs": 11.0,
-        "kl_annealing_epochs": 4.0,
+        "num_train_epochs": 10.0,
+        "kl_annealing_epochs": 3.5,
         "equal_length": False,
-        "embedding_dropout": 0.4,
-        "output_dropout": 0.4,
+        "embedding_dropout": 0.2,
+        "output_dropout": 0.2,
         "locked_dropout": True,
         "initializer_range": 0.05,
         "embedding_initializer_range": 0.1,
@@ -87,13 +90,33 @@ RECIPES["pretrained"] = RECIPES["fast"] | {
     "learning_rate": 1e-3,
     "pretrained_learning_rate": 3e-4,
     "lr_scheduler_type": "cosine",
-    "warmup_steps": 0.1,  # a share: trainings on pretrained parts are short
+    "warmup_steps": 0.1,
     "weight_decay": 0.01,
     "per_device_train_batch_size": 32,
     "max_grad_norm": 1.0,
     "num_train_epochs": 3.0,
     "kl_annealing_epochs": 1.0,
 }
+
+EPOCHS_BY_BATCH = 0.4
+"""The power of the batch with which epochs grow. Steps then shrink by its power 0.6."""
+
+
+def grown(recipe: Mapping, given: Mapping) -> dict:
+    """A recipe at the batch that the caller's values give, on as many processes as there are.
+
+    The learning rate grows with the root of the sentences in a step of the optimiser. Epochs, of training and of
+    annealing, grow more slowly, unless their number is given.
+    """
+    usual = recipe["per_device_train_batch_size"]
+    batch = given.get("per_device_train_batch_size", usual) * given.get("gradient_accumulation_steps", 1)
+    growth = max(1, batch) * int(os.environ.get("WORLD_SIZE", "1")) / usual
+    values = dict(recipe) | {"learning_rate": recipe["learning_rate"] * growth**0.5}
+    if "num_train_epochs" not in given:
+        for name in ("num_train_epochs", "kl_annealing_epochs"):
+            values[name] = round(recipe[name] * growth**EPOCHS_BY_BATCH, 1)
+    return values
+
 
 DIALOGUE_RECIPES: dict[str, dict] = {
     # As Zhao et al. (2017), whom the paper follows for dialogue.

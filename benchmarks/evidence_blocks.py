@@ -1,7 +1,7 @@
 """The blocks of evidence.py in order of worth: which trainings, on what, at which sizes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Flags = dict[str, object]
 
@@ -137,6 +137,12 @@ def rates(seed: int, *methods: str) -> Block:
     )
 
 
+def batches() -> Block:
+    """A larger batch at the same quality: the learning rate and the epochs of recipe fast follow the batch."""
+    methods = tuple(f"bn_vae:per_device_train_batch_size={size}" for size in (64, 256, 1024))
+    return replace(rates(1, *methods), name="batches", group="short_yelp_batches", classify=False)
+
+
 def dialogue(corpus: str, seed: int) -> Block:
     return Block(
         f"table4_{corpus}_{seed}",
@@ -157,6 +163,7 @@ BLOCKS = (
     imdb("imdb_3", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (2,)),
     imdb("imdb_4", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (3,)),
     imdb("imdb_matched", ("matched_vae:rate=4", "matched_vae:rate=8"), (1, 2)),
+    batches(),
     *(
         rates(seed, "lstm_lm", "vae", "bn_vae:gamma=0.7", "matched_vae:rate=4", "matched_vae:rate=8")
         for seed in (1, 2, 3)

@@ -109,7 +109,7 @@ def test_the_learning_rate_and_the_epochs_of_the_fast_recipe_follow_the_sentence
     accumulated = resolve("bn_vae", gradient_accumulation_steps=4).training
     assert [accumulated[name] for name in rates] == [four[name] for name in rates]
     given = resolve("bn_vae", per_device_train_batch_size=256, num_train_epochs=3, learning_rate=1e-3).training
-    assert [given[name] for name in rates] == [1e-3, 3, usual["kl_annealing_epochs"]]
+    assert [given[name] for name in rates] == [1e-3, 3, four["kl_annealing_epochs"]]
     for recipe in ("paper", "pretrained"):
         plans = [resolve("bn_vae", recipe, per_device_train_batch_size=batch).training for batch in (64, 256)]
         assert [plans[0][name] for name in rates] == [plans[1][name] for name in rates]

@@ -243,9 +243,8 @@ class CollapseCallback(TrainerCallback):
     @staticmethod
     def _advice_to_listen(config) -> str:
         """For a posterior that holds its KL under a decoder that does without."""
-        if config.decoder == "pretrained":
-            by_memory = getattr(config, "latent_memory_length", 0) > 0
-            untried = [] if by_memory else ["`latent_memory_length` 8 in the place of a soft prompt"]
+        if getattr(config, "decoder", None) == "pretrained":
+            untried = [] if config.latent_memory_length else ["`latent_memory_length` 8 in the place of a soft prompt"]
         else:
             ways = {"bow_weight": "`bow_weight` 1", "word_dropout": "`word_dropout` 0.3"}
             untried = [words for name, words in ways.items() if not getattr(config, name)]

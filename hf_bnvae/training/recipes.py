@@ -98,24 +98,21 @@ RECIPES["pretrained"] = RECIPES["fast"] | {
     "kl_annealing_epochs": 1.0,
 }
 
-EPOCHS_BY_BATCH = 0.4
-"""The power of the batch with which epochs grow. Steps then shrink by its power 0.6."""
+FOLLOWING_THE_BATCH = {"learning_rate": 0.5, "num_train_epochs": 0.4, "kl_annealing_epochs": 0.4}
+"""The powers of the batch with which values of a recipe grow. The steps of a training shrink by its power 0.6."""
 
 
 def grown(recipe: Mapping, given: Mapping) -> dict:
     """A recipe at the batch that the caller's values give, on as many processes as there are.
 
-    The learning rate grows with the root of the sentences in a step of the optimiser. Epochs, of training and of
-    annealing, grow more slowly, unless their number is given.
+    The batch is the sentences in a step of the optimiser, over all processes and accumulated batches.
     """
     usual = recipe["per_device_train_batch_size"]
     batch = given.get("per_device_train_batch_size", usual) * given.get("gradient_accumulation_steps", 1)
     growth = max(1, batch) * int(os.environ.get("WORLD_SIZE", "1")) / usual
-    values = dict(recipe) | {"learning_rate": recipe["learning_rate"] * growth**0.5}
-    if "num_train_epochs" not in given:
-        for name in ("num_train_epochs", "kl_annealing_epochs"):
-            values[name] = round(recipe[name] * growth**EPOCHS_BY_BATCH, 1)
-    return values
+    return dict(recipe) | {
+        name: float(f"{recipe[name] * growth**power:.3g}") for name, power in FOLLOWING_THE_BATCH.items()
+    }
 
 
 DIALOGUE_RECIPES: dict[str, dict] = {

@@ -142,7 +142,8 @@ def _by_split(embeddings: Any) -> Mapping[str, Any] | None:
 
 def _pipeline(kind: Any, trainer: VaeTrainer) -> Any:
     """The trained model with its tokenizer, which knows the output folder."""
-    pipeline = kind(trainer.model, trainer.processing_class)
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without the run's autocast
+    pipeline = kind(model, trainer.processing_class)
     pipeline.folder = Path(str(trainer.args.output_dir))
     return pipeline
 

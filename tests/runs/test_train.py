@@ -63,6 +63,13 @@ def test_sentences_become_a_pipeline_whose_folder_loads_as_the_same_one(trained)
     assert "bn_vae" in (folder / "README.md").read_text()
 
 
+def test_a_model_trained_in_bf16_is_given_back_in_fp32(tmp_path):
+    vae = train(sentences(), "vae", tmp_path / "out", bf16=True, **SMALL)
+    inputs = {"latents": torch.randn(2, SMALL["latent_size"]), "decoder_input_ids": torch.randint(4, 9, (2, 5))}
+    again = TextVaePipeline.from_pretrained(str(tmp_path / "out")).model
+    assert torch.equal(vae.model(**inputs).logits, again(**inputs).logits)
+
+
 @pytest.mark.parametrize("shape", [name for name in SHAPES if name != "strings"])
 def test_the_same_sentences_in_any_shape_train_the_same_model(shape, trained, tmp_path):
     vae = train(SHAPES[shape](sentences(), tmp_path), output_dir=tmp_path / "out", gamma=0.5, **SMALL)

@@ -52,17 +52,14 @@ def run_arguments(args: VaeTrainingArguments, dataset, streaming: bool = False) 
     """
     names = {item.name for item in dataclasses.fields(args)}
     arguments = {name: _plain(getattr(args, name)) for name in (*MUST_STAY, *MAY_CHANGE) if name in names}
-    # First: the learning rate may follow it.
-    batch = {"sentences_a_step": args.train_batch_size * args.world_size * args.gradient_accumulation_steps}
-    return (
-        batch
-        | arguments
-        | {
-            "streaming": streaming,
-            "train_examples": len(dataset),
-            "train_digest": digest(dataset),
-        }
-    )
+    return {
+        # First: the learning rate may follow it.
+        "sentences_a_step": args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+        **arguments,
+        "streaming": streaming,
+        "train_examples": len(dataset),
+        "train_digest": digest(dataset),
+    }
 
 
 def digest(dataset) -> str:

@@ -128,26 +128,16 @@ def pairs(name: str, corpus: str, epochs: int, methods: tuple[str, ...]) -> Bloc
     )
 
 
-def rates(seed: int, *methods: str) -> Block:
+def rates(name: str, methods: tuple[str, ...], seed: int) -> Block:
     """What a rate buys, on the 40,000 sentences of which docs/rate.md tells."""
     flags = YELP | {"hidden_size": 256, "max_train_samples": 40_000, "max_eval_samples": 2_000, "max_nll_samples": 500}
-    part = "a" if "vae" in methods else "b"
-    return Block(
-        f"rates_{seed}{part}",
-        "short_yelp_rates",
-        ("short_yelp",),
-        methods,
-        (seed,),
-        flags,
-        together=5,
-        classify=True,
-    )
+    return Block(name, "short_yelp_rates", ("short_yelp",), methods, (seed,), flags, together=5, classify=True)
 
 
 def batches() -> Block:
     """A larger batch at the same quality: the learning rate and the epochs of recipe fast follow the batch."""
     methods = tuple(f"bn_vae:per_device_train_batch_size={size}" for size in (64, 256, 1024))
-    return replace(rates(1, *methods), name="batches", group="short_yelp_batches", classify=False)
+    return replace(rates("batches", methods, 1), group="short_yelp_batches", classify=False)
 
 
 def dialogue(corpus: str, seed: int) -> Block:
@@ -172,11 +162,19 @@ BLOCKS = (
     imdb("imdb_matched", ("matched_vae:rate=4", "matched_vae:rate=8"), (1, 2)),
     batches(),
     *(
-        rates(seed, "lstm_lm", "vae", "bn_vae:gamma=0.7", "matched_vae:rate=4", "matched_vae:rate=8")
+        rates(
+            f"rates_{seed}a",
+            ("lstm_lm", "vae", "bn_vae:gamma=0.7", "matched_vae:rate=4", "matched_vae:rate=8"),
+            seed,
+        )
         for seed in (1, 2, 3)
     ),
     *(
-        rates(seed, "matched_vae:rate=6.4", "matched_vae:rate=16", "fb_vae:free_bits=4", "vmf_vae:kappa=13")
+        rates(
+            f"rates_{seed}b",
+            ("matched_vae:rate=6.4", "matched_vae:rate=16", "fb_vae:free_bits=4", "vmf_vae:kappa=13"),
+            seed,
+        )
         for seed in (1, 2, 3)
     ),
     imdb("imdb_5", ("beta_vae:kl_weight=0.4", "cyclic_vae:kl_annealing_epochs=2", "skip_vae")),

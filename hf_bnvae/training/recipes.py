@@ -1,9 +1,9 @@
 """Recipes: named sets of defaults. A flag given on the command line or in the YAML file wins over them."""
 
-import os
 from collections.abc import Mapping
 
 import torch
+from accelerate.utils import get_int_from_env
 
 
 def bf16_pays() -> bool:
@@ -98,6 +98,8 @@ RECIPES["pretrained"] = RECIPES["fast"] | {
     "kl_annealing_epochs": 1.0,
 }
 
+WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes there are, as Accelerate reads it."""
 FOLLOWING_THE_BATCH = {"learning_rate": 0.5, "num_train_epochs": 0.4, "kl_annealing_epochs": 0.4}
 """The powers of the batch with which values of a recipe grow. The steps of a training shrink by its power 0.6."""
 
@@ -109,7 +111,7 @@ def grown(recipe: Mapping, given: Mapping) -> dict:
     """
     usual = recipe["per_device_train_batch_size"]
     batch = given.get("per_device_train_batch_size", usual) * given.get("gradient_accumulation_steps", 1)
-    growth = max(1, batch) * int(os.environ.get("WORLD_SIZE", "1")) / usual
+    growth = max(1, batch * get_int_from_env(WORLD_SIZES, 1)) / usual
     return dict(recipe) | {
         name: float(f"{recipe[name] * growth**power:.3g}") for name, power in FOLLOWING_THE_BATCH.items()
     }

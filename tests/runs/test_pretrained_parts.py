@@ -177,6 +177,7 @@ def pair_inputs(vae, texts) -> dict:
         ),
         ({"decoder_name_or_path": "DECODER", "train_decoder": "full", "lora_rank": 4}, "lora_rank is read with train_"),
         ({"decoder_name_or_path": "DECODER", "hidden_size": 12}, "hidden_size is said by the configuration of decoder"),
+        ({"decoder_name_or_path": "DECODER", "embedding_size": 8}, "embedding_size is said by the configuration of d"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence_before_any_training(parts, changes, said, tmp_path):

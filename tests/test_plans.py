@@ -109,9 +109,31 @@ def test_the_learning_rate_and_the_epochs_of_the_fast_recipe_follow_the_sentence
     accumulated = resolve("bn_vae", gradient_accumulation_steps=4).training
     assert [accumulated[name] for name in rates] == [four[name] for name in rates]
     given = resolve("bn_vae", per_device_train_batch_size=256, num_train_epochs=3, learning_rate=1e-3).training
-    assert [given[name] for name in rates] == [1e-3, 3, four["kl_annealing_epochs"]]
+    assert [given[name] for name in rates] == [1e-3, 3, 1.5]
     for recipe in ("paper", "pretrained"):
         plans = [resolve("bn_vae", recipe, per_device_train_batch_size=batch).training for batch in (64, 256)]
         assert [plans[0][name] for name in rates] == [plans[1][name] for name in rates]
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert [resolve("bn_vae").training[name] for name in rates] == [four[name] for name in rates]
+
+
+@pytest.mark.parametrize(
+    ("method", "recipe", "epochs", "annealing"),
+    [
+        ("bn_vae", "fast", 2.0, 1.0),
+        ("bn_vae", "fast", 100.0, 3.5),
+        ("bn_vae", "paper", 8.0, 4.0),
+        ("bn_vae", "paper", 20.0, 10.0),
+        ("cyclic_vae", "fast", 6.0, 3.0),
+        ("bn_cvae", "fast", 1.0, 0.5),
+    ],
+)
+def test_annealing_ends_by_half_of_the_epochs_that_are_asked_for(method, recipe, epochs, annealing):
+    assert resolve(method, recipe, num_train_epochs=epochs).training["kl_annealing_epochs"] == annealing
+    given = resolve(method, recipe, num_train_epochs=epochs, kl_annealing_epochs=7.0).training
+    assert given["kl_annealing_epochs"] == 7
+
+
+def test_annealing_by_steps_does_not_follow_the_epochs():
+    training = resolve("cvae", "paper", num_train_epochs=2.0).training
+    assert training["kl_annealing_steps"] == 10_000 and "kl_annealing_epochs" not in training

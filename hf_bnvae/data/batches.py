@@ -70,34 +70,50 @@ class VaeCollator:
     with the end symbol, −100 on padding: those of a row, or its `input_ids` without the first. `word_positions`
     `(words,)` says where in them, row by row, the words are, so that no GPU has to be waited for to find out. Rows with
     `encoder_states` give these, `(batch, width)`, in the place of `input_ids`.
-    A tokenizer without padding leaves `pad_token_id` None: the mask alone says then where the words are.
+
+    Args:
+        pad_token_id: None for a tokenizer without padding: the mask alone says then where the words are.
+        few_shapes: round lengths up (`rounded_length`), and give all places as `word_positions`, so that batches of
+            as many sentences have few shapes.
     """
 
     pad_token_id: int | None
+    few_shapes: bool = False
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         read: dict[str, torch.Tensor] = {}
         if "input_ids" in rows[0]:
-            input_ids, attention_mask = padded([row["input_ids"] for row in rows], self.pad_token_id or 0)
+            input_ids, attention_mask = self._padded([row["input_ids"] for row in rows], self.pad_token_id or 0)
             read = {"input_ids": input_ids, "attention_mask": attention_mask}
         if "labels" in rows[0]:
-            labels, mask = padded([row["labels"] for row in rows], IGNORED)
+            labels, mask = self._padded([row["labels"] for row in rows], IGNORED)
             words = mask == 1
         else:
             words = attention_mask[:, 1:] == 1
             labels = input_ids[:, 1:].masked_fill(~words, IGNORED)
         if "encoder_states" in rows[0]:
             read = {"encoder_states": torch.from_numpy(np.stack([row["encoder_states"] for row in rows])).float()}
-        return {**read, "labels": labels, "word_positions": words.flatten().nonzero().squeeze(1)}
+        positions = torch.arange(words.numel()) if self.few_shapes else words.flatten().nonzero().squeeze(1)
+        return {**read, "labels": labels, "word_positions": positions}
+
+    def _padded(self, rows: list[list[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+        longest = max(map(len, rows))
+        return padded(rows, padding, rounded_length(longest) if self.few_shapes else longest)
 
 
-def padded(rows: list[list[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+def rounded_length(length: int) -> int:
+    """The length, rounded up by 3 at most, and above 64 by less than an eighth: 16 lengths to 64, then 8 an octave."""
+    step = max(4, (1 << (length - 1).bit_length()) // 16)
+    return -(-length // step) * step
+
+
+def padded(rows: list[list[int]], padding: int, length: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows of numbers filled up on the right, `(rows, longest)`, and a mask that is 1 where there is a number.
 
-    Rows without a number, which an empty text may give, have a column too.
+    Rows without a number, which an empty text may give, have a column too, and all have at least `length`.
     """
     lengths = torch.tensor([len(row) for row in rows])
-    longest = max(1, int(lengths.max()))
+    longest = max(1, length, int(lengths.max()))
     filled = torch.tensor([row + [padding] * (longest - len(row)) for row in rows], dtype=torch.long)
     return filled, (torch.arange(longest) < lengths.unsqueeze(1)).long()
 

@@ -4,11 +4,12 @@ from .arguments import DialogueTrainingArguments, VaeTrainingArguments
 from .callbacks import CollapseCallback, PlateauCallback
 from .checkpoints import CheckpointError
 from .dialogue_trainer import DialogueTrainer
+from .non_finite import NonFiniteLossError
 from .recipes import DIALOGUE_RECIPES, DIALOGUE_SIZES, RECIPES, SIZES
 from .resuming import check_same_run, run_arguments
 from .run_lock import LockError
 from .schedules import KL_SCHEDULES
-from .trainer import NonFiniteLossError, VaeTrainer
+from .trainer import VaeTrainer
 
 __all__ = [
     "DIALOGUE_RECIPES",

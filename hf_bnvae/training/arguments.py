@@ -133,6 +133,13 @@ class VaeTrainingArguments(TrainingArguments):
             "evaluation and save; after training they are exact over the whole training set"
         },
     )
+    cuda_graphs: bool = field(
+        default=False,
+        metadata={
+            "help": "on one GPU of CUDA, replay forward and backward passes as whole graphs: for small batches, whose "
+            "many small kernels keep the GPU waiting"
+        },
+    )
     plateau_patience: int | None = field(
         default=None,
         metadata={

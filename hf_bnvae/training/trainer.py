@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +28,10 @@ from ..evaluation import Inference, elbo_metrics, infer_with_use
 from ..models.pretrained_parts import pretrained_parameters
 from .arguments import VaeTrainingArguments, check_checkpointing
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
-from .checkpoints import ARGUMENTS_NAME, checkpoint_folders, last_checkpoint, write_mark
+from .checkpoints import ARGUMENTS_NAME, write_mark
+from .non_finite import ruined
 from .schedules import KL_SCHEDULES
+from .step_graphs import StepGraphs, graphs_of
 from .strategies import STRATEGIES
 
 STATISTICS_BATCH_SIZE = 256
@@ -36,10 +39,6 @@ STATISTICS_ROWS = 64 * STATISTICS_BATCH_SIZE
 MOST_STATISTICS_ROWS = 131_072  # a mean over so many is within 0.3% of a standard deviation
 
 logger = logging.get_logger(__name__)
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss or a weight became NaN or infinite; nothing was saved since."""
 
 
 class VaeTrainer(Trainer):
@@ -94,6 +93,7 @@ class VaeTrainer(Trainer):
         self.add_callback(self._best_checkpoint)
         if self.model.config.latent_size > 0:
             self.add_callback(CollapseCallback())
+        self.graphs: StepGraphs | None = graphs_of(self.model, self.args) if self.args.cuda_graphs else None
         self.strategy = STRATEGIES[self.args.strategy]()
         for callback in self.strategy.callbacks():
             self.add_callback(callback)
@@ -142,8 +142,11 @@ class VaeTrainer(Trainer):
         sampler = self.train_sampler()
         self._steps_per_epoch = math.ceil(len(sampler) / self.args.gradient_accumulation_steps)
         # Not `accelerator.prepare`, which would share out the sampler's batches once more.
+        loader = self._data_loader(self.train_dataset, sampler)
+        if self.graphs is not None and isinstance(loader.collate_fn, VaeCollator):
+            loader.collate_fn = replace(loader.collate_fn, few_shapes=True)
         return prepare_data_loader(
-            self._data_loader(self.train_dataset, sampler),
+            loader,
             device=self.args.device,
             num_processes=1,
             process_index=0,
@@ -233,16 +236,28 @@ class VaeTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of a batch at the current KL weight, nats per sentence, as this process's share of the mean."""
-        weight = self.model.config.kl_weight * self.kl_annealing_factor()
+        inputs = self._with_numbers(inputs)
+        step = inputs.pop("step")
         share = self._share_of_batch(len(inputs["labels"]))
-        outputs = model(**inputs, kl_weight=self._filled(weight), noise_seed=self._filled(self._noise_seed()))
+        outputs = model(**inputs)
         loss = outputs.loss * share
         with torch.no_grad():
             parts = [outputs[name] * share for name in self.PARTS.values()]
             self._parts += torch.stack([*parts, torch.ones_like(parts[0])])
             bad = (self._first_bad_step < 0) & ~torch.isfinite(outputs.loss)
-            self._first_bad_step.masked_fill_(bad, self.state.global_step + 1)
+            self._first_bad_step.copy_(torch.where(bad, step, self._first_bad_step))
         return (loss, outputs) if return_outputs else loss
+
+    def _with_numbers(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A batch and all that differs between two steps beside it, as tensors, so that a graph can read them."""
+        if "step" in batch:
+            return dict(batch)
+        return {**batch, **self._numbers(), "step": self._filled(self.state.global_step + 1.0)}
+
+    def _numbers(self, draw: int = 0) -> dict[str, torch.Tensor]:
+        """The KL weight and the seed of the noise, as a model takes them."""
+        weight = self.model.config.kl_weight * self.kl_annealing_factor()
+        return {"kl_weight": self._filled(weight), "noise_seed": self._filled(self._noise_seed(draw))}
 
     def _filled(self, number: float, *shape: int) -> torch.Tensor:
         """A tensor, so that a compiled model is not compiled again at every number; filled, because to copy a number
@@ -263,8 +278,11 @@ class VaeTrainer(Trainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One batch under `args.strategy`, which may take more of the training set; gives its loss."""
-        update = partial(super().training_step, model, inputs, num_items_in_batch)
-        return self.strategy.step(self, model, update)
+        update = partial(super().training_step, model, num_items_in_batch=num_items_in_batch)
+        if self.graphs is not None:
+            batch = self._with_numbers(self._prepare_inputs(inputs))
+            return self.graphs.step(update, batch, self.current_gradient_accumulation_steps)
+        return self.strategy.step(self, model, partial(update, inputs))
 
     def train_batch(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """A batch of rows of the training set, on the device."""
@@ -278,9 +296,8 @@ class VaeTrainer(Trainer):
             draw: the number of the batch within the step, by which its latents are keyed; the batch that the step is
                 made for has the number 0.
         """
-        weight = self._filled(self.model.config.kl_weight * self.kl_annealing_factor())
         with self.compute_loss_context_manager():
-            loss = model(**batch, kl_weight=weight, noise_seed=self._filled(self._noise_seed(draw))).loss
+            loss = model(**batch, **self._numbers(draw)).loss
         self.accelerator.backward(loss * self._share_of_batch(len(batch["labels"])))
         return loss.detach()
 
@@ -324,19 +341,10 @@ class VaeTrainer(Trainer):
     def _raise_if_not_finite(self) -> None:
         step = int(self._first_bad_step)
         if step >= 0:
-            raise self._ruined(f"the loss is not a finite number since step {step}")
+            raise ruined(self.args.output_dir, f"the loss is not a finite number since step {step}")
         finite = torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()]).all()
         if not finite:
-            raise self._ruined(f"the weights are not finite numbers at step {self.state.global_step}")
-
-    def _ruined(self, what: str) -> NonFiniteLossError:
-        kept = last_checkpoint(self.args.output_dir, finite=True)
-        if kept is not None:
-            advice = f"the last good checkpoint is {kept}: resume from it with a smaller max_grad_norm"
-        else:
-            none = "good checkpoint" if checkpoint_folders(self.args.output_dir) else "checkpoint yet"
-            advice = f"there is no {none}: start again with a smaller learning_rate"
-        return NonFiniteLossError(f"{what}; {advice}")
+            raise ruined(self.args.output_dir, f"the weights are not finite numbers at step {self.state.global_step}")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         earlier = self.callback(LossSum).earlier
@@ -365,7 +373,8 @@ class VaeTrainer(Trainer):
         if self.is_in_train:
             metrics["kl_weight"] = share
         if self.is_in_train and not math.isfinite(metrics["elbo"]):
-            raise self._ruined(f"the ELBO of the evaluation at step {self.state.global_step} is not a finite number")
+            what = f"the ELBO of the evaluation at step {self.state.global_step} is not a finite number"
+            raise ruined(self.args.output_dir, what)
         prefixes = [metric_key_prefix]
         if isinstance(self.eval_dataset, dict) and metric_key_prefix == f"eval_{next(iter(self.eval_dataset))}":
             prefixes.append("eval")

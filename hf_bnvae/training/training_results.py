@@ -26,4 +26,5 @@ def training_results(trainer, trained, tokens: int) -> dict:
         "world_size": trainer.args.world_size,
         "seed": trainer.args.seed,
         "vocab_size": trainer.model.config.vocab_size,
+        **({} if trainer.graphs is None else trainer.graphs.results()),
     }

@@ -36,14 +36,15 @@ TRAINING_DOCUMENTS, VALIDATION_DOCUMENTS = 100_000, 10_000
 
 
 class Lap(TrainerCallback):
-    """When the device was done with the warm-up, and when with the last step."""
+    """When the device was done with the steps that warm up, and when with the last step."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, warm_up: int = WARM_UP):
         self.device = device
+        self.warm_up = warm_up
         self.marks: list[float] = []
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step in (WARM_UP, state.max_steps):
+        if state.global_step in (self.warm_up, state.max_steps):
             synchronise(self.device)
             self.marks.append(time.perf_counter())
 
@@ -54,28 +55,31 @@ def recipe_for(kind: type) -> dict:
     return {name: value for name, value in RECIPES["fast"].items() if name in names}
 
 
-def trainer_of(args, precision: str, lengths: list[int], lap: Lap, folder: str) -> VaeTrainer:
+def trainer_of(
+    sizes: dict[str, int], batch_size: int, lengths: list[int], precision: str, lap: Lap, folder: str, **arguments
+) -> VaeTrainer:
+    """A trainer of a BN-VAE by recipe fast over generated sentences of these lengths, which it reads once."""
     from datasets import Dataset
 
-    sizes = {name: max(16, round(size * args.share)) for name, size in SIZES["yahoo"].items()}
     draw = random.Random(0)
     ids = [[1, *draw.choices(range(4, sizes["vocab_size"]), k=length - 1), 2] for length in lengths]
     rows = Dataset.from_dict({"input_ids": ids, "length": [len(row) for row in ids]})
-    arguments = recipe_for(VaeTrainingArguments) | {
+    values = recipe_for(VaeTrainingArguments) | {
         "output_dir": folder,
-        "per_device_train_batch_size": args.batch_size,
-        "max_steps": args.steps + WARM_UP,
+        "per_device_train_batch_size": batch_size,
+        "max_steps": len(lengths) // batch_size,
         "kl_annealing_epochs": 0.0,
         "eval_strategy": "no",
         "save_strategy": "no",
         "load_best_model_at_end": False,
         "disable_tqdm": True,
         "bf16": precision == "bf16",
-        "use_cpu": args.device.type == "cpu",
+        "use_cpu": lap.device.type == "cpu",
+        **arguments,
     }
     return VaeTrainer(
         BnVaeForConditionalGeneration(BnVaeConfig(**recipe_for(BnVaeConfig) | sizes)),
-        VaeTrainingArguments(**arguments),
+        VaeTrainingArguments(**values),
         train_dataset=rows,
         data_collator=VaeCollator(0),
         callbacks=[lap],
@@ -91,8 +95,9 @@ def main(argv: list[str] | None = None) -> None:
     precision = args.precisions[-1]
     lengths = yahoo_lengths(args.batch_size * (args.steps + WARM_UP))
     lap = Lap(args.device)
+    sizes = {name: max(16, round(size * args.share)) for name, size in SIZES["yahoo"].items()}
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(args, precision, lengths, lap, folder)
+        trainer = trainer_of(sizes, args.batch_size, lengths, precision, lap, folder)
         trainer.remove_callback(PrinterCallback)
         set_tf32(precision)
         trainer.train()

@@ -250,4 +250,6 @@ BLOCKS = (
 
 # Figures of docs/performance.md.
 BLOCKS += (Block("performance", "performance", (), ("throughput", "nll", "memory"), together=1, kind="stage"),)
-BLOCKS += (Block("growth", "performance", (), ("convergence", "growth", "pretrained"), together=1, kind="stage"),)
+BLOCKS += (
+    Block("growth", "performance", (), ("graphs", "convergence", "growth", "pretrained"), together=1, kind="stage"),
+)

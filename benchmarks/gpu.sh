@@ -4,7 +4,7 @@
 # $OUT_DIR; copy *.txt to docs/results/gpu/ and results/* to docs/results/ to keep them. No network is used.
 #
 #   BNVAE_DATA=/path/to/data benchmarks/gpu.sh
-#   benchmarks/gpu.sh compile growth pretrained       (these stages; the ones named here, at most two minutes each)
+#   benchmarks/gpu.sh compile growth pretrained graphs   (these stages; the ones named here, at most two minutes each)
 #   DEVICE=cpu SMOKE=1 OUT_DIR=/tmp/gpu benchmarks/gpu.sh    (the same at tiny sizes, to test it)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +17,7 @@ budget=${BUDGET:-525}
 paper_epochs=${PAPER_EPOCHS:-10}
 nll_sentences=${NLL_SENTENCES:-2000}
 usual=(trainings throughput nll convergence memory)
-all=("${usual[@]}" compile growth pretrained)
+all=("${usual[@]}" compile growth pretrained graphs)
 stages=("${@:-${usual[@]}}")
 large=(--sizes "yahoo 512/1024/32")
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" BNVAE_DATA="$data" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
@@ -75,6 +75,7 @@ training() {
 
 sweep=(--steps 10)
 fewer=(--steps 20 --batch_sizes 32 256 --precisions bf16)
+graphs=()
 samples=()
 cells=(--batch_sizes 32 1024 --lengths 80 --vocab_sizes 20000 --num_samples 500 --embedding_size 512 --hidden_size 1024)
 yahoo=(--steps 30 --batch_size "${YAHOO_BATCH:-512}")
@@ -92,6 +93,7 @@ if [[ -n $smoke ]]; then
     cells=(--batch_sizes 2 --lengths 4 --vocab_sizes 50 --num_samples 3 --embedding_size 8 --hidden_size 8)
     yahoo=(--steps 2 --batch_size 4 --share 0.02)
     growth=(--quick)
+    graphs=(--steps 4 --batch_sizes 4 --share 0.02)
     pretrained=(--steps 1 --lengths 4 --prompts 0 --batch_size 2)
     paper_epochs=1
     tiny=(--max_train_samples 64 --max_eval_samples 8 --nll_samples 3 --hidden_size 8 --embedding_size 8 --latent_size 4
@@ -120,6 +122,7 @@ if wanted convergence; then benchmark convergence 40 benchmarks/convergence.py "
 if wanted memory; then benchmark memory 40 benchmarks/memory.py "${cells[@]}"; fi
 if wanted compile; then benchmark compile 120 benchmarks/train_throughput.py "${large[@]}" "${fewer[@]}" --compile; fi
 if wanted growth; then benchmark growth 120 benchmarks/growth.py "${growth[@]}"; fi
+if wanted graphs; then benchmark graphs 110 benchmarks/step_graphs.py "${graphs[@]}"; fi
 if wanted pretrained; then benchmark pretrained 60 benchmarks/pretrained_cost.py "${pretrained[@]}"; fi
 echo "== summary ($SECONDS s)"
 "$python" benchmarks/gpu_summary.py "$out" | tee "$out/summary.txt"

@@ -26,6 +26,8 @@ TARGETS = (
         "most",
         1.04,
     ),
+    ("graphs over none, yahoo, batch 32", "graphs", ("yahoo bf16", "batch 32", "ratio"), "least", 2.0),
+    ("graphs over none, ptb, batch 64", "graphs", ("ptb bf16", "batch 64", "ratio"), "least", 4.0),
     ("NLL, bf16 over fp32, nats", "precision", ("NLL of bf16 over that of fp32, nats",), "most", 0.1),
 )
 

@@ -75,7 +75,7 @@ training() {
 
 sweep=(--steps 10)
 fewer=(--steps 20 --batch_sizes 32 256 --precisions bf16)
-graphs=()
+graphs=(--precisions bf16)
 samples=()
 cells=(--batch_sizes 32 1024 --lengths 80 --vocab_sizes 20000 --num_samples 500 --embedding_size 512 --hidden_size 1024)
 yahoo=(--steps 30 --batch_size "${YAHOO_BATCH:-512}")

@@ -109,7 +109,7 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
 
     Where several set the same value, the order is: `overrides`, the method, the recipe, the size. The learning rate
     and the epochs of the recipe `fast` follow the batch (`training.recipes.grown`). Where `num_train_epochs` is among
-    the overrides, annealing ends by half of them, so that the KL weight gets full in a short training too.
+    the overrides and counts, an annealing by epochs ends by half of them, so that the KL weight gets full.
 
     Args:
         method: a row of `METHODS` or `DIALOGUE_METHODS`.
@@ -135,7 +135,7 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
     trained = family.recipes[recipe]
     values |= grown(trained, overrides) if recipe in family.growing else trained
     values |= _values_of(family.methods[method])
-    if "num_train_epochs" in overrides and "kl_annealing_epochs" in values:
+    if "num_train_epochs" in overrides and "kl_annealing_epochs" in values and overrides.get("max_steps", -1) < 1:
         values["kl_annealing_epochs"] = min(values["kl_annealing_epochs"], overrides["num_train_epochs"] / 2)
     if "kl_annealing_epochs" in overrides:
         values.pop("kl_annealing_steps", None)  # steps would win over epochs

@@ -83,10 +83,10 @@ class VaeCollator:
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         read: dict[str, torch.Tensor] = {}
         if "input_ids" in rows[0]:
-            input_ids, attention_mask = self._padded([row["input_ids"] for row in rows], self.pad_token_id or 0)
+            input_ids, attention_mask = self._padded([row["input_ids"] for row in rows], self.pad_token_id or 0, 0)
             read = {"input_ids": input_ids, "attention_mask": attention_mask}
         if "labels" in rows[0]:
-            labels, mask = self._padded([row["labels"] for row in rows], IGNORED)
+            labels, mask = self._padded([row["labels"] for row in rows], IGNORED, 1)
             words = mask == 1
         else:
             words = attention_mask[:, 1:] == 1
@@ -96,9 +96,10 @@ class VaeCollator:
         positions = torch.arange(words.numel()) if self.few_shapes else words.flatten().nonzero().squeeze(1)
         return {**read, "labels": labels, "word_positions": positions}
 
-    def _padded(self, rows: list[list[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _padded(self, rows: list[list[int]], padding: int, missing: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows that lack so many tokens of a sentence, filled up."""
         longest = max(map(len, rows))
-        return padded(rows, padding, rounded_length(longest) if self.few_shapes else longest)
+        return padded(rows, padding, rounded_length(longest + missing) - missing if self.few_shapes else longest)
 
 
 def rounded_length(length: int) -> int:

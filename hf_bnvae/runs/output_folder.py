@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from ..errors import ParameterError
-from ..training import check_same_run, run_arguments
+from ..training import check_same_run, keep_annealing, run_arguments
 from ..training.checkpoints import holds_a_run, last_checkpoint, remove_broken, remove_run
 from ..training.run_lock import lock
 from .loading import DIALOGUE_MODELS, SENTENCE_MODELS, load_config
@@ -51,6 +51,8 @@ def record_arguments(trainer, checkpoint: str | None, streaming: bool = False, *
     Args:
         others: beside those of the trainer.
     """
+    if checkpoint is not None:
+        keep_annealing(checkpoint, trainer.args)
     trainer.run_arguments = run_arguments(trainer.args, trainer.train_dataset, streaming) | others
     if checkpoint is not None:
         for sentence in check_same_run(checkpoint, trainer.run_arguments):

@@ -6,7 +6,7 @@ from .checkpoints import CheckpointError
 from .dialogue_trainer import DialogueTrainer
 from .non_finite import NonFiniteLossError
 from .recipes import DIALOGUE_RECIPES, DIALOGUE_SIZES, RECIPES, SIZES
-from .resuming import check_same_run, run_arguments
+from .resuming import check_same_run, keep_annealing, run_arguments
 from .run_lock import LockError
 from .schedules import KL_SCHEDULES
 from .trainer import VaeTrainer
@@ -27,5 +27,6 @@ __all__ = [
     "VaeTrainer",
     "VaeTrainingArguments",
     "check_same_run",
+    "keep_annealing",
     "run_arguments",
 ]

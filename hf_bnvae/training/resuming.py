@@ -87,6 +87,15 @@ def digest(dataset) -> str:
     return hasher.hexdigest()
 
 
+def keep_annealing(checkpoint: str | Path, args: VaeTrainingArguments) -> None:
+    """Let a run that goes on for more epochs keep an annealing that followed from the former, see `plans.resolve`."""
+    before = read_json(Path(checkpoint) / ARGUMENTS_NAME)
+    if isinstance(before, dict) and before.get("num_train_epochs", args.num_train_epochs) != args.num_train_epochs:
+        annealing = before.get("kl_annealing_epochs")
+        if annealing == before["num_train_epochs"] / 2:
+            args.kl_annealing_epochs = annealing
+
+
 def check_same_run(checkpoint: str | Path, arguments: Mapping) -> list[str]:
     """Compare the arguments of a run with those of its checkpoint. A checkpoint of version 0.1 has none.
 

@@ -18,6 +18,8 @@ from ..models.objectives import IGNORED
 if TYPE_CHECKING:
     from .arguments import VaeTrainingArguments
 
+STEPPING_BACKWARD = ("layerwise", "lomo")
+"""Parts of the names of optimisers that update weights before a gradient is whole."""
 MOST_GRAPHS = 64  # each takes a moment to record, and memory for its batch
 
 Batch = dict[str, torch.Tensor]
@@ -42,10 +44,13 @@ class CudaRecorder:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, call):
-        graph = torch.cuda.CUDAGraph()
-        # What another thread does meanwhile, such as pinning the next batch, is none of the graph's business.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            result = call()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            # What another thread does meanwhile, such as pinning the next batch, is none of the graph's business.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                result = call()
+        finally:
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own
         return graph.replay, result
 
 
@@ -70,6 +75,7 @@ def _why_without(model: Any, args: "VaeTrainingArguments") -> str | None:
         "several processes wait for each other in a step": args.world_size > 1,
         f"the strategy {args.strategy} looks at what it computes": args.strategy != "standard",
         "fp16 leaves out steps by what it computes": args.fp16,
+        f"the optimiser {args.optim} takes its step on the way": any(name in args.optim for name in STEPPING_BACKWARD),
         "the model is compiled": args.torch_compile,
         "only models of sentences have it": not isinstance(model, BnVaeForConditionalGeneration | LstmLMForCausalLM),
         "a refined posterior looks at its sentences": getattr(model.config, "refinement_steps", 0) > 0,
@@ -129,7 +135,7 @@ class StepGraphs:
         """
         key = (others, *((name, tensor.shape, tensor.dtype) for name, tensor in batch.items()))
         graph = self._graphs.get(key)
-        if graph is None and self._recorder is not None and key in self._seen and len(self._graphs) < MOST_GRAPHS:
+        if graph is None and self._may_record(key, batch):
             graph = self._record(key, update, batch)
         self._seen.add(key)
         self._steps += 1
@@ -143,6 +149,10 @@ class StepGraphs:
         self._replayed += 1
         return graph.loss.clone()
 
+    def _may_record(self, key: tuple, batch: Batch) -> bool:
+        knows_words = "word_positions" in batch  # else a model looks for them, for which it waits
+        return self._recorder is not None and knows_words and key in self._seen and len(self._graphs) < MOST_GRAPHS
+
     def _counted(self, update: Callable[[Batch], torch.Tensor], batch: Batch) -> torch.Tensor:
         self.words += (batch["labels"] != IGNORED).sum()
         return update(batch)
@@ -155,7 +165,8 @@ class StepGraphs:
         try:
             replay, loss = self._recorder(lambda: self._counted(update, own))
         except RuntimeError as error:
-            logger.warning("Trains without CUDA graphs from here: %s", str(error).strip().partition("\n")[0])
+            reason = error.__context__ or error  # that which ended the recording, and not that it has ended
+            logger.warning("Trains without CUDA graphs from here: %s", str(reason).strip().partition("\n")[0])
             self._recorder = None
             for parameter, gradient in zip(self._parameters, before, strict=True):
                 parameter.grad = gradient

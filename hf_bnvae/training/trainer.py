@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class VaeTrainer(Trainer):
         self.add_callback(self._best_checkpoint)
         if self.model.config.latent_size > 0:
             self.add_callback(CollapseCallback())
-        self.graphs: StepGraphs | None = graphs_of(self.model, self.args) if self.args.cuda_graphs else None
+        self.graphs: StepGraphs | None = None
         self.strategy = STRATEGIES[self.args.strategy]()
         for callback in self.strategy.callbacks():
             self.add_callback(callback)
@@ -143,8 +143,10 @@ class VaeTrainer(Trainer):
         self._steps_per_epoch = math.ceil(len(sampler) / self.args.gradient_accumulation_steps)
         # Not `accelerator.prepare`, which would share out the sampler's batches once more.
         loader = self._data_loader(self.train_dataset, sampler)
+        self.graphs = graphs_of(self.model, self.args) if self.args.cuda_graphs else None
         if self.graphs is not None and isinstance(loader.collate_fn, VaeCollator):
-            loader.collate_fn = replace(loader.collate_fn, few_shapes=True)
+            loader.collate_fn = copy(loader.collate_fn)
+            loader.collate_fn.few_shapes = True
         return prepare_data_loader(
             loader,
             device=self.args.device,

@@ -65,6 +65,13 @@ def test_more_epochs_are_said_and_trained(corpus, run, caplog):
     assert json.loads((run / "all_results.json").read_text())["train_steps"] == 30
 
 
+def test_more_epochs_do_not_move_an_annealing_that_nobody_named(corpus, run):
+    """By default it ends by half of the epochs, which here are others than before."""
+    train.main(flags(corpus, run, resume_from_checkpoint="last", seed=1, num_train_epochs=3, kl_annealing_epochs=None))
+    recorded = json.loads((checkpoint_folders(run)[-1] / "run_arguments.json").read_text())
+    assert (recorded["num_train_epochs"], recorded["kl_annealing_epochs"]) == (3, 1)
+
+
 def test_a_run_that_a_kill_ended_in_its_first_save_is_started_again(corpus, run):
     for path in checkpoint_folders(run)[1:]:
         shutil.rmtree(path)

@@ -112,6 +112,27 @@ def test_what_cannot_be_recorded_is_trained_as_it_is(train, make_model, monkeypa
     assert_same(graphed, plain)
 
 
+def test_a_model_that_is_made_when_training_begins_is_the_one_that_learns(train, make_model, make_trainer, monkeypatch):
+    trainer = make_trainer(make_model(), cuda_graphs=True)
+    monkeypatch.setattr(step_graphs, "recorder_of", lambda device: Tape(lambda: state_of(trainer)))
+    trainer.model_init = lambda trial: make_model()
+    trainer.train()
+    assert trainer.graphs.results()["train_replayed_steps"] > 0
+    norms = [row["grad_norm"] for row in trainer.state.log_history if "grad_norm" in row]
+    assert len(norms) == 16 and min(norms) > 0
+
+
+def test_a_batch_that_does_not_say_where_its_words_are_is_not_recorded(make_trainer, monkeypatch):
+    def collate(rows):
+        return {name: tensor for name, tensor in VaeCollator(0)(rows).items() if name != "word_positions"}
+
+    trainer = make_trainer(cuda_graphs=True)
+    monkeypatch.setattr(step_graphs, "recorder_of", lambda device: Tape(lambda: state_of(trainer)))
+    trainer.data_collator = collate
+    trainer.train()
+    assert trainer.graphs.results()["train_replayed_steps"] == 0
+
+
 def test_no_more_graphs_than_there_may_be(train, make_model, monkeypatch):
     monkeypatch.setattr(step_graphs, "MOST_GRAPHS", 1)
     model = make_model()
@@ -131,8 +152,18 @@ def test_no_more_graphs_than_there_may_be(train, make_model, monkeypatch):
 )
 def test_where_graphs_do_nothing_it_is_said(config, settings, why, make_trainer, make_model, monkeypatch, caplog):
     monkeypatch.setattr(step_graphs, "recorder_of", lambda device: Tape(list))
-    assert make_trainer(make_model(**config), cuda_graphs=True, **settings).graphs is None
+    trainer = make_trainer(make_model(**config), cuda_graphs=True, **settings)
+    trainer.get_train_dataloader()
+    assert trainer.graphs is None
     assert f"`cuda_graphs` does nothing here: {why}" in caplog.text
+
+
+def test_an_optimiser_that_steps_within_the_backward_pass_has_no_graphs(make_trainer, monkeypatch, caplog):
+    monkeypatch.setattr(step_graphs, "recorder_of", lambda device: Tape(list))
+    trainer = make_trainer(cuda_graphs=True)
+    trainer.args.optim = "galore_adamw_layerwise"
+    trainer.get_train_dataloader()
+    assert trainer.graphs is None and "the optimiser galore_adamw_layerwise takes its step on the way" in caplog.text
 
 
 def test_a_cpu_has_no_graphs(make_trainer, caplog):
@@ -149,13 +180,16 @@ def test_gradients_that_are_there_are_added_to():
         loss.backward()
         return loss.detach()
 
+    def batch_of(*labels):
+        return {"labels": torch.tensor(labels), "word_positions": torch.arange(2)}
+
     graphs = StepGraphs([weight], Tape(lambda: [weight.grad, graphs.words]))
     for count in (1, 2, 3):  # as it is, recorded, replayed
         weight.grad = torch.tensor([10.0, 20.0])
-        assert float(graphs.step(update, {"labels": torch.tensor([1.0, float(count)])})) == 2 + 3 * count
+        assert float(graphs.step(update, batch_of(1.0, count))) == 2 + 3 * count
         assert weight.grad.tolist() == [11, 20 + count]
     weight.grad = None
-    graphs.step(update, {"labels": torch.tensor([5.0, 6.0])})
+    graphs.step(update, batch_of(5.0, 6.0))
     assert weight.grad.tolist() == [5, 6]
     assert graphs.results()["train_replayed_steps"] == 3
 
@@ -186,6 +220,32 @@ def test_rounded_lengths_are_few_and_near():
     assert rounded == sorted(rounded)
     assert len(set(rounded)) == 16 + 3 * 8
     assert [rounded_length(found) for found in rounded] == rounded
+
+
+def test_a_collator_of_ones_own_keeps_what_it_has(make_trainer, monkeypatch):
+    class Counting(VaeCollator):
+        def __init__(self):
+            super().__init__(0)
+            self.widths = []
+
+        def __call__(self, rows):
+            batch = super().__call__(rows)
+            self.widths.append(batch["input_ids"].size(1))
+            return batch
+
+    trainer = make_trainer(cuda_graphs=True)
+    monkeypatch.setattr(step_graphs, "recorder_of", lambda device: Tape(list))
+    trainer.data_collator = Counting()
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["input_ids"].size(1) % 4 == 0 and batch["input_ids"].size(1) in trainer.data_collator.widths
+    assert not trainer.data_collator.few_shapes
+
+
+def test_labels_of_their_own_are_as_wide_as_those_of_what_is_read():
+    rows = [{"input_ids": [1, *range(4, 4 + count), 2], "labels": [*range(4, 4 + count), 2]} for count in (5, 9)]
+    both = VaeCollator(0, few_shapes=True)(rows)
+    one = VaeCollator(0, few_shapes=True)([{"input_ids": row["input_ids"]} for row in rows])
+    assert both.keys() == one.keys() and all(torch.equal(both[name], one[name]) for name in one)
 
 
 def test_batches_of_few_shapes_hold_the_same_sentences(make_model):

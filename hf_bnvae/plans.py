@@ -28,6 +28,9 @@ MODELS = {
     BnCvaeConfig: BnCvaeForConditionalGeneration,
 }
 
+ANNEALING_SHARES = {"linear": 0.5, "cyclic": 0.25}
+"""The most of a training that the KL weight takes to get full, where nobody says how long, by the schedule."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -108,8 +111,8 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
     """The values that train a method.
 
     Where several set the same value, the order is: `overrides`, the method, the recipe, the size. The learning rate
-    and the epochs of the recipe `fast` follow the batch (`training.recipes.grown`). Where `num_train_epochs` is among
-    the overrides and counts, an annealing by epochs ends by half of them, so that the KL weight gets full.
+    and the epochs of the recipe `fast` follow the batch (`training.recipes.grown`). An annealing by epochs takes half
+    of a training at most, so that the KL weight gets full, and a quarter of one in cycles, so that there are two.
 
     Args:
         method: a row of `METHODS` or `DIALOGUE_METHODS`.
@@ -135,8 +138,9 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
     trained = family.recipes[recipe]
     values |= grown(trained, overrides) if recipe in family.growing else trained
     values |= _values_of(family.methods[method])
-    if "num_train_epochs" in overrides and "kl_annealing_epochs" in values and overrides.get("max_steps", -1) < 1:
-        values["kl_annealing_epochs"] = min(values["kl_annealing_epochs"], overrides["num_train_epochs"] / 2)
+    if "kl_annealing_epochs" in values and overrides.get("max_steps", -1) < 1:
+        most = ANNEALING_SHARES.get(values["kl_schedule"], 1.0) * (values | overrides)["num_train_epochs"]
+        values["kl_annealing_epochs"] = min(values["kl_annealing_epochs"], most)
     if "kl_annealing_epochs" in overrides:
         values.pop("kl_annealing_steps", None)  # steps would win over epochs
     if any(name.startswith("fp16") for name in overrides):

@@ -106,7 +106,8 @@ def check_shared(shared: list[str], output_dir: Path) -> None:
         refuse_publishing(name)
     lock(output_dir)
     record = output_dir / "flags.json"
-    if record.is_file():
+    begun = any(next(output_dir.rglob(name), None) for name in ("all_results.json", "trainer_state.json"))
+    if begun and record.is_file():
         before = json.loads(record.read_text(encoding="utf-8"))
         if before != shared:
             raise UsageError(

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import torch
+from transformers.hf_argparser import string_to_bool
 
 from ..data import SentenceFactors, read_factors, toy_sentences
 from ..pipelines import TextVaePipeline
@@ -42,8 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output_dir", default="runs/demo", help="a folder for each of the models goes in here")
     parser.add_argument("--num_train_epochs", type=float, default=RECIPE["num_train_epochs"], help="for all models")
     parser.add_argument("--seed", type=int, default=1, help="of all models")
+    add_overwriting(parser)
     args = parser.parse_args(argv)
-    shared = RECIPE | {"num_train_epochs": args.num_train_epochs, "seed": args.seed}
+    shared = RECIPE | given(args)
     folders = {method: Path(args.output_dir) / method for method in DEMO_METHODS}
     for method, folder in folders.items():
         name, own = DEMO_METHODS[method]
@@ -54,6 +56,23 @@ def main(argv: list[str] | None = None) -> None:
     models = {method: TextVaePipeline.from_pretrained(str(folder)) for method, folder in folders.items()}
     print_table(folders, models, test)
     print_texts(models, test, args.seed)
+
+
+def add_overwriting(parser: argparse.ArgumentParser) -> None:
+    """The flag that the message on a folder with a run speaks of."""
+    parser.add_argument(
+        "--overwrite_output_dir",
+        type=string_to_bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="replace the runs that output_dir holds",
+    )
+
+
+def given(args: argparse.Namespace) -> dict[str, object]:
+    """What the flags of a demo say of every training."""
+    return {name: getattr(args, name) for name in ("num_train_epochs", "seed", "overwrite_output_dir")}
 
 
 def print_table(folders: dict[str, Path], models: dict[str, TextVaePipeline], test: list[SentenceFactors]) -> None:

@@ -1,4 +1,4 @@
-"""Train the three dialogue models on the built-in small talk, and show what their latents are good for.
+"""Train the three dialogue models of the paper on the built-in small talk, and show what their latents are good for.
 
 hf-bnvae demo-dialogue --output_dir runs/demo_dialogue
 """
@@ -7,11 +7,12 @@ import argparse
 import json
 from pathlib import Path
 
-from ..methods import DIALOGUE_METHODS
 from . import dialogue
+from .demo import add_overwriting, given
 from .program import program_name
 from .run import run
 
+DEMO_METHODS = ("cvae", "cvae_bow", "bn_cvae")
 RECIPE = {
     "dataset_name": "toy_dialogues",
     "embedding_size": 64,
@@ -39,12 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output_dir", default="runs/demo_dialogue", help="a folder for each model goes in here")
     parser.add_argument("--num_train_epochs", type=float, default=RECIPE["num_train_epochs"], help="for all models")
     parser.add_argument("--seed", type=int, default=1, help="of all models")
+    add_overwriting(parser)
     args = parser.parse_args(argv)
     folders: dict[str, Path] = {}
-    for method in DIALOGUE_METHODS:
+    for method in DEMO_METHODS:
         print(f"\n{method}", flush=True)
         folder = Path(args.output_dir) / method
-        settings = RECIPE | {"num_train_epochs": args.num_train_epochs, "seed": args.seed}
+        settings = RECIPE | given(args)
         flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
         compared = ["--compare_with", *map(str, folders.values())] if folders else []
         dialogue.main(["--method", method, "--output_dir", str(folder), *flags, *compared])

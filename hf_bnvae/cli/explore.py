@@ -9,7 +9,6 @@ machine alone, unless --host says otherwise; without a folder it shows the two m
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from ..models import BnCvaeConfig, BnVaeConfig, BnVaeForConditionalGeneration, L
 from ..pipelines import TextVaePipeline
 from ..runs.checks import check_least, check_seeds
 from ..runs.loading import load_config, load_model
+from ..training.checkpoints import read_json
 from .errors import UsageError, flags_named, with_flags
 from .program import called_as, program_name
 from .run import is_full_disk, run
@@ -127,9 +127,9 @@ def load_pipeline(name: str, max_length: int) -> TextVaePipeline:
 
 def read_texts(args) -> tuple[list[str], list | None, list[str]]:
     """The sentences that the flags name, their labels, and what became of them in sentences."""
-    built_in = trained_on(args.folder or DEMO[0])
+    built_in = None if args.text_file else trained_on(args.folder or DEMO[0])
     corpus = load_corpus(
-        None if args.text_file else built_in,
+        built_in,
         files={"test": args.text_file},
         text_column=args.text_column,
         label_column=args.label_column,
@@ -147,8 +147,9 @@ def read_texts(args) -> tuple[list[str], list | None, list[str]]:
 def trained_on(folder: str) -> str:
     """The built-in corpus that a model was trained on, as its run.json says; of others `DEFAULT_CORPUS`."""
     path = Path(folder) / RECORD_NAME
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    name = record.get("data", {}).get("name")
+    record = read_json(path)
+    data = record.get("data") if isinstance(record, dict) else None
+    name = data.get("name") if isinstance(data, dict) else None
     return name if name in BUILT_IN else DEFAULT_CORPUS
 
 

@@ -14,6 +14,13 @@ from .program import program_name
 from .yaml_file import all_flags, given_flags
 
 
+class FlagParser(HfArgumentParser):
+    """A parser whose errors are one sentence, without the usage of hundreds of flags in front."""
+
+    def error(self, message):
+        raise UsageError(f"{message.removeprefix('argument ')}; --help lists all flags")
+
+
 @flags_named()
 def parse_arguments(*dataclass_types, description: str, argv: list[str] | None = None) -> tuple:
     """Flags into dataclasses. What is set where wins in this order: flags, YAML file, --method, --recipe, --size.
@@ -21,7 +28,7 @@ def parse_arguments(*dataclass_types, description: str, argv: list[str] | None =
     The first argument may be a YAML file of flags.
     """
     argv = all_flags(argv)
-    parser = HfArgumentParser(dataclass_types, prog=program_name(), description=description, allow_abbrev=False)
+    parser = FlagParser(dataclass_types, prog=program_name(), description=description, allow_abbrev=False)
     models = next((kind for kind in dataclass_types if issubclass(kind, MethodArguments)), None)
     if models is not None:
         known = {item.name for kind in dataclass_types for item in fields(kind)}
@@ -46,7 +53,7 @@ def planned_defaults(models: type[MethodArguments], argv: list[str]) -> dict[str
     """What the method, the recipe, the size and the flags that were given decide, by the names of the flags."""
     family = models.FAMILY
     kinds: list[Any] = [models, family.arguments_class]
-    parser = HfArgumentParser(kinds, prog=program_name(), allow_abbrev=False, add_help=False)
+    parser = FlagParser(kinds, prog=program_name(), allow_abbrev=False, add_help=False)
     values, _ = parser.parse_known_args(argv)
     given = {name: value for name, value in vars(values).items() if name in given_flags(argv) & plan_fields(models)}
     plan = resolve(values.method, values.recipe, values.size, **given)

@@ -17,7 +17,7 @@ COMMANDS = {
     "synthetic": "the synthetic study of the paper's appendix A.1",
     "human-eval": "blind pages for annotators of dialogue models, and their scores",
     "vectors": "train word vectors for the metrics of responses",
-    "demo": "train a plain VAE and a BN-VAE on a built-in corpus, and show which one uses its latent",
+    "demo": "train a plain VAE, a BN-VAE and a matched VAE on a built-in corpus, and show which use their latent",
     "demo-dialogue": "train the dialogue models on the built-in small talk",
 }
 
@@ -55,7 +55,7 @@ def usage() -> str:
             *lines,
             "",
             f"{PROGRAM} COMMAND --help lists the flags of a command. Several processes:",
-            "accelerate launch -m hf_bnvae.cli.COMMAND FLAGS",
+            "accelerate launch -m hf_bnvae.cli.COMMAND FLAGS, with _ in the place of - in COMMAND",
         ]
     )
 

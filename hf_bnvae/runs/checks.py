@@ -28,17 +28,20 @@ def check_output_file(path: str | None, called: str, endings: tuple[str, ...] = 
         raise ParameterError(f"{called} {path}: give it the ending {' or '.join(endings)}")
     if file.is_dir():
         raise ParameterError(f"{called} {path} is a folder: name a file")
-    check_output_folder(str(file.parent), called)
+    _check_folder(file.absolute().parent, f"{called} {path}", "name a file in a folder")
 
 
 def check_output_folder(path: str, called: str) -> None:
     """Refuse, before any work, a folder that cannot be made or written."""
-    folder = Path(path)
+    _check_folder(Path(path), f"{called} {path}", "name a folder")
+
+
+def _check_folder(folder: Path, called: str, remedy: str) -> None:
     present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not present.is_dir():
-        raise ParameterError(f"{called} {path}: {present} is a file: name a folder")
+        raise ParameterError(f"{called}: {present} is a file: {remedy}")
     if not os.access(present, os.W_OK | os.X_OK):
-        raise ParameterError(f"{called} {path}: there is no writing to {present}: name another folder")
+        raise ParameterError(f"{called}: there is no writing to {present}: name another folder")
 
 
 def check_seeds(seeds: Iterable[int], called: str) -> None:

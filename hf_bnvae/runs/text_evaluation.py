@@ -162,7 +162,8 @@ def sentence_scores(
 
 
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
-    """Write the scores of sentences as csv or as lines of JSON, by the ending of the file."""
+    """Write the scores of sentences as csv or as lines of JSON, by the ending of the file; its folder may be new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".csv":
         scores.to_csv(path, index=False, float_format="%.5f")
     else:

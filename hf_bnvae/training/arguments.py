@@ -1,14 +1,18 @@
 """Arguments of VAE training, on top of `transformers.TrainingArguments`."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from transformers import TrainingArguments
+from transformers import SchedulerType, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
+from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
+from transformers.training_args import OptimizerNames
 
 from ..errors import ParameterError
 from .ranges import check_ranges
@@ -34,6 +38,15 @@ UNREAD = {
     "accelerator_split_batches": "per_device_train_batch_size is of each process",
 }
 """Arguments of `TrainingArguments` that nothing here reads, and why."""
+CHOICES: dict[str, type[Enum]] = {
+    "eval_strategy": IntervalStrategy,
+    "save_strategy": SaveStrategy,
+    "logging_strategy": IntervalStrategy,
+    "hub_strategy": HubStrategy,
+    "lr_scheduler_type": SchedulerType,
+    "optim": OptimizerNames,
+}
+"""Arguments of `TrainingArguments` that are one of some names."""
 OPTIMISER_PACKAGES = {
     "bnb": "bitsandbytes",
     "8bit": "bitsandbytes",
@@ -189,6 +202,7 @@ class VaeTrainingArguments(TrainingArguments):
         defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
         refuse_unread(name for name, default in defaults.items() if getattr(self, name) != default)
         check_ranges(self)
+        self._check_names()
         self._check_what_is_installed()
         # Without this, `bf16` on a machine with no accelerator is refused.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
@@ -204,6 +218,25 @@ class VaeTrainingArguments(TrainingArguments):
             if getattr(self, name) not in known:
                 raise ParameterError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)}")
         STRATEGIES[self.strategy]().check(self)
+
+    def _check_names(self) -> None:
+        """Refuse names that are none, and texts that do not say what they are read as."""
+        for name, kind in CHOICES.items():
+            chosen = getattr(self, name)
+            names = [item.value for item in kind]
+            if chosen is not None and getattr(chosen, "value", chosen) not in names:
+                raise ParameterError(f"`{name}` must be one of {', '.join(names)}, got {chosen}")
+        pairs = (self.optim_args or "").split(",")
+        if self.optim_args and not all(pair.count("=") == 1 for pair in pairs):
+            raise ParameterError(f"`optim_args` must read name=value,name=value, got {self.optim_args}")
+        if isinstance(self.lr_scheduler_kwargs, str):
+            try:
+                told = json.loads(self.lr_scheduler_kwargs)
+            except ValueError:
+                told = None
+            if not isinstance(told, dict):
+                given = self.lr_scheduler_kwargs
+                raise ParameterError(f"`lr_scheduler_kwargs` must be JSON such as '{{\"num_cycles\": 1}}', got {given}")
 
     def _check_what_is_installed(self) -> None:
         """Refuse what takes a package that is not there, or that a recurrent model does not have."""

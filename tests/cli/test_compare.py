@@ -48,6 +48,13 @@ def test_a_comparison_that_cannot_be_is_refused(corpus, tmp_path, methods, chang
     assert not (tmp_path / "out").exists()
 
 
+def test_a_comparison_that_trained_nothing_holds_nobody_to_its_flags(corpus, tmp_path):
+    with pytest.raises(UsageError, match="unknown flags: --typo"):
+        compare.main([*arguments(corpus, tmp_path / "out", "ae"), "--typo", "1"])
+    compare.main(arguments(corpus, tmp_path / "out", "ae"))
+    assert (tmp_path / "out" / "comparison.md").is_file()
+
+
 def test_two_comparisons_do_not_write_into_one_folder(corpus, tmp_path):
     with (tmp_path / ".lock").open("a+") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

@@ -30,7 +30,7 @@ def judged(finished, corpus, tmp_path, name, *more):
     return json.loads((tmp_path / "r.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["scores.csv", "scores.jsonl"])
+@pytest.mark.parametrize("name", ["scores.csv", "new/folder/scores.jsonl"])
 def test_the_scores_of_sentences_are_in_their_order_and_make_the_results(finished, corpus, tmp_path, name):
     results = judged(finished, corpus, tmp_path, name, "--batch_size", "3")
     path = tmp_path / name
@@ -54,7 +54,7 @@ def test_only_the_sentences_that_were_judged_have_a_bound(finished, corpus, tmp_
     [
         (["--scores_file", "scores.txt"], r"--scores_file scores.txt: give it the ending \.csv or \.jsonl"),
         (["--output_file", "."], r"--output_file \. is a folder: name a file"),
-        (["--output_file", "{file}/r.json"], "is a file: name a folder"),
+        (["--output_file", "{file}/r.json"], r"--output_file \S+/r\.json: \S+ is a file: name a file in a folder"),
         (["--seed", "-1"], "--seed must be from 0"),
     ],
 )

@@ -78,6 +78,12 @@ def test_a_host_that_cannot_be_had_is_refused_before_a_model_is_loaded(monkeypat
         explore.main(["serve", "out", "--host", "999.1.1.1"])
 
 
+@pytest.mark.parametrize("record", ["{bad", "[]", '{"data": 3}', '{"data": {"name": "mine"}}'])
+def test_a_record_that_says_no_built_in_corpus_leaves_the_usual_one(tmp_path, record):
+    (tmp_path / "run.json").write_text(record)
+    assert explore.trained_on(str(tmp_path)) == explore.DEFAULT_CORPUS
+
+
 @pytest.mark.parametrize("command", ["report", "serve"])
 def test_what_cannot_be_looked_at_is_said_in_one_sentence(folder, language_model, table, tmp_path, command):
     def refused(*argv, error=UsageError):

@@ -21,15 +21,13 @@ from .training import (
     VaeTrainingArguments,
 )
 from .training.recipes import grown
+from .training.schedules import ANNEALING_SHARES
 
 MODELS = {
     BnVaeConfig: BnVaeForConditionalGeneration,
     LstmLMConfig: LstmLMForCausalLM,
     BnCvaeConfig: BnCvaeForConditionalGeneration,
 }
-
-ANNEALING_SHARES = {"linear": 0.5, "cyclic": 0.25}
-"""The most of a training that the KL weight takes to get full, where nobody says how long, by the schedule."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,8 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
     values |= grown(trained, overrides) if recipe in family.growing else trained
     values |= _values_of(family.methods[method])
     if "kl_annealing_epochs" in values and overrides.get("max_steps", -1) < 1:
-        most = ANNEALING_SHARES.get(values["kl_schedule"], 1.0) * (values | overrides)["num_train_epochs"]
+        asked = values | overrides
+        most = ANNEALING_SHARES.get(asked["kl_schedule"], 1.0) * asked["num_train_epochs"]
         values["kl_annealing_epochs"] = min(values["kl_annealing_epochs"], most)
     if "kl_annealing_epochs" in overrides:
         values.pop("kl_annealing_steps", None)  # steps would win over epochs

@@ -139,6 +139,7 @@ def test_annealing_ends_by_half_of_the_epochs_that_are_asked_for(method, recipe,
 
 
 def test_annealing_by_steps_and_epochs_that_do_not_count_leave_it_as_it_is():
+    assert resolve("bn_vae", kl_schedule="cyclic").training["kl_annealing_epochs"] == 2.5
     training = resolve("cvae", "paper", num_train_epochs=2.0).training
     assert training["kl_annealing_steps"] == 10_000 and "kl_annealing_epochs" not in training
     assert resolve("vae", num_train_epochs=2.0, max_steps=900).training["kl_annealing_epochs"] == 3.5

@@ -28,3 +28,5 @@ def cyclic(annealing_steps: int, total_steps: int) -> KlSchedule:
 
 
 KL_SCHEDULES = {"constant": constant, "linear": linear, "cyclic": cyclic}
+ANNEALING_SHARES = {"linear": 0.5, "cyclic": 0.25}
+"""The most of a training that the KL weight takes to get full, where nobody says how long, by the schedule."""

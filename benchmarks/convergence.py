@@ -55,6 +55,11 @@ def recipe_for(kind: type) -> dict:
     return {name: value for name, value in RECIPES["fast"].items() if name in names}
 
 
+def shrunk(sizes: dict[str, int], share: float) -> dict[str, int]:
+    """A share of the sizes of a model, for a try."""
+    return {name: max(16, round(size * share)) for name, size in sizes.items()}
+
+
 def trainer_of(
     sizes: dict[str, int], batch_size: int, lengths: list[int], precision: str, lap: Lap, folder: str, **arguments
 ) -> VaeTrainer:
@@ -95,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     precision = args.precisions[-1]
     lengths = yahoo_lengths(args.batch_size * (args.steps + WARM_UP))
     lap = Lap(args.device)
-    sizes = {name: max(16, round(size * args.share)) for name, size in SIZES["yahoo"].items()}
+    sizes = shrunk(SIZES["yahoo"], args.share)
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(sizes, args.batch_size, lengths, precision, lap, folder)
         trainer.remove_callback(PrinterCallback)

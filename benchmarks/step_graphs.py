@@ -11,30 +11,23 @@ import random
 import tempfile
 
 import torch
-from convergence import Lap, trainer_of
+from convergence import Lap, shrunk, trainer_of
 from measure import lengths_of, machine, parsed, parser_of, set_tf32, write_figures
+from train_throughput import SIZES
 from transformers import PrinterCallback
 
-from hf_bnvae.training import SIZES
-
-CORPORA = {"yahoo": ("yahoo", 80), "ptb": ("ptb", 22)}
-PTB = {"embedding_size": 256, "hidden_size": 256, "latent_size": 32, "vocab_size": 10_002}
-
-
-def sizes_of(corpus: str, share: float) -> dict[str, int]:
-    sizes = SIZES["yahoo"] if corpus == "yahoo" else PTB
-    return {name: max(16, round(size * share)) for name, size in sizes.items()}
+CORPORA = {"yahoo": "yahoo 512/1024/32", "ptb": "ptb 256/256/32"}
 
 
 def measured(corpus: str, batch_size: int, precision: str, graphs: bool, args) -> tuple[float, torch.nn.Module, dict]:
     """Tokens a second in the second half of a training, its model, and what is known of its graphs."""
-    lengths = random.Random(1).choices(lengths_of(*CORPORA[corpus]), k=batch_size * args.steps)
+    name, fallback, settings = SIZES[CORPORA[corpus]]
+    lengths = random.Random(1).choices(lengths_of(name, fallback), k=batch_size * args.steps)
+    sizes = shrunk({"latent_size": 32, **settings}, args.share)
     lap = Lap(args.device, warm_up=args.steps // 2)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(
-            sizes_of(corpus, args.share), batch_size, lengths, precision, lap, folder, cuda_graphs=graphs
-        )
+        trainer = trainer_of(sizes, batch_size, lengths, precision, lap, folder, cuda_graphs=graphs)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     started, ended = lap.marks

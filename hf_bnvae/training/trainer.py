@@ -247,7 +247,7 @@ class VaeTrainer(Trainer):
             parts = [outputs[name] * share for name in self.PARTS.values()]
             self._parts += torch.stack([*parts, torch.ones_like(parts[0])])
             bad = (self._first_bad_step < 0) & ~torch.isfinite(outputs.loss)
-            self._first_bad_step.copy_(torch.where(bad, step, self._first_bad_step))
+            self._first_bad_step.masked_fill_(bad, step)
         return (loss, outputs) if return_outputs else loss
 
     def _with_numbers(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -34,7 +34,6 @@ class Tape:
 
     def __init__(self, state: Callable[[], Iterable[torch.Tensor]]):
         self.state = state
-        self.recorded = 0
 
     def __call__(self, call):
         before = [(tensor, tensor.detach().clone()) for tensor in self.state()]
@@ -47,7 +46,6 @@ class Tape:
             with torch.no_grad():
                 for tensor, value in before:
                     tensor.copy_(value)
-        self.recorded += 1
         return lambda: replay(calls.made), result
 
 

@@ -112,7 +112,7 @@ def test_what_cannot_be_recorded_is_trained_as_it_is(train, make_model, monkeypa
     assert_same(graphed, plain)
 
 
-def test_a_model_that_is_made_when_training_begins_is_the_one_that_learns(train, make_model, make_trainer, monkeypatch):
+def test_a_model_that_is_made_when_training_begins_is_the_one_that_learns(make_model, make_trainer, monkeypatch):
     trainer = make_trainer(make_model(), cuda_graphs=True)
     monkeypatch.setattr(step_graphs, "recorder_of", lambda device: Tape(lambda: state_of(trainer)))
     trainer.model_init = lambda trial: make_model()

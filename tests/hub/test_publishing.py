@@ -143,6 +143,9 @@ def test_shards_are_weights_and_a_missing_one_is_named(hub, make_model, tmp_path
     publish(folder, REPO)
     assert {"model.safetensors.index.json", *shards} <= arrived(hub).keys()
     assert "model.safetensors" not in arrived(hub)
+    whole = (folder / shards[0]).read_bytes()
+    (folder / shards[0]).write_bytes(whole[:-1])
+    assert f"{shards[0]} in {folder} cannot be read or is cut off" in refused(folder, REPO)
     (folder / shards[0]).unlink()
     assert f"{shards[0]} missing" in refused(folder, REPO)
 

@@ -85,6 +85,8 @@ class BnVaeConfig(CheckpointConfig):
         kl_weight: the weight of the KL in the training loss (the β of β-VAE); the evaluation never uses it.
         free_bits: nats of KL that cost nothing in training (λ); 0 for none.
         free_bits_mode: `"dim"` grants λ/n to each dimension, `"sum"` grants λ to their sum.
+        decorrelation: weight in the training loss, beside the KL, of the correlations between the dimensions of the
+            aggregated posterior, as nats of total correlation: the KL that they take is no information; 0 for none.
         bow_weight: weight in the training loss of predicting the words of a sentence without their order from z alone
             (Zhao et al. 2017), which makes z say what a strong decoder would not ask it; 0 for none.
         refinement_steps: gradient steps that refine the posterior of each sentence (SA-VAE); 0 for none.
@@ -159,6 +161,7 @@ class BnVaeConfig(CheckpointConfig):
     kl_weight: float | int = 1.0
     free_bits: float | int = 0.0
     free_bits_mode: str = "dim"
+    decorrelation: float | int = 0.0
     bow_weight: float | int = 0.0
     refinement_steps: int = 0
     refinement_step_size: float | int = 1 / 32
@@ -232,7 +235,7 @@ class BnVaeConfig(CheckpointConfig):
         for kind in POSTERIORS.values():
             kind.check_fields(self)
         check_finite(self, "refinement_step_size", "refinement_clip", positive=True)
-        check_finite(self, "kl_weight", "free_bits", "bow_weight", positive=False)
+        check_finite(self, "kl_weight", "free_bits", "decorrelation", "bow_weight", positive=False)
         check_range(self, 0, 1, "embedding_dropout", "output_dropout", "refinement_momentum", "word_dropout")
 
     def validate_combinations(self):

@@ -37,7 +37,8 @@ class BnVaeOutput(ModelOutput):
     """What the whole model makes of a batch. Losses are means over sentences, in nats per sentence.
 
     Args:
-        loss: reconstruction_loss + kl_weight · KL + bow_weight · bow_loss, the KL with its free bits; given `labels`.
+        loss: reconstruction_loss + kl_weight · KL + bow_weight · bow_loss, the KL with its free bits and in training
+            with the total correlation times `decorrelation`; given `labels`.
         logits: `(batch · num_samples, length, vocab_size)`; left out in training with `labels` unless asked for,
             because the loss needs no logits of padding.
         reconstruction_loss: −log p(x|z) at the sampled z; given `labels`.

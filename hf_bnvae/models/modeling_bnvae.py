@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
+from .aggregate import total_correlation
 from .base_weights import BaseWeightsMixin
 from .configuration_bnvae import BnVaeConfig
 from .decoder_base import LatentDecoder
@@ -320,7 +321,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             noise = self.model.keyed_noise(range(num_samples), noise_seed, input_ids, attention_mask, encoder_states)
             latents = posterior.rsample(num_samples, noise)
             terms = posterior.kl()
-            divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
+            divergence = self._divergence(posterior, terms)
             parts |= {"posterior_mean": posterior.mean, "posterior_logvar": getattr(posterior, "logvar", None)}
             parts["kl"] = kl_objective(terms)
 
@@ -358,6 +359,14 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             return input_ids[:, :-1]
         others = ", decoder_input_ids or input_ids" if self.config.shares_vocabulary else " or decoder_input_ids"
         raise ValueError(f"the decoder needs labels{others}")
+
+    def _divergence(self, posterior: LatentDistribution, terms: torch.Tensor) -> torch.Tensor:
+        """The KL term of the loss, from terms `(batch, latent_size)`."""
+        divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
+        weight = self.config.decorrelation
+        if self.training and weight > 0 and isinstance(posterior, DiagonalGaussian):
+            divergence = divergence + weight * total_correlation(posterior.mean, posterior.logvar.exp())
+        return divergence
 
     def _losses(self, outputs, logits, labels, word_positions, latents, divergence, kl_weight) -> dict:
         """The loss and its parts; no logits of padding are computed where none are given."""

@@ -174,9 +174,9 @@ class BatchStandardisation(BatchStatistics):
         varies = spread > SMALLEST_SPREAD
         spread = torch.where(varies, spread, 1.0)
         offsets = offsets / spread
-        mean = _sum_over_batch(offsets, shared) / count
+        mean = sum_over_processes(offsets.sum(0)) / count
         centred = offsets - mean
-        variance = _sum_over_batch(centred**2, shared) / count
+        variance = sum_over_processes((centred**2).sum(0)) / count
         varies = varies & (variance.detach() > 0)
         self._update_running(origin + spread * mean.detach(), spread**2 * variance.detach() * varies)
         return centred * (torch.where(varies, variance, 1.0).rsqrt() * varies)
@@ -269,7 +269,7 @@ class BatchUnitMean(BatchStatistics):
             torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
             torch.distributed.all_reduce(count)
         below = raw - largest
-        log_mean = (_sum_over_batch(below.exp(), shared) / count).log()
+        log_mean = (sum_over_processes(below.exp().sum(0)) / count).log()
         self._update_running(largest + log_mean.detach())
         return below - log_mean
 
@@ -329,6 +329,6 @@ class _AllReduceSum(torch.autograd.Function):
         return gradient
 
 
-def _sum_over_batch(values: torch.Tensor, shared: bool) -> torch.Tensor:
-    total = values.sum(0)
-    return _AllReduceSum.apply(total) if shared else total
+def sum_over_processes(own: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over the processes that share a batch, with gradients back to each; alone, itself."""
+    return _AllReduceSum.apply(own) if _is_shared() else own

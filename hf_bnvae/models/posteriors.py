@@ -394,6 +394,8 @@ class VonMisesFisherPosterior(Posterior):
     def check_choice(cls, config):
         if config.free_bits > 0:
             raise ValueError("free_bits means nothing with the posterior vmf, whose KL is a constant: set it to 0")
+        if config.decorrelation > 0:
+            raise ValueError("decorrelation is that of a Gaussian, which the posterior vmf is not: set it to 0")
         if config.latent_size < 2:
             raise ValueError("latent_size must be at least 2 with the posterior vmf, which lives on a sphere")
 

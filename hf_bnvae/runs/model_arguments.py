@@ -365,6 +365,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             "posterior",
             "decoder",
             "free_bits",
+            "decorrelation",
             "bow_weight",
             "refinement_steps",
             "soft_prompt_length",

@@ -73,7 +73,7 @@ def test_a_replayed_training_is_the_training(name, train):
         ({}, {"gradient_accumulation_steps": 3}),
         ({"word_dropout": 0.3, "unk_token_id": 3}, {}),
         ({"bow_weight": 1.0}, {}),
-        ({"posterior": "matched"}, {"max_grad_norm": 0.1}),
+        ({"posterior": "matched", "decorrelation": 2.0}, {"max_grad_norm": 0.1}),
     ],
 )
 def test_so_it_is_with(config, settings, train, make_model):

@@ -40,6 +40,7 @@ SIZES = {
 VAES = {
     "bn_vae": ({"posterior": "batch_norm"}, {"save_strategy": "steps", "save_steps": 27}),
     "fb_sum": ({"posterior": "gaussian", "free_bits": 3.0, "free_bits_mode": "sum"}, {}),
+    "matched": ({"posterior": "matched", "decorrelation": 2.0}, {}),
     "aggressive": ({"posterior": "gaussian"}, {"strategy": "aggressive", "max_steps": 12, "eval_steps": 6}),
 }
 

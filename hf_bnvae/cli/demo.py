@@ -15,7 +15,7 @@ from ..pipelines import TextVaePipeline
 from . import train
 from .program import program_name
 
-RATE = 24
+RATE = 12
 RECIPE = {
     "dataset_name": "toy_sentences",
     "embedding_size": 64,

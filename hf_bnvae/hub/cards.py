@@ -292,6 +292,8 @@ def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: 
             how += f" with γ = {config.gamma:.4g}"
         if config.rate is not None:
             how += f", at a rate of {config.rate:g} nats a {unit}"
+        if getattr(config, "decorrelation", 0) > 0:
+            how += f", trained towards uncorrelated dimensions (`decorrelation` {config.decorrelation:g})"
         how += "."
     if method is not None:
         how = f"Method `{record['method']}`: {escaped_markdown(method.summary)}." + (f" {how}" if how else "")

@@ -177,6 +177,14 @@ BLOCKS = (
         )
         for seed in (1, 2, 3)
     ),
+    # What decorrelation does, which matched_vae has and nothing else.
+    *(
+        rates(f"decorrelation_{seed}", ("bn_vae:gamma=0.7:decorrelation=2", *plain), seed)
+        for seed, plain in (
+            (1, tuple(f"matched_vae:rate={rate}:decorrelation=0" for rate in ("4", "6.4", "8", "16"))),
+            (2, ("matched_vae:rate=8:decorrelation=0",)),
+        )
+    ),
     imdb("imdb_5", ("beta_vae:kl_weight=0.4", "cyclic_vae:kl_annealing_epochs=2", "skip_vae")),
     imdb("imdb_6", ("fb_vae:free_bits=4", "delta_vae:delta=0.15", "vmf_vae:kappa=13")),
     imdb("imdb_7", ("ae", "ae+fb_vae:free_bits=4", "ae+bn_vae:gamma=0.7")),

@@ -181,8 +181,11 @@ class Method:
         name, *settings = self.name.split(",")
         first, _, then = name.rpartition("+")
         words = TITLES.get(then, then) + (f" on {TITLES.get(first, first)}" if first else "")
-        values = ", ".join(setting.partition("=")[2].replace("_", " ") for setting in settings)
-        return f"{words} ({values})" if values else words
+        values = [
+            setting.replace("=", " ") if setting.startswith("decorrelation") else setting.partition("=")[2]
+            for setting in settings
+        ]
+        return f"{words} ({', '.join(values).replace('_', ' ')})" if values else words
 
     def values(self, column: Column) -> list[float]:
         """A column's value of each seed; empty where a seed has none."""

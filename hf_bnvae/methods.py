@@ -48,7 +48,7 @@ METHODS = {
     "vmf_vae": Method("von Mises-Fisher posterior with fixed κ (Xu & Durrett 2018)", posterior="vmf"),
     "bn_vae": Method("batch-normalised posterior mean with a frozen scale (Zhu et al. 2020)", posterior="batch_norm"),
     "matched_vae": Method(
-        "aggregated posterior with the prior's mean and variance, uncorrelated, at a chosen rate",
+        "aggregated posterior with the prior's mean and variance, at a chosen rate",
         posterior="matched",
         settings={"decorrelation": 2.0},
     ),

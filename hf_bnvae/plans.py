@@ -135,7 +135,7 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
     values = dict(family.sizes_without_name if size is None else family.sizes[size])
     trained = family.recipes[recipe]
     values |= grown(trained, overrides) if recipe in family.growing else trained
-    values |= _values_of(family.methods[method])
+    values |= _values_of(family.methods[method], overrides)
     if "kl_annealing_epochs" in values and overrides.get("max_steps", -1) < 1:
         asked = values | overrides
         most = ANNEALING_SHARES.get(asked["kl_schedule"], 1.0) * asked["num_train_epochs"]
@@ -170,14 +170,17 @@ def build_model(method: str, **config):
     for name in config:
         if name not in known | _field_names(family.config_class):
             raise ValueError(f"{name} is no field of {config_class.__name__}")
-    values = _values_of(family.methods[method]) | config
+    values = _values_of(family.methods[method], config) | config
     return MODELS[config_class](config_class(**{name: value for name, value in values.items() if name in known}))
 
 
-def _values_of(method: Method) -> dict[str, object]:
-    """The choices of a row, by the names of their fields."""
+def _values_of(method: Method, given: Mapping[str, object]) -> dict[str, object]:
+    """The choices of a row, by the names of their fields, less what another posterior does not share."""
     choices = ("posterior", "decoder", "kl_schedule", "strategy")
-    return {name: getattr(method, name) for name in choices} | dict(method.settings)
+    settings = dict(method.settings)
+    if given.get("posterior", method.posterior) != method.posterior:
+        settings.pop("decorrelation", None)
+    return {name: getattr(method, name) for name in choices} | settings
 
 
 def _field_names(kind: type) -> set[str]:

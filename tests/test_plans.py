@@ -63,6 +63,12 @@ def test_overrides_win_over_the_method_and_what_they_contradict_goes():
     assert "kl_annealing_steps" not in resolve("cvae", "paper", kl_annealing_epochs=2.0).training
     assert resolve("cvae", "paper", kl_annealing_epochs=2.0, kl_annealing_steps=5).training["kl_annealing_steps"] == 5
     assert "bf16" in resolve("vae").training and "bf16" not in resolve("vae", fp16=True).training
+    assert (
+        resolve("matched_vae").config["decorrelation"] == build_model("matched_vae", **SMALL).config.decorrelation > 0
+    )
+    assert "decorrelation" not in resolve("matched_vae", posterior="vmf").config
+    assert build_model("matched_vae", posterior="gaussian", **SMALL).config.decorrelation == 0
+    assert resolve("matched_vae", posterior="gaussian", decorrelation=3.0).config["decorrelation"] == 3.0
 
 
 @pytest.mark.parametrize(

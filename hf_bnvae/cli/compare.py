@@ -44,6 +44,8 @@ WITH_A_LATENT = (
     "soft_prompt_length",
     "latent_memory_length",
     "decoder_skip",
+    "free_bits",
+    "decorrelation",
     "bow_weight",
     *EMBEDDING_FILES.values(),
 )

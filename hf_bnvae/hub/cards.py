@@ -292,7 +292,7 @@ def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: 
             how += f" with γ = {config.gamma:.4g}"
         if config.rate is not None:
             how += f", at a rate of {config.rate:g} nats a {unit}"
-        if getattr(config, "decorrelation", 0) > 0:
+        if getattr(config, "decorrelation", 0) > 0 and config.kl_weight > 0:
             how += f", trained towards uncorrelated dimensions (`decorrelation` {config.decorrelation:g})"
         how += "."
     if method is not None:

@@ -85,8 +85,8 @@ class BnVaeConfig(CheckpointConfig):
         kl_weight: the weight of the KL in the training loss (the β of β-VAE); the evaluation never uses it.
         free_bits: nats of KL that cost nothing in training (λ); 0 for none.
         free_bits_mode: `"dim"` grants λ/n to each dimension, `"sum"` grants λ to their sum.
-        decorrelation: weight in the training loss, beside the KL, of the correlations between the dimensions of the
-            aggregated posterior, as nats of total correlation: the KL that they take is no information; 0 for none.
+        decorrelation: weight of the correlations between the latent's dimensions over a batch, in nats, added to the KL
+            of the training loss and so scaled by its weight: the KL that they take is no information; 0 for none.
         bow_weight: weight in the training loss of predicting the words of a sentence without their order from z alone
             (Zhao et al. 2017), which makes z say what a strong decoder would not ask it; 0 for none.
         refinement_steps: gradient steps that refine the posterior of each sentence (SA-VAE); 0 for none.

@@ -199,7 +199,7 @@ class DecodingMixin:
 
     def training_loss(self, reconstruction, kl, kl_weight, *, bow_loss=None, **auxiliary):
         """The loss of a training from its parts, each a mean over sentences in nats, as tensors or as numbers:
-        rec + kl_weight · KL + bow_weight · the bag of words."""
+        rec + kl_weight · KL + bow_weight · the bag of words; `decorrelation` is not among them."""
         loss = negative_elbo(reconstruction, kl, kl_weight)
         return loss if bow_loss is None else loss + self.config.bow_weight * bow_loss
 

@@ -78,6 +78,14 @@ def test_a_descent_of_it_makes_the_dimensions_independent():
     assert total_correlation(means, variances).item() < 0.1 * before
 
 
+def test_neither_smaller_means_nor_larger_variances_are_a_way_down():
+    means, variances = correlated(50)
+    scales, widths = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    total_correlation(means * scales, variances * widths).backward()
+    torch.testing.assert_close(scales.grad, torch.zeros(3), rtol=0, atol=1e-5)
+    assert widths.grad is None
+
+
 def test_means_that_do_not_vary_and_a_batch_of_one_are_0_with_a_finite_gradient():
     for rows in (1, 5):
         means = torch.full((rows, 3), 0.7, requires_grad=True)

@@ -182,7 +182,7 @@ BLOCKS = (
         rates(f"decorrelation_{seed}", ("bn_vae:gamma=0.7:decorrelation=2", *plain), seed)
         for seed, plain in (
             (1, tuple(f"matched_vae:rate={rate}:decorrelation=0" for rate in ("4", "6.4", "8", "16"))),
-            (2, ("matched_vae:rate=8:decorrelation=0",)),
+            (2, tuple(f"matched_vae:rate=8:decorrelation={weight}" for weight in (0, 1))),
         )
     ),
     imdb("imdb_5", ("beta_vae:kl_weight=0.4", "cyclic_vae:kl_annealing_epochs=2", "skip_vae")),

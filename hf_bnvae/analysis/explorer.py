@@ -13,6 +13,7 @@ from .latent_space import (
     LatentSpace,
     Projection,
     dimensions,
+    label_plane,
     nearest,
     on_support,
     principal_plane,
@@ -69,7 +70,8 @@ class Explorer:
         ranked = sorted(dimensions(space), key=lambda one: -one.strength)[:SLIDERS]
         strongest = [one.number for one in ranked]
         farthest = float(space.means[:, strongest].abs().max()) / space.unit
-        return cls(name, space, principal_plane(space.means), strongest, max(REACH, float(int(farthest) + 1)))
+        plane = label_plane(space) or principal_plane(space.means)
+        return cls(name, space, plane, strongest, max(REACH, float(int(farthest) + 1)))
 
     @property
     def verdict(self) -> str:

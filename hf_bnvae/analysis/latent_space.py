@@ -322,6 +322,13 @@ def principal_plane(points: torch.Tensor) -> Projection:
     return Projection(origin, F.pad(axes, (0, 0, 0, missing)), F.pad(shares, (0, missing)))
 
 
+def label_plane(space: LatentSpace) -> Projection | None:
+    """The plane in which the means of the labels lie furthest apart; None for fewer than three labels."""
+    if len(space.label_kinds) < 3:
+        return None
+    return principal_plane(torch.stack([space.means[space.of_label(kind)].mean(0) for kind in space.label_kinds]))
+
+
 def umap_layout(points: torch.Tensor, seed: int = 0) -> torch.Tensor | None:
     """Points `(n, latent_size)` in the plane, `(n, 2)`, by UMAP; None without umap-learn and for fewer than 10."""
     try:

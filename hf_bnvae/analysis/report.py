@@ -17,6 +17,7 @@ from .latent_space import (
     dimensions,
     examples,
     label_direction,
+    label_plane,
     nearest_others,
     on_support,
     principal_plane,
@@ -102,6 +103,10 @@ def _maps(space: LatentSpace, seed: int) -> list[dict]:
             "least": space.unit,
         }
     ]
+    labelled = label_plane(space)
+    if labelled is not None:
+        note = "The plane in which the means of the labels lie furthest apart, which the model did not choose."
+        maps.append({"name": "Labels", "note": note, "points": labelled(space.means).tolist(), "least": space.unit})
     layout = umap_layout(space.means, seed)
     if layout is not None:
         note = "UMAP of the posterior means: near is near, but distances and directions mean nothing."

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hf_bnvae.analysis import dimensions, read_latent_space, verdict
 from hf_bnvae.analysis.latent_space import (
     binned_information,
     label_direction,
+    label_plane,
     nearest,
     nearest_others,
     principal_plane,
@@ -20,6 +22,7 @@ from hf_bnvae.analysis.latent_space import (
 )
 from hf_bnvae.evaluation import elbo_metrics
 from hf_bnvae.models.configuration_bnvae import POSTERIOR_NAMES
+from hf_bnvae.models.distributions import DiagonalGaussian
 
 GAUSSIANS = [name for name in POSTERIOR_NAMES if name != "vmf"]
 FEW = {"max_new_tokens": 6}
@@ -160,6 +163,21 @@ def test_the_plane_is_that_of_the_largest_variance_and_says_so_again():
         float(plane.shares[0] * points.double().var(0, correction=0).sum())
     )
     torch.testing.assert_close(principal_plane(points.flip(0)).axes, plane.axes)
+
+
+def test_the_plane_of_the_labels_is_that_of_their_means_whatever_varies_more(make_vae, sentences):
+    labels = [("a", "b", "c")[index % 3] for index in range(len(sentences))]
+    space = read_latent_space(make_vae(), sentences, labels)
+    means = normal(len(sentences), 4) * torch.tensor([1.0, 1e-3, 9.0, 1e-3])
+    means[:, 1] += torch.tensor([float(label == "a") for label in labels])
+    means[:, 3] += torch.tensor([2.0 * (label == "b") for label in labels])
+    means[:, ::2] -= torch.stack([means[space.of_label(label), ::2].mean(0) for label in labels])
+    plane = label_plane(
+        replace(space, inference=replace(space.inference, posterior=DiagonalGaussian(means, torch.zeros_like(means))))
+    )
+    assert plane.axes.abs().argmax(1).tolist() == [3, 1] and float(plane.shares.sum()) == pytest.approx(1)
+    assert label_plane(replace(space, labels=["a", "b"] * (len(sentences) // 2))) is None
+    assert label_plane(read_latent_space(make_vae(), sentences)) is None
 
 
 @pytest.mark.parametrize("posterior", ["batch_norm", "vmf"])

@@ -13,10 +13,10 @@ from typing import TypeVar
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError, safe_open
 
 from ..data.errors import first_line
 from ..data.tokenizer_pair import SUBFOLDER
+from ..training.checkpoints import is_whole
 
 TOKENIZER = (
     "tokenizer*.json",
@@ -184,7 +184,7 @@ def files_to_publish(folder: Path) -> list[Path]:
     missing = sorted(name for name in needed if not (folder / name).is_file())
     if missing:
         raise HubError(f"{folder} holds no whole model, {' and '.join(missing)} missing: name that of a finished run")
-    broken = sorted(name for name in needed - {"config.json"} if not _is_whole(folder / name))
+    broken = sorted(name for name in needed - {"config.json"} if not is_whole(folder / name))
     if broken:
         raise HubError(f"{' and '.join(broken)} in {folder} cannot be read or is cut off: save or copy the model again")
     _refuse_bases_of_this_machine(folder / "config.json")
@@ -195,15 +195,6 @@ def files_to_publish(folder: Path) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if (name := path.relative_to(folder).as_posix()) in needed or (matches(name, PUBLISHED) and path.is_file())
     ]
-
-
-def _is_whole(weights: Path) -> bool:
-    """Whether the header of a safetensors file fits its length: that of a copy that was cut off does not."""
-    try:
-        with safe_open(weights, "pt"):
-            return True
-    except (OSError, SafetensorError):
-        return False
 
 
 def _refuse_bases_of_this_machine(file: Path) -> None:

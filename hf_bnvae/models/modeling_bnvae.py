@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
-from .aggregate import total_correlation
 from .base_weights import BaseWeightsMixin
 from .configuration_bnvae import BnVaeConfig
 from .decoder_base import LatentDecoder
@@ -28,7 +27,7 @@ from .modeling_common import (
     wants_state,
 )
 from .noise import keyed_noise, sentence_keys, state_keys, with_hidden_words
-from .objectives import IGNORED, kl_objective, reconstruction_loss
+from .objectives import IGNORED, kl_objective, reconstruction_loss, total_correlation
 from .posteriors import POSTERIORS
 from .pretrained_parts import FromPretrainedPartsMixin
 from .refinement import refine_posterior

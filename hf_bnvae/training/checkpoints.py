@@ -80,12 +80,16 @@ def unreadable_weights(folder: Path) -> str | None:
     """What is wrong with the weights of a model folder, in words; None where they can be read."""
     if (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
         return None
+    return None if is_whole(folder / SAFE_WEIGHTS_NAME) else f"{SAFE_WEIGHTS_NAME} is missing or cut off"
+
+
+def is_whole(weights: Path) -> bool:
+    """Whether a safetensors file is there and its header fits its length: that of a copy that was cut off does not."""
     try:
-        with safe_open(folder / SAFE_WEIGHTS_NAME, "pt") as file:
-            file.keys()
+        with safe_open(weights, "pt"):
+            return True
     except (OSError, SafetensorError):
-        return f"{SAFE_WEIGHTS_NAME} is missing or cut off"
-    return None
+        return False
 
 
 def has_finite_weights(folder: str | Path) -> bool:

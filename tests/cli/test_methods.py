@@ -76,10 +76,7 @@ def test_the_table_is_printed_on_demand(capsys):
     ("changes", "message"),
     [
         ({"method": "vmf_vae", "free_bits": 3}, "free_bits means nothing with the posterior vmf"),
-        (
-            {"method": "vmf_vae", "decorrelation": 1},
-            "decorrelation is that of a Gaussian",
-        ),
+        ({"method": "vmf_vae", "decorrelation": 1}, "decorrelation is that of a Gaussian"),
         ({"method": "lstm_lm", "decorrelation": 1}, "--decorrelation means nothing with --method lstm_lm"),
         ({"method": "vmf_vae", "latent_size": 1}, "latent_size must be at least 2"),
         ({"method": "sa_vae", "posterior": "batch_norm"}, "refinement_steps must be 0 with the posterior batch_norm"),

@@ -28,12 +28,13 @@ def state_of(trainer):
 
 
 @pytest.fixture
-def train(make_trainer, monkeypatch):
-    """Trains a copy of a model with graphs on the CPU, or without, over batches of few shapes."""
+def train(make_trainer, monkeypatch, tmp_path):
+    """Trains a copy of a model with graphs on the CPU, or without, over few shapes, in a folder of its own."""
 
     def run(model, cuda_graphs, **settings):
         trainers = []
         monkeypatch.setattr(step_graphs, "recorder_of", lambda device: Tape(lambda: state_of(trainers[0])))
+        settings = {"output_dir": str(tmp_path / str(cuda_graphs))} | settings
         trainer = make_trainer(deepcopy(model), cuda_graphs=cuda_graphs, **settings)
         trainer.data_collator = VaeCollator(0, few_shapes=True)
         trainers.append(trainer)

@@ -38,7 +38,7 @@ class BnVaeOutput(ModelOutput):
 
     Args:
         loss: reconstruction_loss + kl_weight · KL + bow_weight · bow_loss, the KL with its free bits and in training
-            with the total correlation times `decorrelation`; given `labels`.
+            plus decorrelation · total_correlation; given `labels`.
         logits: `(batch · num_samples, length, vocab_size)`; left out in training with `labels` unless asked for,
             because the loss needs no logits of padding.
         reconstruction_loss: −log p(x|z) at the sampled z; given `labels`.
@@ -47,6 +47,7 @@ class BnVaeOutput(ModelOutput):
         posterior_mean, posterior_logvar, latents: as in `BnVaeModelOutput`.
         encoder_hidden_states, decoder_hidden_states: the word vectors and the states of each, where they are asked for.
         bow_loss: the loss of the bag of words, unweighted; None in a model without it.
+        total_correlation: that of the batch, unweighted; None but in training with `decorrelation`.
     """
 
     loss: torch.Tensor | None = None
@@ -60,6 +61,7 @@ class BnVaeOutput(ModelOutput):
     encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
     decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
     bow_loss: torch.Tensor | None = None
+    total_correlation: torch.Tensor | None = None
 
 
 @dataclass

@@ -320,7 +320,11 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             noise = self.model.keyed_noise(range(num_samples), noise_seed, input_ids, attention_mask, encoder_states)
             latents = posterior.rsample(num_samples, noise)
             terms = posterior.kl()
-            divergence = self._divergence(posterior, terms)
+            divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
+            if self.training and self.config.decorrelation > 0 and isinstance(posterior, DiagonalGaussian):
+                correlation = total_correlation(posterior.mean, posterior.logvar.exp())
+                divergence = divergence + self.config.decorrelation * correlation
+                parts["total_correlation"] = correlation
             parts |= {"posterior_mean": posterior.mean, "posterior_logvar": getattr(posterior, "logvar", None)}
             parts["kl"] = kl_objective(terms)
 
@@ -358,14 +362,6 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             return input_ids[:, :-1]
         others = ", decoder_input_ids or input_ids" if self.config.shares_vocabulary else " or decoder_input_ids"
         raise ValueError(f"the decoder needs labels{others}")
-
-    def _divergence(self, posterior: LatentDistribution, terms: torch.Tensor) -> torch.Tensor:
-        """The KL term of the loss, from terms `(batch, latent_size)`."""
-        divergence = kl_objective(terms, self.config.free_bits, self.config.free_bits_mode)
-        weight = self.config.decorrelation
-        if self.training and weight > 0 and isinstance(posterior, DiagonalGaussian):
-            divergence = divergence + weight * total_correlation(posterior.mean, posterior.logvar.exp())
-        return divergence
 
     def _losses(self, outputs, logits, labels, word_positions, latents, divergence, kl_weight) -> dict:
         """The loss and its parts; no logits of padding are computed where none are given."""

@@ -46,7 +46,7 @@ class VaeTrainer(Trainer):
 
     Beside what `Trainer` does:
 
-    - the KL weight follows `args.kl_schedule`; `rec`, `kl` and `kl_weight` stand beside the loss in the log;
+    - the KL weight follows `args.kl_schedule`; it and the parts of the loss stand beside the loss in the log;
     - batches hold sentences of near-equal or equal length, never one sentence alone;
     - an evaluation gives `loss` (at the current KL weight), `elbo` (at weight 1), `rec`, `kl`, `mi`, `au`,
       `agg_kl`, `use`;
@@ -80,6 +80,8 @@ class VaeTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         if getattr(self.model, "words_of_z", None) is not None:
             self.PARTS = self.PARTS | {"bow_loss": "bow_loss"}
+        if getattr(self.model.config, "decorrelation", 0) > 0:
+            self.PARTS = self.PARTS | {"total_correlation": "total_correlation"}
         self._parts = torch.zeros(len(self.PARTS) + 1, device=self.args.device)
         self._first_bad_step = torch.full((), -1.0, device=self.args.device)
         self._statistics_step: int | None = None
@@ -392,7 +394,7 @@ class VaeTrainer(Trainer):
 
     def _loss(self, metrics: dict[str, float], kl_weight: float) -> float:
         """What the training loss would be, of the metrics of an evaluation."""
-        auxiliary = {name: metrics[name] for name in self.PARTS if name not in ("rec", "kl")}
+        auxiliary = {name: metrics[name] for name in ("kl_prior", "bow_loss") if name in metrics}
         return self.model.training_loss(metrics["rec"], metrics["kl"], kl_weight, **auxiliary)
 
     def _determine_best_metric(self, metrics, trial) -> bool:

@@ -337,3 +337,17 @@ def test_the_bag_of_words_stands_in_the_log_and_in_the_evaluation(make_trainer, 
     parts = found["eval_rec"] + found["eval_kl"] * found.get("eval_kl_weight", 1.0) + 2 * found["eval_bow_loss"]
     assert found["eval_elbo"] == pytest.approx(found["eval_rec"] + found["eval_kl"], rel=1e-6)
     assert found["eval_loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_the_total_correlation_stands_in_the_log_and_not_in_the_evaluation(make_trainer, make_model):
+    model = make_model(posterior="matched", decorrelation=3.0)
+    trainer = make_trainer(model, max_steps=4, kl_annealing_epochs=0, eval_strategy="no", load_best_model_at_end=False)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    assert len(rows) == 4
+    for row in rows:
+        assert row["total_correlation"] != 0
+        assert row["loss"] == pytest.approx(row["rec"] + row["kl"] + 3 * row["total_correlation"], rel=1e-5)
+    found = trainer.evaluate()
+    assert "eval_total_correlation" not in found
+    assert found["eval_loss"] == pytest.approx(found["eval_elbo"], rel=1e-6)

@@ -28,7 +28,7 @@ latent, AU the number of latent dimensions in use. There is one seed each.
 
 Every table here was made while the encoder still started from the decoder's small weights. It now starts as PyTorch's
 modules do, like that of the paper's authors, and [gains by it](../rate.md#where-the-encoder-starts): the tables
-understate the methods with a latent. Recipe fast was another too, of 11 epochs and twice the dropout. [The paper's
+understate the methods with a latent. Recipe fast was another too, of 11 epochs and twice the dropout. [The
 tables](README.md) are made with the encoder as it is.
 """
 # Pages with a table, and what the page of their folder has beside it.

@@ -9,8 +9,10 @@ from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
 from hf_bnvae.cli.flags import parse_arguments
 from hf_bnvae.methods import DIALOGUE_METHODS, METHODS
 from hf_bnvae.plans import DIALOGUES, SENTENCES, build_model, resolve
+from hf_bnvae.runs.arguments import arguments_from_values
 from hf_bnvae.runs.dialogue_model_arguments import DialogueModelArguments
 from hf_bnvae.runs.model_arguments import ModelArguments
+from hf_bnvae.training import VaeTrainingArguments
 
 FAMILIES = {"sentences": (SENTENCES, ModelArguments), "dialogues": (DIALOGUES, DialogueModelArguments)}
 PLANS = [
@@ -54,6 +56,31 @@ def test_a_command_trains_what_the_plan_says(kind, tmp_path):
         chosen = {name: getattr(model, name) for name in plan.config if hasattr(model, name)}
         assert chosen == {name: value for name, value in plan.config.items() if name in chosen}
         assert {name: getattr(training, name) for name in plan.training} == plan.training
+
+
+@pytest.mark.parametrize(
+    ("values", "recipe"),
+    [
+        ({}, "fast"),
+        ({"encoder_name_or_path": "a"}, "fast"),
+        ({"decoder_name_or_path": "b"}, "pretrained"),
+        ({"decoder_name_or_path": "b", "recipe": "fast"}, "fast"),
+        ({"decoder_name_or_path": "b", "method": "lm", "learning_rate": 7e-4}, "pretrained"),
+    ],
+)
+def test_under_a_pretrained_decoder_the_recipe_is_that_of_pretrained_parts(values, recipe, tmp_path):
+    kinds = (ModelArguments, VaeTrainingArguments)
+    values = {**values, "output_dir": str(tmp_path)}
+    argv = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    plan = resolve(values.get("method", "bn_vae"), recipe)
+    for model, training in (
+        parse_arguments(*kinds, description="", argv=argv),
+        arguments_from_values(*kinds, values=values),
+    ):
+        assert model.recipe == recipe
+        assert training.num_train_epochs == plan.training["num_train_epochs"]
+        assert training.learning_rate == values.get("learning_rate", plan.training["learning_rate"])
+        assert training.pretrained_learning_rate == 3e-4 < plan.training["learning_rate"]
 
 
 def test_overrides_win_over_the_method_and_what_they_contradict_goes():

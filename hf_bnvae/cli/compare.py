@@ -1,4 +1,4 @@
-"""Train several methods on the same data, and put them side by side: tables, a csv file, pictures.
+r"""Train several methods on the same data, and put them side by side: tables, a csv file, pictures.
 
     hf-bnvae compare --methods vae,bn_vae:gamma=0.6,ae+fb_vae:free_bits=4 --seeds 1,2,3 \
         --dataset_name pydocs --num_train_epochs 8 --output_dir runs/comparison

@@ -5,7 +5,7 @@
 
 The report needs no network and no server. It holds a map of the sentences, what each latent dimension knows,
 traversals, interpolations, arithmetic with labels, and whether the posterior has collapsed. The page is served on this
-machine alone, unless --host says otherwise; without a folder it shows the two models of `hf-bnvae demo`.
+machine alone, unless --host says otherwise; without a folder it shows the BN-VAE and the plain VAE of `hf-bnvae demo`.
 """
 
 import argparse

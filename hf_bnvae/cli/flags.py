@@ -22,13 +22,14 @@ class FlagParser(HfArgumentParser):
 
 
 @flags_named()
-def parse_arguments(*dataclass_types, description: str, argv: list[str] | None = None) -> tuple:
+def parse_arguments(*dataclass_types, description: str, argv: list[str] | None = None, part: str = "") -> tuple:
     """Flags into dataclasses. What is set where wins in this order: flags, YAML file, --method, --recipe, --size.
 
-    The first argument may be a YAML file of flags.
+    The first argument may be a YAML file of flags. `part` is what stands between the command and its flags.
     """
     argv = all_flags(argv)
-    parser = FlagParser(dataclass_types, prog=program_name(), description=description, allow_abbrev=False)
+    name = f"{program_name()} {part}".rstrip()
+    parser = FlagParser(dataclass_types, prog=name, description=description, allow_abbrev=False)
     models = next((kind for kind in dataclass_types if issubclass(kind, MethodArguments)), None)
     if models is not None:
         known = {item.name for kind in dataclass_types for item in fields(kind)}
@@ -56,5 +57,6 @@ def planned_defaults(models: type[MethodArguments], argv: list[str]) -> dict[str
     parser = FlagParser(kinds, prog=program_name(), allow_abbrev=False, add_help=False)
     values, _ = parser.parse_known_args(argv)
     given = {name: value for name, value in vars(values).items() if name in given_flags(argv) & plan_fields(models)}
-    plan = resolve(values.method, values.recipe, values.size, **given)
-    return {**plan.config, **plan.training}
+    recipe = values.recipe or models.usual_recipe(vars(values))
+    plan = resolve(values.method, recipe, values.size, **given)
+    return {"recipe": recipe, **plan.config, **plan.training}

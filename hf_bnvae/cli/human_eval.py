@@ -1,4 +1,4 @@
-"""Human evaluation of dialogue models: export blind pages for annotators, then score the files that they send back.
+r"""Human evaluation of dialogue models: export blind pages for annotators, then score the files that they send back.
 
     hf-bnvae human-eval export --models runs/cvae runs/cvae_bow runs/bn_cvae \
         --dataset_name toy_dialogues --output_dir study
@@ -75,9 +75,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def export(argv: list[str]) -> None:
-    args, data = parse_arguments(
-        ExportArguments, DialogueDataArguments, description="Write a page for each annotator.", argv=argv
-    )
+    kinds = (ExportArguments, DialogueDataArguments)
+    args, data = parse_arguments(*kinds, description="Write a page for each annotator.", argv=argv, part="export")
     folder = Path(args.output_dir)
     if (folder / "key.json").exists():
         raise UsageError(f"--output_dir {folder} already holds a study: name another folder")
@@ -106,7 +105,8 @@ def export(argv: list[str]) -> None:
 
 
 def score_answers(argv: list[str]) -> None:
-    (args,) = parse_arguments(ScoreArguments, description="Print Table 5 from the annotators' files.", argv=argv)
+    description = "Print Table 5 from the annotators' files."
+    (args,) = parse_arguments(ScoreArguments, description=description, argv=argv, part="score")
     try:
         study = read_study(Path(args.key))
         answers = read_answers(study, [Path(name) for name in args.answers])

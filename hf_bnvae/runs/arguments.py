@@ -27,10 +27,12 @@ def arguments_from_values(*dataclass_types, values: Mapping[str, Any]) -> tuple:
     if unknown:
         raise ParameterError(f"unknown parameters: {', '.join(unknown)}")
     models = next(kind for kind in dataclass_types if issubclass(kind, MethodArguments))
-    chosen = {"method": models.method} | {name: given[name] for name in ("method", "recipe", "size") if name in given}
+    chosen = {"method": models.method, "recipe": models.usual_recipe(given)}
+    chosen |= {name: given[name] for name in ("method", "recipe", "size") if name in given}
     of_the_plan = {name: value for name, value in given.items() if name in plan_fields(models)}
     plan = resolve(**chosen, **of_the_plan)
-    decided = {name: value for name, value in {**plan.config, **plan.training}.items() if name in known} | given
+    decided = {name: value for name, value in {**chosen, **plan.config, **plan.training}.items() if name in known}
+    decided |= given
     arguments = [
         kind(**{item.name: decided[item.name] for item in fields(kind) if item.name in decided})
         for kind in dataclass_types

@@ -63,6 +63,11 @@ class MethodArguments:
         def __getattr__(self, name: str) -> Any:
             """The fields of the configuration, which `config_fields.with_fields_of` adds."""
 
+    @staticmethod
+    def usual_recipe(values: Mapping[str, Any]) -> str:
+        """The recipe of a run that names none, by its other arguments."""
+        return "fast"
+
     def choices(self) -> dict[str, str]:
         """The choices that `READ_BY` names, as they stand."""
         raise NotImplementedError
@@ -113,7 +118,13 @@ class ModelArguments(MethodArguments, TokenizerArguments):
     READ_BY = readers("encoder", ENCODERS) | readers("posterior", POSTERIORS) | readers("decoder", DECODERS)
 
     method: str = field(default="bn_vae", metadata={"help": "which system to train", "choices": sorted(METHODS)})
-    recipe: str = field(default="fast", metadata={"help": "defaults of the training", "choices": sorted(RECIPES)})
+    recipe: str | None = field(
+        default=None,
+        metadata={
+            "help": "defaults of the training: by default fast, and pretrained under a pretrained decoder",
+            "choices": sorted(RECIPES),
+        },
+    )
     size: str | None = field(default=None, metadata={"help": "defaults of the sizes", "choices": sorted(SIZES)})
     pretrained_encoder: str | None = field(
         default=None,
@@ -327,6 +338,10 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             for part, name in named.items()
             if name is not None and getattr(self, f"train_{part}") in frozen[part]
         }
+
+    @staticmethod
+    def usual_recipe(values: Mapping[str, Any]) -> str:
+        return "fast" if values.get("decoder_name_or_path") is None else "pretrained"
 
     def choices(self) -> dict[str, str]:
         method = METHODS[self.method]

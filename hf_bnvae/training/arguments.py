@@ -137,7 +137,7 @@ class VaeTrainingArguments(TrainingArguments):
     )
     pretrained_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "learning rate of weights or adapters of pretrained parts; that of all by default"},
+        metadata={"help": "learning rate of weights or adapters of pretrained parts; by default the recipe's, and that of all where it has none"},
     )
     statistics_samples: int = field(
         default=4096,

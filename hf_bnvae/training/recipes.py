@@ -66,6 +66,7 @@ RECIPES: dict[str, dict] = {
     "fast": {
         "optim": "adamw_torch_fused",
         "learning_rate": 5e-3,
+        "pretrained_learning_rate": 3e-4,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0.02,  # a share
         "weight_decay": 0.03,
@@ -85,10 +86,9 @@ RECIPES: dict[str, dict] = {
     },
 }
 
-# On pretrained parts: new layers learn fast, adapters slowly.
+# Under a pretrained decoder, which soon knows the corpus.
 RECIPES["pretrained"] = RECIPES["fast"] | {
     "learning_rate": 1e-3,
-    "pretrained_learning_rate": 3e-4,
     "lr_scheduler_type": "cosine",
     "warmup_steps": 0.1,
     "weight_decay": 0.01,

@@ -137,7 +137,9 @@ class VaeTrainingArguments(TrainingArguments):
     )
     pretrained_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "learning rate of weights or adapters of pretrained parts; by default the recipe's, and that of all where it has none"},
+        metadata={
+            "help": "learning rate of weights or adapters of pretrained parts; that of all in the paper's recipe"
+        },
     )
     statistics_samples: int = field(
         default=4096,

@@ -53,7 +53,7 @@ def record_arguments(trainer, checkpoint: str | None, streaming: bool = False, *
     """
     if checkpoint is not None:
         keep_annealing(checkpoint, trainer.args)
-    trainer.run_arguments = run_arguments(trainer.args, trainer.train_dataset, streaming) | others
+    trainer.run_arguments = run_arguments(trainer.args, trainer.train_dataset, streaming, trainer.eval_dataset) | others
     if checkpoint is not None:
         for sentence in check_same_run(checkpoint, trainer.run_arguments):
             logger.warning(sentence)

@@ -40,16 +40,22 @@ MUST_STAY = (
 MAY_CHANGE = ("num_train_epochs", "max_steps", "max_grad_norm", "bf16", "fp16")
 TRAINED_PARTS = ("train_encoder", "train_decoder")
 """What of pretrained parts is trained, where there are any."""
+DATA = {
+    "train": ("trained on", "max_train_samples"),
+    "validation": ("chose its best model by", "max_eval_samples"),
+}
+"""What a run did with the examples of a split, and the argument that cuts them."""
 ROWS_AT_ONCE = 10_000
 LENGTHS = ("num_train_epochs", "max_steps")
 
 
-def run_arguments(args: VaeTrainingArguments, dataset, streaming: bool = False) -> dict:
+def run_arguments(args: VaeTrainingArguments, dataset, streaming: bool = False, validation=None) -> dict:
     """The arguments of a run that its result depends on, for `VaeTrainer.run_arguments`.
 
     Args:
         dataset: the encoded training set.
         streaming: whether it is read from disk in blocks, whose order is another.
+        validation: the encoded validation set, by which the best model is chosen; None where there is none.
     """
     names = {item.name for item in dataclasses.fields(args)}
     arguments = {name: _plain(getattr(args, name)) for name in (*MUST_STAY, *MAY_CHANGE) if name in names}
@@ -60,6 +66,8 @@ def run_arguments(args: VaeTrainingArguments, dataset, streaming: bool = False) 
         "streaming": streaming,
         "train_examples": len(dataset),
         "train_digest": digest(dataset),
+        "validation_examples": 0 if validation is None else len(validation),
+        "validation_digest": None if validation is None else digest(validation),
     }
 
 
@@ -115,17 +123,15 @@ def check_same_run(checkpoint: str | Path, arguments: Mapping) -> list[str]:
                 f"`resume_from_checkpoint` {checkpoint}: its run had {name} {before.get(name)} and this one has "
                 f"{arguments.get(name)}; repeat the run's own, or start another run"
             )
-    if (
-        before.get("train_digest") != arguments["train_digest"]
-        or before.get("train_examples") != arguments["train_examples"]
-    ):
-        raise CheckpointError(
-            f"`resume_from_checkpoint` {checkpoint}: its run trained on {before.get('train_examples'):,} examples, "
-            f"which are not the {arguments['train_examples']:,} of this one: repeat its data, "
-            "max_train_samples and max_length"
-        )
+    for split, (did, most) in DATA.items():
+        names = (f"{split}_examples", f"{split}_digest")
+        if any(before.get(name, arguments.get(name)) != arguments.get(name) for name in names):
+            raise CheckpointError(
+                f"`resume_from_checkpoint` {checkpoint}: its run {did} {before[names[0]]:,} examples, which are not the "
+                f"{arguments[names[0]]:,} of this one: repeat its data, {most} and max_length"
+            )
     for name, value in arguments.items():
-        if name in MAY_CHANGE or name.startswith("train_") or before.get(name, value) == value:
+        if name in MAY_CHANGE or name.startswith(tuple(f"{split}_" for split in DATA)) or before.get(name, value) == value:
             continue
         shown = "sentences in a step" if name == "sentences_a_step" else name
         raise CheckpointError(

@@ -59,6 +59,16 @@ def test_other_sentences_of_the_same_number_are_other_data(corpus, run, tmp_path
         train.main(flags(corpus, run, **settings))
 
 
+def test_the_best_model_is_not_chosen_among_losses_on_two_validation_sets(corpus, run, tmp_path):
+    settings = {"resume_from_checkpoint": "last", "num_train_epochs": 3, "seed": 1}
+    with pytest.raises(UsageError, match="which are not the 3 of this one: repeat its data, max_eval_samples"):
+        train.main(flags(corpus, run, **settings, max_eval_samples=3))
+    lines = (corpus / "valid.txt").read_text().splitlines()
+    (tmp_path / "other.txt").write_text("\n".join(lines[1:] + lines[:1]) + "\n")
+    with pytest.raises(UsageError, match="its run chose its best model by .* examples, which are not the"):
+        train.main(flags(corpus, run, **settings, validation_file=tmp_path / "other.txt"))
+
+
 def test_more_epochs_are_said_and_trained(corpus, run, caplog):
     train.main(flags(corpus, run, resume_from_checkpoint="last", seed=1, num_train_epochs=3))
     assert "The resumed run had num_train_epochs 2.0 and goes on with 3.0." in caplog.text

@@ -165,7 +165,8 @@ def load_corpus(
             split: ("train", np.array(rows)) for split, rows in zip(("train", "validation"), aside, strict=True)
         }
 
-    corpus = Corpus(DatasetDict(), name=name or next(iter(paths.values()), ""))
+    trained_on = (files or {}).get("train")
+    corpus = Corpus(DatasetDict(), name=trained_on or name or next(iter(paths.values()), ""))
     for split, dataset in loaded.items():
         source = str(paths.get(split, f"{name} ({split})"))
         limit = max_samples.get(split)

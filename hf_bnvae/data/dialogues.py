@@ -162,11 +162,11 @@ def load_dialogues(
     choice = SplitChoice.taken_from(options)
     how = DialogueLayout(context_column, response_column, turn_separator, **options)
     name = (dataset_name or "") if isinstance(dataset_name, str | None) else "the data"
-    corpus = DialogueCorpus({}, name=name or next((file for file in (files or {}).values() if file), ""))
+    given = {split: file for split, file in (files or {}).items() if file}
+    corpus = DialogueCorpus({}, name=given.get("train") or name or next(iter(given.values()), ""))
     sources = _named_rows(dataset_name, how, choice)
-    for split, file in (files or {}).items():
-        if file is not None:
-            sources[split] = chain.from_iterable(_of_file(path, how) for path in matching_files(file))
+    for split, file in given.items():
+        sources[split] = chain.from_iterable(_of_file(path, how) for path in matching_files(file))
     if not sources:
         raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     if dataset_name is None:
@@ -181,7 +181,7 @@ def load_dialogues(
         limit = (max_dialogues or {}).get(split)
         corpus.splits[split] = list(islice(_parsed(dialogues, how, report), limit))
         if not corpus.splits[split]:
-            raise CorpusError(f"{corpus.name} ({split}) holds no dialogue of two turns")
+            raise CorpusError(f"{given.get(split, name)} ({split}) holds no dialogue of two turns")
         report.dialogues = len(corpus.splits[split])
         report.turns = sum(len(dialogue.turns) for dialogue in corpus.splits[split])
         report.responses = report.turns - sum(dialogue.first_response for dialogue in corpus.splits[split])

@@ -64,7 +64,7 @@ def write_run(command: str | None, corpus, arguments: tuple, examples: dict, pus
         "base_model": _hub_id(getattr(model_args, "pretrained_encoder", None)),
         "data": {
             "name": Path(corpus.name).resolve().name if Path(corpus.name).exists() else corpus.name,
-            "hub_id": _hub_id(data.dataset_name, BUILT_IN_LICENSES),
+            "hub_id": None if data.train_file else _hub_id(data.dataset_name, BUILT_IN_LICENSES),
             "license": card.data_license or (None if data.train_file else BUILT_IN_LICENSES.get(data.dataset_name)),
             "splits": {
                 split: "; ".join([str(report), *([corpus.notes[split]] if split in corpus.notes else [])])

@@ -162,3 +162,13 @@ def test_encoding_cuts_over_long_sentences_and_counts_them(tmp_path):
     report = corpus.reports["train"]
     assert (report.truncated, report.tokens) == (1, 4 + 3)
     assert "1 over-long and cut" in str(report)
+
+
+def test_a_corpus_is_called_after_what_is_trained_on(tmp_path):
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.txt").write_text("one two\nthree\n")
+    train, dev = str(tmp_path / "train.txt"), str(tmp_path / "dev.txt")
+    assert load_corpus("toy_sentences", {"train": train}).name == train
+    assert load_corpus("toy_sentences", {"validation": dev}).name == "toy_sentences"
+    streamed = load_corpus(files={"train": train, "validation": dev}, splits=("validation", "test"))
+    assert streamed.name == train and streamed.splits.keys() == {"validation"}

@@ -290,7 +290,8 @@ class TextVaePipeline(ModelWithTokenizer):
         Raises:
             ValueError: for fewer steps, another mode, or a latent of another size.
         """
-        return self.decode(interpolate_latents(self._latent(a), self._latent(b), steps, mode), **generation_options)
+        points = interpolate_latents(self._latent(a), self._latent(b), steps, mode)
+        return self.decode(self._on_support(points), **generation_options)
 
     def analogy(self, a: str | torch.Tensor, b: str | torch.Tensor, c: str | torch.Tensor, **generation_options) -> str:
         """What is to c as b is to a: the text of z_b − z_a + z_c (the best of `num_return_sequences`).

@@ -25,9 +25,9 @@ def test_a_former_name_of_a_module_is_the_present_one(module, former, name):
 
 def test_former_names_of_methods_give_what_the_present_ones_give():
     trainer = SimpleNamespace(kl_annealing_factor=lambda step: (step, "factor"), is_sharded=lambda rows: len(rows) > 2)
-    with pytest.warns(DeprecationWarning, match="kl_annealing_factor"):
+    with pytest.warns(FutureWarning, match="kl_annealing_factor"):
         assert VaeTrainer.kl_share(trainer, 3) == (3, "factor")
-    with pytest.warns(DeprecationWarning, match="is_sharded"):
+    with pytest.warns(FutureWarning, match="is_sharded"):
         assert VaeTrainer.shares(trainer, [1, 2, 3])
     callback, metrics = CollapseCallback(), {"eval_au": 0, "eval_mi": 0.01, "eval_kl": 0.02}
     with pytest.warns(DeprecationWarning, match="verdict"):

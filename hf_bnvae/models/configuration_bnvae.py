@@ -240,6 +240,8 @@ class BnVaeConfig(CheckpointConfig):
 
     def validate_combinations(self):
         check_rate(self)
+        if self.pad_token_id is None:
+            raise ValueError("pad_token_id must be a token of the decoder: the end of a text will do, or the start")
         check_word_dropout(self)
         POSTERIORS[self.posterior].check_choice(self)
         if self.refinement_steps > 0 and self.posterior != "gaussian":

@@ -20,6 +20,7 @@ class LatentGenerationMixin:
         """Transformers' `generate`; token ids are reconstructed from the mean of their posterior, refined if it is.
 
         Args:
+            encoder_states: what an encoder made of sentences, `(batch, width)`, in the place of token ids.
             latents: `(batch, latent_size)` to decode instead, or what a model gave of each sentence,
                 `(batch, num_samples, latent_size)`, of which all are decoded, those of a sentence in a row.
 
@@ -28,6 +29,8 @@ class LatentGenerationMixin:
         """
         if options.get("latents") is not None:
             options["latents"] = self._flat_latents(options["latents"])
+        if (states := options.pop("encoder_states", None)) is not None:
+            options["latents"] = self.encode(encoder_states=states)
         inputs = options.pop("input_ids", None) if inputs is None else inputs
         if self.config.refinement_steps > 0 and inputs is not None:
             options["latents"] = self.encode(inputs, options.pop("attention_mask", None))

@@ -76,6 +76,11 @@ class LatentMemory(nn.Module):
             some = words[torch.linspace(0, len(words) - 1, length + 2).long()[1:-1]]
             cache: Any = DynamicCache()  # of whole layers, also of those with a sliding window
             lm(inputs_embeds=some[None], past_key_values=cache, use_cache=True)
+            if any(layer.keys.shape[1:] != self.shape[2:] for layer in cache.layers):
+                raise ValueError(
+                    f"latent_memory_length: {self.config.model_type} keeps keys of another shape than its "
+                    "configuration says: use soft_prompt_length"
+                )
             for layer, start, weight in zip(cache.layers, self.start, self.weight, strict=True):
                 for left, kept, part in zip((layer.keys, layer.values), start, weight, strict=True):
                     kept.copy_(left.flatten())

@@ -27,6 +27,17 @@ def network_of(part: str, auto_class: Any, config) -> Any:
         return auto_class.from_config(config)
 
 
+@contextmanager
+def modes_kept(network: nn.Module) -> Iterator[None]:
+    """Give every module back the mode that it is in, training or evaluation, which may be another for each."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def words_read(input_ids: torch.Tensor, padding: int | None) -> torch.Tensor:
     """Which of `(batch, length)` token ids are read where no mask says so: all but padding, where there is such."""
     return torch.ones_like(input_ids, dtype=torch.bool) if padding is None else input_ids != padding

@@ -16,7 +16,7 @@ from .decoders import DECODERS, CnnState, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .encoders import ENCODER_INPUTS, ENCODERS, EncoderOutput
 from .latent_generation import LatentGenerationMixin
-from .layers import input_dtype, words_read
+from .layers import input_dtype, modes_kept, to_the_left, words_read
 from .model_outputs import BnVaeModelOutput, BnVaeOutput
 from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -147,6 +147,8 @@ class BnVaeModel(BnVaePreTrainedModel):
     def recompute_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
         """Make the stored normalisation statistics the exact ones of a data set, by an encoder-only pass.
 
+        They are of the encoder as an evaluation reads with it, without dropout.
+
         Args:
             batches: mappings with `input_ids` and, where there is padding, `attention_mask`, or with
                 `encoder_states`. Under `torch.distributed` each process passes its own share.
@@ -155,10 +157,12 @@ class BnVaeModel(BnVaePreTrainedModel):
             ValueError: when the batches hold fewer than two sentences.
         """
         if self.posterior.normalisations:
-            self.posterior.recompute_statistics(
-                self.read(**{name: batch[name].to(self.device) for name in ENCODER_INPUTS if name in batch}).last
-                for batch in batches
-            )
+            with modes_kept(self):
+                self.eval()
+                self.posterior.recompute_statistics(
+                    self.read(**{name: batch[name].to(self.device) for name in ENCODER_INPUTS if name in batch}).last
+                    for batch in batches
+                )
 
     def read(
         self,
@@ -284,7 +288,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             input_ids: `(batch, length)`, start and end symbols included.
             attention_mask: `(batch, length)`; by default everything but padding.
             decoder_input_ids: `(batch, length)`; by default `labels` shifted right behind the start symbol, or, without
-                `labels`, `input_ids` without their last column.
+                `labels`, `input_ids` without their last column, their padding moved behind them.
             labels: `(batch, length)` of the words to predict, the end symbol included and the start symbol not; −100
                 on padding.
             latents: `(batch, latent_size)` to decode instead of the encoder's, or several of each sentence,
@@ -329,7 +333,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             parts["kl"] = kl_objective(terms)
 
         if decoder_input_ids is None:
-            decoder_input_ids = self._usual_decoder_input_ids(labels, input_ids)
+            decoder_input_ids = self._usual_decoder_input_ids(labels, input_ids, attention_mask)
         if self.training:
             decoder_input_ids = with_hidden_words(decoder_input_ids, self.config, noise_seed)
         samples = latents.size(1)
@@ -355,11 +359,12 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
                 output["encoder_hidden_states"] = (encoded.embedded, encoded.states)
         return as_asked(output, return_dict, self.config)
 
-    def _usual_decoder_input_ids(self, labels, input_ids) -> torch.Tensor:
+    def _usual_decoder_input_ids(self, labels, input_ids, attention_mask) -> torch.Tensor:
         if labels is not None:
             return self.prepare_decoder_input_ids_from_labels(labels)
         if input_ids is not None and self.config.shares_vocabulary:
-            return input_ids[:, :-1]
+            mask = words_read(input_ids, self.config.pad_token_id) if attention_mask is None else attention_mask
+            return to_the_left(input_ids, mask)[:, :-1]
         others = ", decoder_input_ids or input_ids" if self.config.shares_vocabulary else " or decoder_input_ids"
         raise ValueError(f"the decoder needs labels{others}")
 
@@ -454,17 +459,18 @@ class BnVaeForSequenceClassification(BnVaePreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        encoder_states: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
     ) -> SequenceClassifierOutput | tuple:
         """Logits `(batch, num_labels)` of sentences.
 
         Args:
-            input_ids, attention_mask, inputs_embeds: see `BnVaeModel`.
+            input_ids, attention_mask, inputs_embeds, encoder_states: see `BnVaeModel`.
             labels: `(batch,)` classes, or numbers with one output, or `(batch, num_labels)` for several labels each;
                 `config.problem_type` says which where the labels do not.
         """
-        encoded = self.model.read(input_ids, attention_mask, inputs_embeds)
+        encoded = self.model.read(input_ids, attention_mask, inputs_embeds, encoder_states)
         mean = self.model.posterior(encoded.last).mean
         logits = self.classifier(mean.to(input_dtype(self.classifier)))
         loss = None

@@ -116,8 +116,13 @@ class DecodingMixin:
     def prepare_inputs_for_generation(
         self, input_ids, next_sequence_length=None, past_key_values=None, *args, **kwargs
     ):
-        """Prepare a step of generation; of tokens that begin with those of a given state only the new ones are read."""
-        if next_sequence_length is None and past_key_values is not None:
+        """Prepare a step of generation; of tokens that begin with those of a given state only the new ones are read.
+
+        Without a state, which some decoders never give, all are.
+        """
+        if past_key_values is None:
+            next_sequence_length = None
+        elif next_sequence_length is None:
             read = past_key_values.get_seq_length()
             if read < input_ids.size(1):
                 next_sequence_length = input_ids.size(1) - read

@@ -138,7 +138,8 @@ class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, Genera
         An end symbol that is the start as well is read where it stands in front.
         """
         config = self.config
-        ends = torch.isin(inputs, torch.tensor(config.eos_token_id or [], device=inputs.device))
+        known = [] if config.eos_token_id is None else config.eos_token_id
+        ends = torch.isin(inputs, torch.tensor(known, device=inputs.device))
         read = (ends | (inputs != config.pad_token_id) if mask is None else mask).long()
         starts = (read.cumsum(1) == 1) & (inputs == config.bos_token_id)
         words = read * (~ends | starts)

@@ -1,6 +1,7 @@
 """Any causal language model of Transformers as a decoder p(x|z)."""
 
 import math
+from inspect import signature
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from transformers import initialization as init
 
 from .decoder_base import Decoder
 from .latent_memory import LatentMemory
-from .layers import input_dtype, is_plain, network_of
+from .layers import input_dtype, is_plain, modes_kept, network_of
 from .lora import with_lora, without_lora
 from .noise import HIDDEN_WORD
 
@@ -89,6 +90,8 @@ class PretrainedDecoder(Decoder):
         nn.Module.__init__(self)
         self.lora = config.decoder_lora
         self.lm = self._adapted(network_of("decoder", AutoModelForCausalLM, config.decoder_config))
+        # Others keep a state of another kind, or none: without one a generation reads all tokens at every step.
+        self.takes_cache = "past_key_values" in signature(self.lm.base_model.forward).parameters
         self.prompt_length = config.soft_prompt_length
         embedding_size, sizes = self.embedding.embedding_dim, config.decoder_config.get_text_config()
         self.latent_to_prompt = None
@@ -108,7 +111,12 @@ class PretrainedDecoder(Decoder):
         self.bytes_per_token = 4 * 16 * sizes.hidden_size
 
     def take(self, lm: Any) -> None:
-        """Start from a pretrained language model; what low-rank adapters there are to be stand beside its layers."""
+        """Start from a pretrained language model; what low-rank adapters there are to be stand beside its layers.
+
+        Raises:
+            ValueError: for one whose logits are made of hidden states in a way that is not known here.
+        """
+        self._check_logits(lm)
         embedding = lm.get_input_embeddings()
         some = torch.arange(0, embedding.num_embeddings, max(1, embedding.num_embeddings // 4096))
         with torch.no_grad():
@@ -122,6 +130,18 @@ class PretrainedDecoder(Decoder):
             if layer is not None:
                 layer.deviation = deviation
                 nn.init.normal_(layer.weight, std=layer.start)  # not Transformers' own, which starts no weight twice
+
+    def _check_logits(self, lm: Any) -> None:
+        """Hold `logits` against those of the language model itself, on a few tokens."""
+        tokens = torch.arange(4, device=lm.get_input_embeddings().weight.device)[None]
+        with torch.no_grad(), modes_kept(lm):
+            lm.eval()
+            wanted = lm(input_ids=tokens).logits.float()
+            found = self._logits(lm, lm.base_model(input_ids=tokens).last_hidden_state).float()
+        if (found - wanted).norm() > 0.05 * wanted.norm():
+            raise ValueError(
+                f"the logits of a {lm.config.model_type} are not its output layer's: it cannot be a decoder here"
+            )
 
     def _adapted(self, lm: Any) -> Any:
         return lm if self.lora is None else with_lora(lm, **self.lora)
@@ -163,8 +183,12 @@ class PretrainedDecoder(Decoder):
         return outputs
 
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
-        logits = self.output(outputs)
-        sizes = self.lm.config.get_text_config()
+        return self._logits(self.lm, outputs)
+
+    @staticmethod
+    def _logits(lm: Any, outputs: torch.Tensor) -> torch.Tensor:
+        logits = lm.get_output_embeddings()(outputs)
+        sizes = lm.config.get_text_config()
         if getattr(sizes, "logit_scale", None) is not None:
             logits = logits * sizes.logit_scale
         if getattr(sizes, "logits_scaling", None) is not None:
@@ -208,7 +232,7 @@ class PretrainedDecoder(Decoder):
         return outputs.gather(1, last.unsqueeze(-1).expand_as(outputs)), state
 
     def _run(self, embedded, mask, latents, state, use_cache: bool):
-        words = embedded
+        words, use_cache = embedded, use_cache and self.takes_cache
         if self.latent_to_words is not None:
             latents = latents.to(input_dtype(self.latent_to_words))
             words = embedded + self.latent_to_words(latents).unsqueeze(1)
@@ -226,12 +250,13 @@ class PretrainedDecoder(Decoder):
             mask, new, cache = torch.cat([state.mask, mask], 1), 0, state.cache
         attended = F.pad(mask, (self.memory_length + self.prompt_length, 0), value=1)
         positions = (attended.cumsum(1) - 1).clamp(min=0)[:, -words.size(1) :]
+        cached = {"past_key_values": cache} if self.takes_cache else {}
         output = self.lm.base_model(
             inputs_embeds=words,
             attention_mask=attended,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **cached,
         )
         outputs = output.last_hidden_state[:, new:]
         if self.latent_to_outputs is not None:

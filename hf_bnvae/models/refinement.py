@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from .distributions import DiagonalGaussian
+from .layers import modes_kept, to_the_left, words_read
 from .objectives import IGNORED
 
 NOISE_SAMPLES = 1 << 40  # numbers of noise that no metric draws
@@ -71,7 +72,8 @@ def refine_posterior(
             mask = attention_mask if attention_mask is None else attention_mask.clone()
             return refine_posterior(model, posterior.map(torch.clone), input_ids.clone(), mask, kl_weight, noise_seed)
     config = model.config
-    mask = input_ids != config.pad_token_id if attention_mask is None else attention_mask.bool()
+    mask = words_read(input_ids, config.pad_token_id) if attention_mask is None else attention_mask.bool()
+    input_ids, mask = to_the_left(input_ids, mask), to_the_left(mask, mask)
     labels = input_ids[:, 1:].masked_fill(~mask[:, 1:], IGNORED)
     samples = range(NOISE_SAMPLES, NOISE_SAMPLES + config.refinement_steps)
     noise = model.model.keyed_noise(samples, noise_seed, input_ids, mask)
@@ -98,14 +100,10 @@ def refine_posterior(
 @contextmanager
 def _without_dropout(decoder: nn.Module) -> Iterator[None]:
     """The decoder without dropout, yet in training mode, without which some LSTM kernels have no gradient."""
-    modes = {module: module.training for module in decoder.modules()}
-    for module in modes:
-        module.training = not isinstance(module, nn.Dropout)
-    try:
+    with modes_kept(decoder):
+        for module in decoder.modules():
+            module.training = not isinstance(module, nn.Dropout)
         yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 class _Refinement(torch.autograd.Function):

@@ -33,11 +33,16 @@ UNREAD = {
     "eval_accumulation_steps": "an evaluation keeps no logits",
     "include_for_metrics": "an evaluation keeps no logits",
     "batch_eval_metrics": "an evaluation keeps no logits",
+    "bf16_full_eval": "an evaluation is in fp32",
+    "fp16_full_eval": "an evaluation is in fp32",
+    "compute_metrics": "an evaluation keeps no logits and has metrics of its own",
+    "preprocess_logits_for_metrics": "an evaluation keeps no logits",
+    "compute_loss_func": "the loss is the model's own",
     "dataloader_prefetch_factor": "batches are made as they are needed",
     "dataloader_persistent_workers": "batches are made as they are needed",
     "accelerator_split_batches": "per_device_train_batch_size is of each process",
 }
-"""Arguments of `TrainingArguments` that nothing here reads, and why."""
+"""Arguments of `TrainingArguments` and of `Trainer` that nothing here reads, and why."""
 CHOICES: dict[str, type[Enum]] = {
     "eval_strategy": IntervalStrategy,
     "save_strategy": SaveStrategy,
@@ -176,7 +181,9 @@ class VaeTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(
         default="elbo", metadata={"help": "what the best model is best in; the ELBO counts the KL in full"}
     )
-    greater_is_better: bool | None = field(default=False, metadata={"help": "whether more of it is better"})
+    greater_is_better: bool | None = field(
+        default=None, metadata={"help": "whether more of it is better, by default of mi, au and use"}
+    )
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "hide a loss that is not a number; off, so that training stops there"}
     )
@@ -202,10 +209,13 @@ class VaeTrainingArguments(TrainingArguments):
                 "`hub_token` would show the token to others: set HF_TOKEN, or run `hf auth login` once"
             )
         defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
-        refuse_unread(name for name, default in defaults.items() if getattr(self, name) != default)
+        # `do_eval` is set by Transformers, and comes back where arguments are made of others.
+        refuse_unread(name for name, value in defaults.items() if getattr(self, name) != value and name != "do_eval")
         check_ranges(self)
         self._check_names()
         self._check_what_is_installed()
+        if self.greater_is_better is None:
+            self.greater_is_better = (self.metric_for_best_model or "elbo").endswith(("mi", "au", "use"))
         # Without this, `bf16` on a machine with no accelerator is refused.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
@@ -220,6 +230,11 @@ class VaeTrainingArguments(TrainingArguments):
             if getattr(self, name) not in known:
                 raise ParameterError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)}")
         STRATEGIES[self.strategy]().check(self)
+        if self.plateau_patience is not None and self.lr_scheduler_type == SchedulerType.REDUCE_ON_PLATEAU:
+            raise ParameterError(
+                "`plateau_patience` halves the learning rate by itself, and so does `lr_scheduler_type` "
+                "reduce_lr_on_plateau: leave one out"
+            )
 
     def _check_names(self) -> None:
         """Refuse names that are none, and texts that do not say what they are read as."""

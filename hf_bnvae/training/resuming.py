@@ -124,14 +124,14 @@ def check_same_run(checkpoint: str | Path, arguments: Mapping) -> list[str]:
                 f"{arguments.get(name)}; repeat the run's own, or start another run"
             )
     for split, (did, most) in DATA.items():
-        names = (f"{split}_examples", f"{split}_digest")
-        if any(before.get(name, arguments.get(name)) != arguments.get(name) for name in names):
+        number, digest_name = f"{split}_examples", f"{split}_digest"
+        if any(before.get(name, arguments.get(name)) != arguments.get(name) for name in (number, digest_name)):
             raise CheckpointError(
-                f"`resume_from_checkpoint` {checkpoint}: its run {did} {before[names[0]]:,} examples, which are not the "
-                f"{arguments[names[0]]:,} of this one: repeat its data, {most} and max_length"
+                f"`resume_from_checkpoint` {checkpoint}: its run {did} {before[number]:,} examples, which are not "
+                f"the {arguments[number]:,} of this one: repeat its data, {most} and max_length"
             )
     for name, value in arguments.items():
-        if name in MAY_CHANGE or name.startswith(tuple(f"{split}_" for split in DATA)) or before.get(name, value) == value:
+        if name in MAY_CHANGE or before.get(name, value) == value:
             continue
         shown = "sentences in a step" if name == "sentences_a_step" else name
         raise CheckpointError(

@@ -106,7 +106,7 @@ class AggressiveStrategy:
     @contextmanager
     def _decoder_without_gradients(trainer: "VaeTrainer") -> Iterator[None]:
         """Spares one process the decoder's gradients; DistributedDataParallel waits for those of every parameter."""
-        learning = [parameter for parameter in trainer.model.decoder.parameters() if parameter.requires_grad]
+        learning = [parameter for parameter in _of_the_decoder(trainer) if parameter.requires_grad]
         for parameter in learning:
             parameter.requires_grad_(trainer.args.world_size > 1)
         try:
@@ -140,13 +140,20 @@ class AggressiveStrategy:
         """Update the encoder alone on a batch. Returns the sum of its losses in nats and its words, `(2,)`."""
         batch = trainer.train_batch(rows)
         loss = trainer.backward(model, batch, draw)
-        trainer.model.decoder.zero_grad()
+        for parameter in _of_the_decoder(trainer):
+            parameter.grad = None
         if trainer.args.max_grad_norm:
             trainer.accelerator.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
         trainer.optimizer.step()
         model.zero_grad()
         words = (batch["labels"] != IGNORED).sum()
         return torch.stack([loss * len(batch["labels"]), words])
+
+
+def _of_the_decoder(trainer: "VaeTrainer") -> list[torch.nn.Parameter]:
+    """The parameters of p(x|z): all that are not the encoder's, those of a bag of words among them."""
+    encoder = {id(parameter) for parameter in trainer.model.model.parameters()}
+    return [parameter for parameter in trainer.model.parameters() if id(parameter) not in encoder]
 
 
 class AggressiveCallback(TrainerCallback, ExportableState):

@@ -23,10 +23,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from transformers.utils import logging
 
 from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, encoded_rows, with_token_ids
-from ..deprecation import warn_of_former_name
 from ..evaluation import Inference, elbo_metrics, infer_with_use
+from ..models.modeling_common import renamed
+from ..models.objectives import kl_objective
 from ..models.pretrained_parts import pretrained_parameters
-from .arguments import VaeTrainingArguments, check_checkpointing
+from .arguments import VaeTrainingArguments, check_checkpointing, refuse_unread
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .checkpoints import ARGUMENTS_NAME, write_mark
 from .non_finite import ruined
@@ -76,6 +77,7 @@ class VaeTrainer(Trainer):
         if tokenizer is not None and kwargs.get("data_collator") is None:
             kwargs["data_collator"] = VaeCollator(tokenizer.pad_token_id)
         check_checkpointing(args, model)
+        refuse_unread(name for name, value in kwargs.items() if value is not None)
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
         if getattr(self.model, "words_of_z", None) is not None:
@@ -175,10 +177,7 @@ class VaeTrainer(Trainer):
         """Whether each process evaluates a part of a data set, so that their results are to be gathered."""
         return len(dataset) >= self.args.world_size > 1
 
-    def shares(self, dataset) -> bool:
-        """The former name of `is_sharded`."""
-        warn_of_former_name("VaeTrainer.shares", "is_sharded")
-        return self.is_sharded(dataset)
+    shares = renamed("shares", "is_sharded")
 
     def _share_of(self, dataset) -> dict[str, int]:
         """How a sampler shares out a data set; one with fewer rows than processes goes to all of them whole."""
@@ -233,10 +232,7 @@ class VaeTrainer(Trainer):
         step = self.state.global_step if step is None else step
         return KL_SCHEDULES[self.args.kl_schedule](self.annealing_steps, self.state.max_steps)(step)
 
-    def kl_share(self, step: int | None = None) -> float:
-        """The former name of `kl_annealing_factor`."""
-        warn_of_former_name("VaeTrainer.kl_share", "kl_annealing_factor")
-        return self.kl_annealing_factor(step)
+    kl_share = renamed("kl_share", "kl_annealing_factor")
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of a batch at the current KL weight, nats per sentence, as this process's share of the mean."""
@@ -373,7 +369,7 @@ class VaeTrainer(Trainer):
         # What is decided by a metric must be decided alike on all processes, to the last bit.
         metrics = broadcast_object_list([metrics])[0]
         share = self.kl_annealing_factor()
-        metrics["loss"] = self._loss(metrics, self.model.config.kl_weight * share)
+        metrics["loss"] = self._loss(metrics, inference, self.model.config.kl_weight * share)
         if self.is_in_train:
             metrics["kl_weight"] = share
         if self.is_in_train and not math.isfinite(metrics["elbo"]):
@@ -392,10 +388,13 @@ class VaeTrainer(Trainer):
         """The metrics of an evaluation."""
         return elbo_metrics(inference)
 
-    def _loss(self, metrics: dict[str, float], kl_weight: float) -> float:
-        """What the training loss would be, of the metrics of an evaluation."""
+    def _loss(self, metrics: dict[str, float], inference: Inference, kl_weight: float) -> float:
+        """What the training loss would be, of the metrics of an evaluation; its total correlation is not part of it."""
         auxiliary = {name: metrics[name] for name in ("kl_prior", "bow_loss") if name in metrics}
-        return self.model.training_loss(metrics["rec"], metrics["kl"], kl_weight, **auxiliary)
+        kl, config = metrics["kl"], self.model.config
+        if getattr(config, "free_bits", 0) > 0:
+            kl = float(kl_objective(inference.posterior.kl().double(), config.free_bits, config.free_bits_mode))
+        return self.model.training_loss(metrics["rec"], kl, kl_weight, **auxiliary)
 
     def _determine_best_metric(self, metrics, trial) -> bool:
         if self.kl_annealing_factor() < 1:

@@ -65,7 +65,7 @@ def test_the_best_model_is_not_chosen_among_losses_on_two_validation_sets(corpus
         train.main(flags(corpus, run, **settings, max_eval_samples=3))
     lines = (corpus / "valid.txt").read_text().splitlines()
     (tmp_path / "other.txt").write_text("\n".join(lines[1:] + lines[:1]) + "\n")
-    with pytest.raises(UsageError, match="its run chose its best model by .* examples, which are not the"):
+    with pytest.raises(UsageError, match=r"its run chose its best model by .* examples, which are not the"):
         train.main(flags(corpus, run, **settings, validation_file=tmp_path / "other.txt"))
 
 

@@ -123,6 +123,11 @@ def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus
         ({"label_smoothing_factor": 0.1}, "--label_smoothing_factor has no effect here"),
         ({"dataloader_drop_last": "true"}, "--dataloader_drop_last has no effect here"),
         ({"prediction_loss_only": "true"}, "--prediction_loss_only has no effect here"),
+        ({"bf16_full_eval": "true"}, "--bf16_full_eval has no effect here"),
+        (
+            {"plateau_patience": 1, "lr_scheduler_type": "reduce_lr_on_plateau"},
+            "--plateau_patience halves the learning rate by itself",
+        ),
     ],
 )
 def test_bad_input_gets_one_sentence_and_writes_nothing(corpus, tmp_path, changes, message):

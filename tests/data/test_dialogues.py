@@ -199,7 +199,10 @@ def test_runs_save_encoding(encoded):
 
 
 def test_a_corpus_is_called_after_what_is_trained_on_and_an_empty_split_after_its_file(tmp_path):
-    files = {"train": write(tmp_path / "train.jsonl", GOOD), "validation": write(tmp_path / "dev.jsonl", {"dialog": ["hi", ""]})}
+    files = {
+        "train": write(tmp_path / "train.jsonl", GOOD),
+        "validation": write(tmp_path / "dev.jsonl", {"dialog": ["hi", ""]}),
+    }
     assert load_dialogues("toy_dialogues", {"train": files["train"]}).name == files["train"]
     assert load_dialogues("toy_dialogues").name == "toy_dialogues"
     with pytest.raises(CorpusError, match=r"dev\.jsonl \(validation\) holds no dialogue"):

@@ -86,12 +86,14 @@ def test_an_analogy_is_a_sum_of_latents(vae):
     assert vae.analogy("d", "d", "b a", max_new_tokens=5) == vae.reconstruct("b a", max_new_tokens=5)[0]
 
 
-def test_on_the_sphere_an_analogy_stays_there(make_model, tokenizer):
+def test_on_the_sphere_analogies_and_straight_ways_stay_there(make_model, tokenizer):
     vae = TextVaePipeline(make_model(posterior="vmf"), tokenizer)
     seen = []
     vae.decode = lambda latents, **options: seen.append(latents) or ["text"]
     vae.analogy("a", "b", "c d")
-    torch.testing.assert_close(seen[0].norm(), torch.tensor(1.0))
+    vae.interpolate("a", "c d", steps=5, mode="linear")
+    for points in seen:
+        torch.testing.assert_close(points.norm(dim=1), torch.ones(len(points)))
 
 
 def test_the_nearest_text_is_itself_and_the_order_is_that_of_the_cosines(vae):

@@ -297,3 +297,22 @@ def test_a_bad_config_is_refused_by_the_name_of_its_field(field, value):
 def test_the_bound_in_the_config():
     assert BnVaeConfig(latent_size=32, gamma=0.7).kl_lower_bound == pytest.approx(7.84)
     assert BnVaeConfig(posterior="gaussian").kl_lower_bound is None
+
+
+@pytest.mark.parametrize("refinement_steps", [0, 2])
+def test_padding_in_front_changes_nothing_either(make_model, refinement_steps):
+    model = make_model(posterior="gaussian", refinement_steps=refinement_steps)
+    batch = make_batch([6, 9])
+    padded = [
+        torch.cat([torch.zeros(2, 3, dtype=torch.long), batch[name]], 1) for name in ("input_ids", "attention_mask")
+    ]
+    alone = [batch["input_ids"], batch["attention_mask"]]
+    torch.testing.assert_close(model.encode(*padded), model.encode(*alone))
+    latents = torch.randn(2, 4)
+    logits, expected = (model(ids, mask, latents=latents).logits for ids, mask in (padded, alone))
+    torch.testing.assert_close(logits[:, : expected.size(1)], expected)
+
+
+def test_a_configuration_without_padding_is_refused():
+    with pytest.raises(StrictDataclassError, match="pad_token_id must be a token"):
+        BnVaeConfig(pad_token_id=None)

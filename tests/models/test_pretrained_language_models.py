@@ -88,13 +88,16 @@ def test_generation_is_the_same_with_and_without_a_cache_and_that_of_the_decoder
     assert torch.equal(cached, uncached)
 
 
-def test_a_start_that_is_end_and_padding_too_is_read_and_ends_behind_the_words_are_not(tmp_path):
-    model = language_model("gpt2", tmp_path, bos_token_id=2, eos_token_id=2, pad_token_id=2)
+@pytest.mark.parametrize("end", [0, 2])
+def test_a_start_that_is_end_and_padding_too_is_read_and_ends_behind_the_words_are_not(end, tmp_path):
+    model = language_model("gpt2", tmp_path, bos_token_id=end, eos_token_id=end, pad_token_id=end)
     options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
-    first = int(model(torch.tensor([[2]])).logits[0, -1].index_fill(0, torch.tensor(2), -1e9).argmax())
-    assert model.generate(torch.tensor([[2]]), **options)[0, 1] == first
-    alone = model.generate(torch.tensor([[2, 5, 6]]), **options)[:, 3:]
-    assert torch.equal(model.generate(torch.tensor([[2, 5, 6, 2]]), **options)[:, 4:], alone)
+    scores = {"output_logits": True, "return_dict_in_generate": True}
+    start = torch.tensor([[end]])
+    found = model.generate(start, **options, **scores).logits[0]
+    torch.testing.assert_close(found, model(start).logits[:, -1])
+    alone = model.generate(torch.tensor([[end, 5, 6]]), **options)[:, 3:]
+    assert torch.equal(model.generate(torch.tensor([[end, 5, 6, end]]), **options)[:, 4:], alone)
     assert len(model.sample(3, max_new_tokens=4)) == 3
 
 

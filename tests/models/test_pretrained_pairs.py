@@ -13,7 +13,7 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.pytorch_utils import Conv1D
 
-from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
+from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, BnVaeForSequenceClassification
 from hf_bnvae.data import VaeCollator
 from hf_bnvae.models.latent_memory import LatentMemory
 from hf_bnvae.models.layers import networks_without_weights
@@ -297,6 +297,11 @@ def test_given_states_take_the_place_of_an_encoder():
     )
     with pytest.raises(ValueError, match="this model has no encoder of tokens: give it encoder_states"):
         model(input_ids=words(40, 4, 6), labels=words(40, 4, 6))
+    found = model.generate(encoder_states=states, max_new_tokens=5)
+    assert torch.equal(found, model.generate(latents=model.encode(encoder_states=states), max_new_tokens=5))
+    classifier = BnVaeForSequenceClassification(config).eval()
+    logits = classifier(encoder_states=states).logits
+    assert torch.equal(logits, classifier.classifier(classifier.model.encode(encoder_states=states)))
 
 
 @pytest.mark.parametrize(
@@ -491,3 +496,48 @@ def test_z_enters_by_a_memory_where_nothing_else_is_said_and_the_decoder_takes_o
     assert (config.soft_prompt_length, config.latent_memory_length) == lengths
     again = BnVaeConfig.from_dict(config.to_dict())
     assert (again.soft_prompt_length, again.latent_memory_length) == lengths
+
+
+def test_a_decoder_that_takes_no_cache_reads_all_tokens_at_every_step(tmp_path, monkeypatch):
+    monkeypatch.setitem(DECODERS, "mamba", {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2})
+    model = pair_of("bert", "mamba", tmp_path)
+    for weight in model.decoder.lm.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    latents = torch.randn(3, 3, generator=torch.Generator().manual_seed(4))
+    options = {"latents": latents, "max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+    greedy = model.generate(**options)
+    assert torch.equal(model(decoder_input_ids=greedy[:, :-1], latents=latents).logits.argmax(-1), greedy[:, 1:])
+    beams = model.generate(num_beams=3, **options)
+    assert torch.equal(beams, model.generate(num_beams=3, use_cache=False, **options))
+
+
+def test_a_decoder_whose_keys_are_not_as_its_configuration_says_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setitem(DECODERS, "falcon", SMALL | {"vocab_size": 60, "multi_query": True})
+    with pytest.raises(ValueError, match=r"falcon keeps keys of another shape.*: use soft_prompt_length"):
+        pair_of("bert", "falcon", tmp_path)
+    assert pair_of("bert", "falcon", tmp_path, soft_prompt_length=2).generate(latents=torch.randn(2, 3)).size(0) == 2
+
+
+def test_a_decoder_whose_logits_are_not_its_output_layers_is_refused(tmp_path, monkeypatch):
+    kind = SMALL | {"vocab_size": 60, "num_key_value_heads": 2, "lm_head_multiplier": 0.3}
+    mixer = {"mamba_d_ssm": 16, "mamba_n_heads": 4, "mamba_d_head": 4, "mamba_d_state": 4, "mamba_n_groups": 1}
+    monkeypatch.setitem(DECODERS, "falcon_h1", kind | mixer)
+    with pytest.raises(ValueError, match="the logits of a falcon_h1 are not its output layer's"):
+        pair_of("bert", "falcon_h1", tmp_path, soft_prompt_length=2, latent_memory_length=0)
+
+
+@pytest.mark.parametrize("posterior", ["batch_norm", "matched"])
+def test_statistics_are_of_the_encoder_without_its_dropout(posterior, tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "bert", ENCODERS["bert"] | {"hidden_dropout_prob": 0.5})
+    model = pair_of("bert", None, tmp_path, posterior=posterior, vocab_size=40)
+    batches = [{"input_ids": words(40, 6, 5)}, {"input_ids": words(40, 6, 8)}]
+    found = []
+    for training in (False, True):
+        model.train(training)
+        model.model.posterior.eval()  # a part may be in another mode than the whole
+        state = torch.get_rng_state()
+        model.recompute_statistics(batches)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert model.training is model.model.encoder.training is training and not model.model.posterior.training
+        found.append({name: value.clone() for name, value in model.named_buffers() if "running" in name})
+    assert found[0] and all(torch.equal(found[1][name], value) for name, value in found[0].items())

@@ -18,7 +18,7 @@ def sentences():
 def make_trainer(tmp_path, make_model, sentences):
     """A trainer over 60 sentences in batches of 8, 8 steps an epoch."""
 
-    def make(model=None, callbacks=(), train_dataset=None, **settings):
+    def make(model=None, callbacks=(), train_dataset=None, compute_metrics=None, **settings):
         settings = {
             "output_dir": str(tmp_path / "run"),
             "per_device_train_batch_size": 8,
@@ -39,6 +39,7 @@ def make_trainer(tmp_path, make_model, sentences):
             eval_dataset=sentences.select(range(20)),
             data_collator=VaeCollator(0),
             callbacks=list(callbacks),
+            compute_metrics=compute_metrics,
         )
 
     return make

@@ -1,6 +1,7 @@
 """Training: the loss, the KL weight, the choice of the best model, resuming, statistics, and a loss that breaks."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -351,3 +352,29 @@ def test_the_total_correlation_stands_in_the_log_and_not_in_the_evaluation(make_
     found = trainer.evaluate()
     assert "eval_total_correlation" not in found
     assert found["eval_loss"] == pytest.approx(found["eval_elbo"], rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["dim", "sum"])
+def test_the_loss_of_an_evaluation_has_the_free_bits_of_the_training_loss(make_trainer, make_model, mode, sentences):
+    trainer = make_trainer(make_model(posterior="gaussian", free_bits=8.0, free_bits_mode=mode))
+    found = trainer.evaluate()
+    batch = next(iter(trainer.get_eval_dataloader()))
+    assert len(batch["labels"]) == len(trainer.eval_dataset)
+    latents = infer(trainer.model, [batch], seed=1).latents
+    rec = float(trainer.model(labels=batch["labels"], latents=latents).reconstruction_loss)
+    loss = trainer.model.eval()(**batch)
+    kl = float(loss.loss - loss.reconstruction_loss)
+    assert kl > found["eval_kl"] + 0.5
+    assert found["eval_loss"] == pytest.approx(rec + kl, rel=1e-5)
+
+
+def test_what_a_trainer_would_not_read_is_refused(make_trainer, tmp_path):
+    with pytest.raises(ValueError, match="`compute_metrics` has no effect here"):
+        make_trainer(compute_metrics=lambda prediction: {})
+
+
+def test_more_information_is_better_and_a_larger_loss_is_not(tmp_path):
+    for metric, better in (("mi", True), ("eval_use", True), ("au", True), ("elbo", False), ("eval_labels_kl", False)):
+        args = VaeTrainingArguments(str(tmp_path), metric_for_best_model=metric)
+        assert args.greater_is_better is better
+    assert replace(args, seed=3).seed == 3

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..data import load_tokenizer
 from ..errors import ParameterError
@@ -50,6 +51,13 @@ class DialogueEvaluationArguments(EvaluationArguments):
             raise ParameterError(f"`samples_file` {self.samples_file} is a folder: name a file")
 
 
+def refuse_without(arguments: Any, **readers: str) -> None:
+    """Refuse arguments that are given where the number that reads them, by its name, is 0."""
+    for name, reader in readers.items():
+        if getattr(arguments, name) not in (None, []) and not getattr(arguments, reader):
+            raise ParameterError(f"`{name}` is read with `{reader}` above 0 only: leave it out")
+
+
 @dataclass
 class LikelihoodArguments:
     """How the trained model is evaluated."""
@@ -74,8 +82,7 @@ class LikelihoodArguments:
         check_least(self, nll_samples=0, max_nll_samples=1, nll_tolerance=0)
         if self.nll_tolerance == math.inf:
             raise ParameterError("`nll_tolerance` must be a number of nats, got inf")
-        if self.nll_tolerance is not None and not self.nll_samples:
-            raise ParameterError("`nll_tolerance` is read with `nll_samples` above 0 only: leave it out")
+        refuse_without(self, nll_tolerance="nll_samples", max_nll_samples="nll_samples")
         if self.nll_bf16 and not bf16_pays():
             raise ParameterError("`nll_bf16`: this machine has no products in bf16, leave it out")
 
@@ -141,14 +148,12 @@ class ResponseArguments(LikelihoodArguments):
     def __post_init__(self):
         super().__post_init__()
         check_least(self, num_responses=0, max_response_contexts=1, num_cases=0)
-        for name, reader in (
-            ("max_nll_samples", "nll_samples"),
-            ("word_vectors", "num_responses"),
-            ("max_response_contexts", "num_responses"),
-            ("compare_with", "num_cases"),
-        ):
-            if getattr(self, name) and not getattr(self, reader):
-                raise ParameterError(f"`{name}` is read with `{reader}` above 0 only: leave it out")
+        readers = {
+            "word_vectors": "num_responses",
+            "max_response_contexts": "num_responses",
+            "compare_with": "num_cases",
+        }
+        refuse_without(self, **readers)
 
     def load_word_vectors(self) -> WordVectors | None:
         """The word vectors that responses are compared by; None without them."""

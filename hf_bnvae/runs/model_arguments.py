@@ -85,6 +85,7 @@ class MethodArguments:
                     f"`{name}` is read by the {choice} {' or '.join(readers)} only, and this run has "
                     f"{chosen[choice]}: leave it out"
                 )
+        self.refuse_unread_by_tokenizer(given)
 
     def make_config(self, kind, tokenizer, **values):
         """A configuration of the fields that these arguments share with it, of others by name, and of a tokenizer."""

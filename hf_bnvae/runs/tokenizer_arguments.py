@@ -1,10 +1,12 @@
 """Arguments of the tokenizer and of the word vectors."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..data import build_tokenizer, load_tokenizer
 from ..data.tokenizers import KINDS
+from ..errors import ParameterError
 
 VOCABULARY_HELP = "size of a built vocabulary at most, specials included"
 
@@ -26,8 +28,25 @@ class TokenizerArguments:
         default=None, metadata={"help": "start from these: GloVe or word2vec text, or word2vec .bin"}
     )
 
+    READ_BY_KINDS: ClassVar[Mapping[str, Collection[str]]] = {
+        "keep_linebreaks": ("word",),
+        "split_punctuation": ("word",),
+        "min_count": ("word", "char", "bpe"),
+        "vocab_size": KINDS,
+    }
+    """Arguments that only some kinds of a built tokenizer read."""
+
     if TYPE_CHECKING:
         vocab_size: int = 0  # `config_fields.with_fields_of` adds it to the classes that inherit
+
+    def refuse_unread_by_tokenizer(self, given: set[str]) -> None:
+        """Refuse arguments that the user gave and that the chosen tokenizer does not read."""
+        for name, kinds in self.READ_BY_KINDS.items():
+            if name in given and self.tokenizer not in kinds:
+                raise ParameterError(
+                    f"`{name}` is read where the run makes a tokenizer ({', '.join(kinds)}), and `tokenizer` is "
+                    f"{self.tokenizer}: leave it out"
+                )
 
     def make_tokenizer(self, texts, started_from: str | None):
         """The tokenizer of the model that the run starts from, one by name, or one built from the training texts."""

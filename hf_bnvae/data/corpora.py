@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
@@ -10,8 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, config, load_dataset
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    IterableDataset,
+    Value,
+    concatenate_datasets,
+    config,
+    load_dataset,
+)
 from datasets.exceptions import DatasetNotFoundError
+from datasets.features.features import FeatureType
 from datasets.fingerprint import Hasher
 
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
@@ -38,6 +50,9 @@ from .toy_sentences import toy_sentences
 
 BUILT_IN = ("pydocs", "toy_sentences")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+NOTHING = Value("null")
+PRINTABLE = re.compile(r"(large_)?string|u?int|float|bool")
+"""The types of columns of which each value can be written as text."""
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_LABEL_COLUMNS = ("label", "labels")
 
@@ -270,7 +285,7 @@ def hub_splits(
 
 
 def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
-    """Files as they are, one after the other.
+    """Files as they are, one after the other. A column of numbers in one and of strings in another is text.
 
     Raises:
         CorpusError: when one cannot be read, or they have not the same columns.
@@ -282,7 +297,41 @@ def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
                 f"{path} has the columns {', '.join(table.column_names)}, and {paths[0]} has "
                 f"{', '.join(tables[0].column_names)}: give all shards the same"
             )
-    return tables[0] if len(tables) == 1 else concatenate_datasets(tables)
+    if len(tables) == 1:
+        return tables[0]
+    columns = {
+        column: _common_type(column, {path: table.features[column] for path, table in zip(paths, tables, strict=True)})
+        for column in tables[0].column_names
+    }
+    features = Features(columns)
+    return concatenate_datasets(
+        [table if table.features == features else table.cast(features, keep_in_memory=True) for table in tables]
+    )
+
+
+def _common_type(column: str, types: dict[Path, FeatureType]) -> FeatureType:
+    """The type that holds a column of several files.
+
+    Raises:
+        CorpusError: when there is none, naming two of the files.
+    """
+    known = {path: kind for path, kind in types.items() if kind != NOTHING}
+    first, *others = known or types
+    other = next((path for path in others if types[path] != types[first]), None)
+    if other is None:
+        return types[first]
+    kinds = list(known.values())
+    if not any(isinstance(kind, ClassLabel) for kind in kinds):
+        schemas = [Features({column: kind}).arrow_schema.remove_metadata() for kind in kinds]
+        try:
+            return Features.from_arrow_schema(pa.unify_schemas(schemas, promote_options="permissive"))[column]
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            if all(isinstance(kind, Value) and PRINTABLE.match(kind.dtype) for kind in kinds):
+                return Value("string")
+    raise CorpusError(
+        f"the column {column} is of the type {types[other]} in {other} and of {types[first]} in {first}: give all "
+        "shards the same"
+    )
 
 
 def read_table(path: Path, no_header: bool = False) -> Dataset:

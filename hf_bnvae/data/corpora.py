@@ -475,6 +475,6 @@ def _find_column(names: list[str], wanted: str | None, usual: tuple[str, ...], s
         return next((name for name in usual if name in names), None)
     if wanted in names:
         return wanted
-    if wanted.isdigit() and int(wanted) < len(names):
+    if wanted.isdecimal() and int(wanted) < len(names):
         return names[int(wanted)]
     raise CorpusError(f"{source} has no column {wanted!r} ({called}): its columns are {', '.join(names)}")

@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from ..visible import visible
 from .errors import CorpusError
+from .rows import is_whole
 
 LINES_LOOKED_AT = 1_000
 OTHER_DELIMITERS = {";": "semicolons", "|": "bars", "\t": "tabs"}
@@ -36,7 +37,7 @@ def table_options(path: Path, no_header: bool = False) -> dict:
         first = next(rows)
         if not tabs:
             _refuse_other_delimiters(path, first)
-        numbered = tabs and len(first) == 2 and _is_whole(first[0])
+        numbered = tabs and len(first) == 2 and is_whole(first[0])
         for number, row in enumerate(rows, start=2):
             if row in ([], [""]):
                 continue
@@ -45,7 +46,7 @@ def table_options(path: Path, no_header: bool = False) -> dict:
                     f"{path}, row {number}: {len(row)} fields where the first row has {len(first)}; "
                     + ("take stray tabs out" if tabs else "put text that holds commas between double quotes")
                 )
-            numbered = numbered and _is_whole(row[0])
+            numbered = numbered and is_whole(row[0])
     alone = tabs and len(first) == 1 and first[0] not in HEADERLESS_NAMES
     named = not (no_header or numbered or alone)
     if named and len(set(first)) < len(first):
@@ -112,7 +113,3 @@ def _refuse_other_delimiters(path: Path, first: list[str]) -> None:
             raise CorpusError(
                 f"{path}: its fields are separated by {name} ({delimiter!r}): separate them by commas{ending}"
             )
-
-
-def _is_whole(text: str) -> bool:
-    return text.strip().removeprefix("-").isdigit()

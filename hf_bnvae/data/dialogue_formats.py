@@ -81,7 +81,7 @@ class DialogueLayout:
 def _column(names: list[str], wanted: str) -> str | None:
     if wanted in names:
         return wanted
-    return names[int(wanted)] if wanted.isdigit() and int(wanted) < len(names) else None
+    return names[int(wanted)] if wanted.isdecimal() and int(wanted) < len(names) else None
 
 
 # Files

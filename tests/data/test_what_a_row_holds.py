@@ -194,6 +194,23 @@ def test_labels_of_several_kinds_are_text_in_every_format(tmp_path):
         assert split[:] == {"text": ["a", "b", "c"], "label": ["pos", "1", "0.5"]}
 
 
+@pytest.mark.parametrize("label", ["²", "1" * 20, "1" * 5_000])
+def test_a_label_that_is_no_whole_number_of_64_bits_is_text(tmp_path, label):
+    (tmp_path / "a.csv").write_text(f"text,label\na,{label}\nb,2\n", encoding="utf-8")
+    assert load_corpus(files={"train": str(tmp_path / "a.csv")}).splits["train"]["label"][:] == [label, "2"]
+    assert as_labels([2**64, 2], "here") == [str(2**64), "2"]
+
+
+@both
+def test_what_only_looks_like_a_number_names_no_column(tmp_path, read):
+    (tmp_path / "a.tsv").write_text("²\tx\n1\tgood food\n", encoding="utf-8")
+    assert read(tmp_path / "a.tsv", text_column="x") == ["good food"]
+    with pytest.raises(CorpusError, match="has no column '³'"):
+        read(tmp_path / "a.tsv", text_column="³")
+    with pytest.raises(CorpusError, match="there is no column '³'"):
+        load_dialogues(files={"train": str(tmp_path / "a.tsv")}, conversation_column="³")
+
+
 def test_labels_that_usually_say_that_there_is_none_are_said(caplog):
     assert as_labels(["-1", "0", "1", "0"], "snli") == [-1, 0, 1, 0]
     assert "snli: 1 of 4 rows have the label -1, which counts as a class" in caplog.text

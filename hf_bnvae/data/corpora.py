@@ -27,7 +27,7 @@ from datasets.features.features import FeatureType
 from datasets.fingerprint import Hasher
 
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
-from .errors import CorpusError, first_line
+from .errors import CorpusError, first_line, no_sentence
 from .pydocs import pydocs_labels, pydocs_splits
 from .python_data import read_at_hand
 from .readers import (
@@ -41,8 +41,10 @@ from .readers import (
     load_saved_rows,
     matching_files,
     named_as,
+    no_object,
     plain_file,
     refuse_address,
+    refuse_scalars,
 )
 from .rows import as_labels, as_texts
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
@@ -53,6 +55,8 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 NOTHING = Value("null")
 PRINTABLE = re.compile(r"(large_)?string|u?int|float|bool")
 """The types of columns of which each value can be written as text."""
+NO_ROWS = re.compile("corresponds to no data|BatchSize must be greater than 0")
+"""What the builders of `datasets` say of a file without rows."""
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_LABEL_COLUMNS = ("label", "labels")
 
@@ -239,7 +243,7 @@ def _sentences(
     texts, labels = _texts_and_labels(dataset, source, text_column, label_column)
     kept = [row for row, text in enumerate(texts) if text and not text.isspace()]
     if not kept:
-        raise CorpusError(f"{source} holds no sentence: all of its {len(dataset):,} lines are empty")
+        raise no_sentence(source, len(dataset))
     columns = {"text": [texts[row] for row in kept]}
     if labels is not None:
         columns["label"] = as_labels([labels[row] for row in kept], source)
@@ -358,6 +362,8 @@ def _read_plain(path: Path, no_header: bool) -> Dataset:
         refuse_labelled_lines(path, lines)
         return Dataset.from_dict({"text": lines})
     options = table_options(path, no_header) if builder == "csv" else {}
+    if builder == "json":
+        refuse_scalars(path)
     try:
         # The cache goes by names of configurations; this one is another when the file was written again.
         name = f"file-{Hasher.hash(file_identity(path))}"
@@ -403,13 +409,17 @@ def unreadable(path: Path, error: Exception) -> CorpusError:
                 f"the cache in {config.HF_DATASETS_CACHE} cannot be written ({cause.strerror}): free some space, or "
                 "set HF_DATASETS_CACHE to a folder that can"
             )
+        if NO_ROWS.search(str(cause)):
+            return no_sentence(str(path), 0)
         cause = cause.__cause__ or cause.__context__
     try:
         check_file(path)
     except CorpusError as fault:
         return fault
-    line = _line_that_is_no_json(path) if path.suffix.lower() == ".jsonl" else None
-    where = f"{path}, line {line}:" if line else f"{path}"
+    number, is_json = _line_that_is_no_object(path) if path.suffix.lower() == ".jsonl" else (None, False)
+    if number is not None and is_json:
+        return no_object(path, number)
+    where = f"{path}, line {number}:" if number else f"{path}"
     return CorpusError(f"{where} could not be read as {path.suffix[1:]}: {first_line(error.__cause__ or error)}")
 
 
@@ -434,14 +444,16 @@ def _check_utf8(path: Path) -> None:
                 raise CorpusError(f"{path}, line {number}: not UTF-8; convert the file to UTF-8") from None
 
 
-def _line_that_is_no_json(path: Path) -> int | None:
+def _line_that_is_no_object(path: Path) -> tuple[int | None, bool]:
+    """The number of the first line that is no object of JSON, and whether it is JSON at all."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                json.loads(line.strip() or b"null")
+                if not isinstance(json.loads(line.strip() or b"{}"), dict):
+                    return number, True
             except ValueError:
-                return number
-    return None
+                return number, False
+    return None, False
 
 
 def _texts_and_labels(

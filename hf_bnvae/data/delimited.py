@@ -34,7 +34,12 @@ def table_options(path: Path, no_header: bool = False) -> dict:
     tabs = path.suffix.lower() == ".tsv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = (line.rstrip("\r\n").split("\t") for line in file) if tabs else csv.reader(file)
-        first = next(rows)
+        first = next(rows, None)
+        if first is None:
+            raise CorpusError(f"{path} is empty")
+        first_is_blank = CorpusError(f"{path}: its first line is empty: take it out")
+        if not first:
+            raise first_is_blank
         if not tabs:
             _refuse_other_delimiters(path, first)
         numbered = tabs and len(first) == 2 and is_whole(first[0])
@@ -42,6 +47,8 @@ def table_options(path: Path, no_header: bool = False) -> dict:
             if row in ([], [""]):
                 continue
             if len(row) != len(first):
+                if not "".join(first).strip():
+                    raise first_is_blank
                 raise CorpusError(
                     f"{path}, row {number}: {len(row)} fields where the first row has {len(first)}; "
                     + ("take stray tabs out" if tabs else "put text that holds commas between double quotes")

@@ -1,5 +1,6 @@
 """Files as people keep them: compressed, in folders that `datasets` saved, in clones of data sets on the Hub."""
 
+import codecs
 import os
 import tempfile
 import zipfile
@@ -65,6 +66,27 @@ def check_whole(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             raise CorpusError(f"{path} is a pointer of Git LFS and not the file: run `git lfs pull` in its folder")
+
+
+def refuse_scalars(path: Path) -> None:
+    """Refuse a file of JSON that begins with neither an object nor an array; one with null would end the process.
+
+    Raises:
+        CorpusError: naming the line and the remedy.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            begin = line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip()[:1]
+            if begin and begin not in b"{[":
+                raise no_object(path, number)
+            if begin:
+                return
+    raise CorpusError(f"{path} holds no rows")
+
+
+def no_object(path: Path, number: int) -> CorpusError:
+    """The error of a line of JSON that holds a text or a number alone, or a list."""
+    return CorpusError(f'{path}, line {number}: must be an object such as {{"text": "a sentence"}}')
 
 
 def refuse_address(name: str) -> None:

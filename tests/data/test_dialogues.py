@@ -101,7 +101,9 @@ def test_a_table_without_its_columns_and_plain_text_are_refused(tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
         load_dialogues(files={"train": str(tmp_path / "none.jsonl")})
     with pytest.raises(CorpusError, match="is empty"):
-        load_dialogues(files={"train": write(tmp_path / "b.jsonl", "\n")})
+        load_dialogues(files={"train": write(tmp_path / "b.jsonl", "\ufeff\n")})
+    with pytest.raises(CorpusError, match="holds no rows"):
+        load_dialogues(files={"train": write(tmp_path / "b.json", "[]")})
 
 
 def test_a_folder_is_searched_for_dialogues_only(tmp_path):

@@ -295,15 +295,16 @@ def _pair(row: Mapping, where: str, columns: tuple[str, str], layout: DialogueLa
         (said,) = as_turns(response)
         response, speaker = (said.get("text"), said.get("speaker")) if isinstance(said, Mapping) else (said, None)
     said = "" if response is None else _readable(response, f"{where}, {columns[1]}").strip()
-    if not layout.skip_empty_turns:
-        for number, turn in enumerate(turns, start=1):
-            if _is_empty(turn):
-                raise CorpusError(f"{where}, {columns[0]}, turn {number}: empty; take the row out or mend it")
-        if not said:
-            raise CorpusError(f"{where}, {columns[1]}: empty; take the row out or mend it")
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, Mapping | None):
+            _readable(turn, f"{where}, {columns[0]}, turn {number}")
+        if _is_empty(turn) and not layout.skip_empty_turns:
+            raise CorpusError(f"{where}, {columns[0]}, turn {number}: empty; take the row out or mend it")
+    if not said and not layout.skip_empty_turns:
+        raise CorpusError(f"{where}, {columns[1]}: empty; take the row out or mend it")
     count = len(turns) + 1
     turns = [
-        {"speaker": "AB"[(count - index) % 2], "text": turn} if isinstance(turn, str) else turn
+        turn if isinstance(turn, Mapping) else {"speaker": "AB"[(count - index) % 2], "text": turn}
         for index, turn in enumerate(turns)
     ]
     if speaker is None:

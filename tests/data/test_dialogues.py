@@ -63,6 +63,8 @@ def test_a_dialogue_file_is_read_whole(tmp_path):
         ({"context": "hello", "response": ""}, "response: empty"),
         ({"context": "hello __eou__ __eou__ you", "response": "hi"}, "context, turn 2: empty"),
         ({"context": None, "response": "hi"}, "context, turn 1: empty"),
+        ({"context": ["hello", 1], "response": "hi"}, "context, turn 2: must be a string, got int"),
+        ({"context": ["hello", None], "response": "hi"}, "context, turn 2: empty"),
     ],
 )
 def test_a_malformed_dialogue_is_named_by_file_line_and_field(row, message, tmp_path):

@@ -116,12 +116,13 @@ def find_splits(
     """The file, or the shards, of each split that a local folder or its `data` holds, with one of those endings.
 
     Those endings may have that of a compression behind them.
+
+    Raises:
+        CorpusError: when there is neither a train nor a test file, or there are files of several kinds for one split.
     """
     for subfolder in FOLDERS if choice.dataset_config_name is None else (choice.dataset_config_name,):
         splits = {
-            split: paths
-            for split in SPLIT_NAMES
-            if (paths := _files_of(choice.names_of(split), folder / subfolder, endings))
+            split: paths for split in SPLIT_NAMES if (paths := _files_of(split, choice, folder / subfolder, endings))
         }
         if "train" in splits or "test" in splits:
             return splits
@@ -136,15 +137,22 @@ def holds_files(folder: Path, choice: SplitChoice) -> bool:
     return folder.is_dir() and (choice.dataset_config_name is None or (folder / choice.dataset_config_name).is_dir())
 
 
-def _files_of(stems: tuple[str, ...], folder: Path, endings: tuple[str, ...]) -> list[Path]:
+def _files_of(split: str, choice: SplitChoice, folder: Path, endings: tuple[str, ...]) -> list[Path]:
     candidates = (
         sorted(folder.glob(pattern))
-        for stem in stems
+        for stem in choice.names_of(split)
         for suffix in endings
         for compression in ("", *COMPRESSIONS)
         for pattern in (f"{stem}{suffix}{compression}", f"{stem}-*{suffix}{compression}")
     )
-    return next((paths for paths in candidates if paths), [])
+    found = [paths for paths in candidates if paths]
+    if len(found) > 1:
+        names = " and ".join(paths[0].name for paths in found)
+        raise CorpusError(
+            f"the folder {folder} holds {names}, and its {split} split can be one of them alone: take the others out, "
+            f"or leave out `dataset_name` and name all by a pattern, `{split}_file`"
+        )
+    return found[0] if found else []
 
 
 # Folders of `save_to_disk`

@@ -108,8 +108,7 @@ def test_a_table_without_its_columns_and_plain_text_are_refused(tmp_path):
         load_dialogues(files={"train": write(tmp_path / "b.json", "[]")})
 
 
-def test_a_folder_is_searched_for_dialogues_only(tmp_path):
-    write(tmp_path / "train.txt", "hello\n")
+def test_a_folder_holds_a_file_for_each_split(tmp_path):
     write(tmp_path / "train.jsonl", GOOD)
     assert len(load_dialogues(str(tmp_path)).splits["train"]) == 1
 

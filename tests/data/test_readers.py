@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset, DatasetDict, config
 
 from hf_bnvae.cli.errors import flags_named
-from hf_bnvae.data import CorpusError, first_texts, load_corpus, training_sources
+from hf_bnvae.data import CorpusError, first_texts, load_corpus, load_dialogues, training_sources
 
 TEXTS = ["a b c", 'he said "hi"', "tab or, comma", "NA"]
 CONTENT = {
@@ -88,6 +88,15 @@ def test_the_clone_of_a_data_set_on_the_hub_is_read_by_its_folder(tmp_path):
     Dataset.from_dict({"text": TEXTS[:1]}).to_parquet(str(tmp_path / "data" / "validation-00000-of-00001.parquet"))
     assert texts_of(str(tmp_path)) == TEXTS
     assert load_corpus(str(tmp_path)).splits["validation"]["text"][:] == TEXTS[:1]
+
+
+@pytest.mark.parametrize("other", ["train.jsonl", "train-00001.txt", "train.txt.gz"])
+def test_files_of_several_kinds_for_one_split_are_refused_by_name(tmp_path, other):
+    for name in ("train.txt", other, "valid.txt"):
+        (tmp_path / name).write_text("a\n")
+    for read in (load_corpus, training_sources, load_dialogues):
+        with pytest.raises(CorpusError, match=rf"holds train\.txt and {other}|holds {other} and train\.txt"):
+            read(str(tmp_path))
 
 
 def two_files(path):

@@ -29,6 +29,7 @@ BINARY = ("parquet", "arrow")
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 FOLDERS = (".", "data")
 """Where in a folder the files of splits are: in it, or as in a data set on the Hub."""
+USUAL_NAMES = {"train": "train", "validation": "valid", "test": "test"}
 BYTES_AT_ONCE = 1 << 20
 
 
@@ -126,8 +127,9 @@ def find_splits(
         }
         if "train" in splits or "test" in splits:
             return splits
+    train, valid, test = (choice.named(split) or usual for split, usual in USUAL_NAMES.items())
     raise CorpusError(
-        f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
+        f"the folder {folder} holds no {train} or {test} file: name it {train}, {valid} or {test} with one of "
         f"{', '.join(endings)}"
     )
 

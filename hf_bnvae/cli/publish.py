@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         # Their names only: a value may be a token.
-        names = [text.partition("=")[0] for text in unknown if text.startswith("-")]
+        names = [text.partition("=")[0] for text in unknown if text.startswith("-")] or unknown
         raise UsageError(f"unknown flags: {' '.join(names)}; the token comes from HF_TOKEN or `hf auth login`")
     if args.repo_id is None and args.space_dir is None:
         raise UsageError("name the repository on the Hub: add --repo_id USER/NAME")

@@ -44,6 +44,7 @@ from .readers import (
     no_object,
     plain_file,
     refuse_address,
+    refuse_file,
     refuse_scalars,
 )
 from .rows import as_labels, as_texts
@@ -216,6 +217,7 @@ def _load_splits(
         choice.refuse_names(name)
         return {split: dataset for split, dataset in load_built_in(name).items() if split in splits}
     refuse_address(name)
+    refuse_file(name)
     folder = Path(name)
     if is_saved(folder):
         return read_at_hand(load_saved(folder), splits, max_samples, choice)

@@ -21,7 +21,7 @@ from .dialogue_formats import (
 )
 from .errors import CorpusError
 from .python_data import splits_at_hand
-from .readers import find_splits, holds_files, is_saved, load_saved, matching_files, refuse_address
+from .readers import find_splits, holds_files, is_saved, load_saved, matching_files, refuse_address, refuse_file
 from .splits import SplitChoice
 from .toy_dialogues import toy_dialogues
 
@@ -203,6 +203,7 @@ def _named_rows(data, layout: DialogueLayout, choice: SplitChoice) -> dict[str, 
         return {split: chain.from_iterable(_of_file(path, layout) for path in paths) for split, paths in files.items()}
     if isinstance(data, str):
         refuse_address(data)
+        refuse_file(data)
         source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES, choice=choice)
     else:
         source, splits = "the data", splits_at_hand(data, choice)

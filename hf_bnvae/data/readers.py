@@ -103,6 +103,16 @@ def refuse_address(name: str) -> None:
         )
 
 
+def refuse_file(name: str) -> None:
+    """Refuse a file in the place of a data set.
+
+    Raises:
+        CorpusError: naming the remedy.
+    """
+    if Path(name).is_file():
+        raise CorpusError(f"`dataset_name` {name} is a file: name it by `train_file` or one of its companions")
+
+
 def matching_files(pattern: str) -> list[Path]:
     """The file of that name, or all that match a pattern such as `shards/*.txt`, in their order."""
     refuse_address(pattern)

@@ -27,6 +27,7 @@ from .readers import (
     named_as,
     plain_file,
     refuse_address,
+    refuse_file,
     refuse_scalars,
 )
 from .rows import as_texts
@@ -132,6 +133,7 @@ def training_sources(
     if dataset_name is None:
         raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     refuse_address(dataset_name)
+    refuse_file(dataset_name)
     if dataset_name in BUILT_IN:
         texts = tuple(load_built_in(dataset_name)["train"]["text"])
         return [Source(dataset_name, Hasher.hash(texts), texts)]

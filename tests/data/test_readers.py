@@ -137,3 +137,11 @@ def test_an_address_is_no_file(address):
             load_corpus(**options)
     with pytest.raises(CorpusError, match="is an address"):
         training_sources(train_file=address)
+
+
+def test_a_file_is_no_data_set(tmp_path):
+    path = str(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_text("a b c\n")
+    for read in (load_corpus, training_sources, load_dialogues):
+        with pytest.raises(CorpusError, match=r"--dataset_name .*a\.txt is a file: name it by --train_"), flags_named():
+            read(path)

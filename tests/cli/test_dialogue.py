@@ -131,6 +131,11 @@ def test_bad_input_gets_one_sentence_and_writes_nothing(changes, message, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_an_empty_separator_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="--turn_separator is empty: give what stands between two turns"):
+        dialogue.main([*flags(tmp_path / "run"), "--turn_separator", ""])
+
+
 def test_another_model_that_cannot_stand_beside_this_one_is_refused_before_training(tmp_path):
     for folder in ("one", "two/one"):
         dialogue.main(flags(tmp_path / folder, max_steps=1, num_responses=0, num_cases=0))

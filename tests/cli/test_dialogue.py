@@ -88,6 +88,8 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
     assert "| | one | other |" in (tmp_path / "new" / "side.md").read_text()
     with pytest.raises(UsageError, match="--compare_with shows other models in --samples_file"):
         evaluate_dialogue.main(["--model_name_or_path", "one", "--num_cases", "2", "--compare_with", "other"])
+    with pytest.raises(UsageError, match="--samples_file shows --num_cases contexts, which is 0: raise it"):
+        evaluate_dialogue.main(["--model_name_or_path", "one", "--num_cases", "0", "--samples_file", "s.md"])
     with pytest.raises(UsageError, match=r"--samples_file .* is a folder: name a file"):
         evaluate_dialogue.main(["--model_name_or_path", "one", "--samples_file", str(tmp_path)])
 

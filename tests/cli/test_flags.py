@@ -131,6 +131,17 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(corpus, tmp
         assert said.startswith(flag) and ("name a folder" in said or "name a file" in said), said
 
 
+def test_a_name_that_is_too_long_is_refused_before_the_work(corpus, tmp_path):
+    name = str(tmp_path / ("a" * 300))
+    evaluation = ["--model_name_or_path", "m", "--dataset_name", "pydocs", "--output_file", name]
+    for script, argv, flag in (
+        (train, flags(corpus, name), "--output_dir"),
+        (evaluate, evaluation, "--output_file"),
+    ):
+        said = refused(lambda script=script, argv=argv: script.main(argv))
+        assert said.startswith(flag) and said.endswith("cannot be written (File name too long): name another")
+
+
 @pytest.fixture(scope="module")
 def finished(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"

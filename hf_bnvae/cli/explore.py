@@ -27,6 +27,7 @@ from ..runs.checks import check_least, check_seeds
 from ..runs.loading import load_config, load_model
 from ..training.checkpoints import read_json
 from .errors import UsageError, flags_named, with_flags
+from .flags import add_columns
 from .program import called_as, program_name
 from .run import is_full_disk, run
 
@@ -87,7 +88,7 @@ def add_texts(parser: argparse.ArgumentParser, max_samples: int) -> None:
         "--text_file",
         help="txt, tsv, csv, jsonl or parquet; by default the test split of the built-in corpus of the training",
     )
-    parser.add_argument("--text_column", help="name of the text column, or its number from 0")
+    add_columns(parser)
     parser.add_argument("--label_column", help="name of the label column, or its number from 0")
     parser.add_argument("--max_samples", type=int, default=max_samples, help="look at so many sentences at most")
     parser.add_argument("--max_length", type=int, default=256, help="cut sentences at so many tokens")
@@ -133,6 +134,7 @@ def read_texts(args) -> tuple[list[str], list | None, list[str]]:
         files={"test": args.text_file},
         text_column=args.text_column,
         label_column=args.label_column,
+        no_header=args.no_header,
     )
     rows = corpus.splits["test"]
     chosen = rows.select(evenly_spaced(args.max_samples, len(rows)))

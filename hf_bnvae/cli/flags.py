@@ -1,9 +1,11 @@
 """From a command line to dataclasses of arguments."""
 
+import argparse
 from dataclasses import fields
 from typing import Any
 
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 from ..errors import ParameterError
 from ..plans import resolve
@@ -19,6 +21,19 @@ class FlagParser(HfArgumentParser):
 
     def error(self, message):
         raise UsageError(f"{message.removeprefix('argument ')}; --help lists all flags")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """The flags that say where in a file the text is."""
+    parser.add_argument("--text_column", help="name of the text column, or its number from 0")
+    parser.add_argument(
+        "--no_header",
+        type=string_to_bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="the first line of csv and tsv files is data; columns have numbers from 0",
+    )
 
 
 @flags_named()

@@ -20,6 +20,7 @@ from ..hub import name_repository, publish, publish_space, write_space
 from ..hub.publishing import files_to_publish
 from ..runs.checks import check_output_folder
 from .errors import UsageError, flags_named
+from .flags import add_columns
 from .program import program_name
 from .run import run
 
@@ -45,17 +46,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--text_file", help="sentences for the Space's map, which go there; by default the model's own samples"
     )
+    add_columns(parser)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         # Their names only: a value may be a token.
-        names = [text.partition("=")[0] for text in unknown if text.startswith("-")]
+        names = [text.partition("=")[0] for text in unknown if text.startswith("-")] or unknown
         raise UsageError(f"unknown flags: {' '.join(names)}; the token comes from HF_TOKEN or `hf auth login`")
     if args.repo_id is None and args.space_dir is None:
         raise UsageError("name the repository on the Hub: add --repo_id USER/NAME")
     if args.space or args.space_dir:
         make_space(args)
         return
-    for name in ("compare", "text_file"):
+    for name in ("compare", "text_file", "text_column"):
         if getattr(args, name) is not None:
             raise UsageError(f"--{name} is for a Space: add --space, or leave it out")
     files_to_publish(Path(args.folder))
@@ -73,7 +75,7 @@ def make_space(args) -> None:
     if args.space_dir is not None:
         check_output_folder(args.space_dir, "--space_dir")
     folders = [args.folder, *([args.compare] if args.compare else [])]
-    rows = load_corpus(files={"test": args.text_file}).splits["test"]["text"] if args.text_file else []
+    rows = text_rows(args) if args.text_file else []
     sentences = [rows[index] for index in evenly_spaced(MAP_SENTENCES, len(rows))]
     if args.space_dir is not None:
         print(f"python {write_space(folders, args.space_dir, Path(args.folder).resolve().name, sentences) / 'app.py'}")
@@ -82,6 +84,12 @@ def make_space(args) -> None:
         folders, args.repo_id, sentences, args.private or None, commit_message=args.commit_message
     )
     print(f"Published: {published}")
+
+
+def text_rows(args) -> list[str]:
+    """The sentences of `--text_file`."""
+    corpus = load_corpus(files={"test": args.text_file}, text_column=args.text_column, no_header=args.no_header)
+    return corpus.splits["test"]["text"]
 
 
 if __name__ == "__main__":

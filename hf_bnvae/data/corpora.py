@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
@@ -10,12 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, config, load_dataset
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    IterableDataset,
+    Value,
+    concatenate_datasets,
+    config,
+    load_dataset,
+)
 from datasets.exceptions import DatasetNotFoundError
+from datasets.features.features import FeatureType
 from datasets.fingerprint import Hasher
 
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
-from .errors import CorpusError, first_line
+from .errors import CorpusError, first_line, no_sentence
 from .pydocs import pydocs_labels, pydocs_splits
 from .python_data import read_at_hand
 from .readers import (
@@ -29,8 +41,11 @@ from .readers import (
     load_saved_rows,
     matching_files,
     named_as,
+    no_object,
     plain_file,
     refuse_address,
+    refuse_file,
+    refuse_scalars,
 )
 from .rows import as_labels, as_texts
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
@@ -38,6 +53,11 @@ from .toy_sentences import toy_sentences
 
 BUILT_IN = ("pydocs", "toy_sentences")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+NOTHING = Value("null")
+PRINTABLE = re.compile(r"(large_)?string|u?int|float|bool")
+"""The types of columns of which each value can be written as text."""
+NO_ROWS = re.compile("corresponds to no data|BatchSize must be greater than 0")
+"""What the builders of `datasets` say of a file without rows."""
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_LABEL_COLUMNS = ("label", "labels")
 
@@ -198,6 +218,7 @@ def _load_splits(
         choice.refuse_names(name)
         return {split: dataset for split, dataset in load_built_in(name).items() if split in splits}
     refuse_address(name)
+    refuse_file(name)
     folder = Path(name)
     if is_saved(folder):
         return read_at_hand(load_saved(folder), splits, max_samples, choice)
@@ -225,7 +246,7 @@ def _sentences(
     texts, labels = _texts_and_labels(dataset, source, text_column, label_column)
     kept = [row for row, text in enumerate(texts) if text and not text.isspace()]
     if not kept:
-        raise CorpusError(f"{source} holds no sentence: all of its {len(dataset):,} lines are empty")
+        raise no_sentence(source, len(dataset))
     columns = {"text": [texts[row] for row in kept]}
     if labels is not None:
         columns["label"] = as_labels([labels[row] for row in kept], source)
@@ -271,7 +292,7 @@ def hub_splits(
 
 
 def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
-    """Files as they are, one after the other.
+    """Files as they are, one after the other. A column of numbers in one and of strings in another is text.
 
     Raises:
         CorpusError: when one cannot be read, or they have not the same columns.
@@ -283,7 +304,41 @@ def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
                 f"{path} has the columns {', '.join(table.column_names)}, and {paths[0]} has "
                 f"{', '.join(tables[0].column_names)}: give all shards the same"
             )
-    return tables[0] if len(tables) == 1 else concatenate_datasets(tables)
+    if len(tables) == 1:
+        return tables[0]
+    columns = {
+        column: _common_type(column, {path: table.features[column] for path, table in zip(paths, tables, strict=True)})
+        for column in tables[0].column_names
+    }
+    features = Features(columns)
+    return concatenate_datasets(
+        [table if table.features == features else table.cast(features, keep_in_memory=True) for table in tables]
+    )
+
+
+def _common_type(column: str, types: dict[Path, FeatureType]) -> FeatureType:
+    """The type that holds a column of several files.
+
+    Raises:
+        CorpusError: when there is none, naming two of the files.
+    """
+    known = {path: kind for path, kind in types.items() if kind != NOTHING}
+    first, *others = known or types
+    other = next((path for path in others if types[path] != types[first]), None)
+    if other is None:
+        return types[first]
+    kinds = list(known.values())
+    if not any(isinstance(kind, ClassLabel) for kind in kinds):
+        schemas = [Features({column: kind}).arrow_schema.remove_metadata() for kind in kinds]
+        try:
+            return Features.from_arrow_schema(pa.unify_schemas(schemas, promote_options="permissive"))[column]
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            if all(isinstance(kind, Value) and PRINTABLE.match(kind.dtype) for kind in kinds):
+                return Value("string")
+    raise CorpusError(
+        f"the column {column} is of the type {types[other]} in {other} and of {types[first]} in {first}: give all "
+        "shards the same"
+    )
 
 
 def read_table(path: Path, no_header: bool = False) -> Dataset:
@@ -310,6 +365,8 @@ def _read_plain(path: Path, no_header: bool) -> Dataset:
         refuse_labelled_lines(path, lines)
         return Dataset.from_dict({"text": lines})
     options = table_options(path, no_header) if builder == "csv" else {}
+    if builder == "json":
+        refuse_scalars(path)
     try:
         # The cache goes by names of configurations; this one is another when the file was written again.
         name = f"file-{Hasher.hash(file_identity(path))}"
@@ -355,13 +412,17 @@ def unreadable(path: Path, error: Exception) -> CorpusError:
                 f"the cache in {config.HF_DATASETS_CACHE} cannot be written ({cause.strerror}): free some space, or "
                 "set HF_DATASETS_CACHE to a folder that can"
             )
+        if NO_ROWS.search(str(cause)):
+            return no_sentence(str(path), 0)
         cause = cause.__cause__ or cause.__context__
     try:
         check_file(path)
     except CorpusError as fault:
         return fault
-    line = _line_that_is_no_json(path) if path.suffix.lower() == ".jsonl" else None
-    where = f"{path}, line {line}:" if line else f"{path}"
+    number, is_json = _line_that_is_no_object(path) if path.suffix.lower() == ".jsonl" else (None, False)
+    if number is not None and is_json:
+        return no_object(path, number)
+    where = f"{path}, line {number}:" if number else f"{path}"
     return CorpusError(f"{where} could not be read as {path.suffix[1:]}: {first_line(error.__cause__ or error)}")
 
 
@@ -386,14 +447,16 @@ def _check_utf8(path: Path) -> None:
                 raise CorpusError(f"{path}, line {number}: not UTF-8; convert the file to UTF-8") from None
 
 
-def _line_that_is_no_json(path: Path) -> int | None:
+def _line_that_is_no_object(path: Path) -> tuple[int | None, bool]:
+    """The number of the first line that is no object of JSON, and whether it is JSON at all."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                json.loads(line.strip() or b"null")
+                if not isinstance(json.loads(line.strip() or b"{}"), dict):
+                    return number, True
             except ValueError:
-                return number
-    return None
+                return number, False
+    return None, False
 
 
 def _texts_and_labels(
@@ -427,6 +490,6 @@ def _find_column(names: list[str], wanted: str | None, usual: tuple[str, ...], s
         return next((name for name in usual if name in names), None)
     if wanted in names:
         return wanted
-    if wanted.isdigit() and int(wanted) < len(names):
+    if wanted.isdecimal() and int(wanted) < len(names):
         return names[int(wanted)]
     raise CorpusError(f"{source} has no column {wanted!r} ({called}): its columns are {', '.join(names)}")

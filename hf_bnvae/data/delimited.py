@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from ..visible import visible
 from .errors import CorpusError
+from .rows import is_whole
 
 LINES_LOOKED_AT = 1_000
 OTHER_DELIMITERS = {";": "semicolons", "|": "bars", "\t": "tabs"}
@@ -33,19 +34,26 @@ def table_options(path: Path, no_header: bool = False) -> dict:
     tabs = path.suffix.lower() == ".tsv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = (line.rstrip("\r\n").split("\t") for line in file) if tabs else csv.reader(file)
-        first = next(rows)
+        first = next(rows, None)
+        if first is None:
+            raise CorpusError(f"{path} is empty")
+        first_is_blank = CorpusError(f"{path}: its first line is empty: take it out")
+        if not first:
+            raise first_is_blank
         if not tabs:
             _refuse_other_delimiters(path, first)
-        numbered = tabs and len(first) == 2 and _is_whole(first[0])
+        numbered = tabs and len(first) == 2 and is_whole(first[0])
         for number, row in enumerate(rows, start=2):
             if row in ([], [""]):
                 continue
             if len(row) != len(first):
+                if not "".join(first).strip():
+                    raise first_is_blank
                 raise CorpusError(
                     f"{path}, row {number}: {len(row)} fields where the first row has {len(first)}; "
                     + ("take stray tabs out" if tabs else "put text that holds commas between double quotes")
                 )
-            numbered = numbered and _is_whole(row[0])
+            numbered = numbered and is_whole(row[0])
     alone = tabs and len(first) == 1 and first[0] not in HEADERLESS_NAMES
     named = not (no_header or numbered or alone)
     if named and len(set(first)) < len(first):
@@ -112,7 +120,3 @@ def _refuse_other_delimiters(path: Path, first: list[str]) -> None:
             raise CorpusError(
                 f"{path}: its fields are separated by {name} ({delimiter!r}): separate them by commas{ending}"
             )
-
-
-def _is_whole(text: str) -> bool:
-    return text.strip().removeprefix("-").isdigit()

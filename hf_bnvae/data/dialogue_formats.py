@@ -81,7 +81,7 @@ class DialogueLayout:
 def _column(names: list[str], wanted: str) -> str | None:
     if wanted in names:
         return wanted
-    return names[int(wanted)] if wanted.isdigit() and int(wanted) < len(names) else None
+    return names[int(wanted)] if wanted.isdecimal() and int(wanted) < len(names) else None
 
 
 # Files
@@ -106,6 +106,8 @@ def read_rows(path: Path, layout: DialogueLayout) -> Iterator[Located]:
 
 def _json_rows(path: Path, plain: Path) -> Iterator[Located]:
     array = _array(plain)
+    if array == []:
+        raise CorpusError(f"{path} holds no rows")
     if array is not None:
         yield from ((f"{path}, dialogue {number}", row) for number, row in enumerate(array, start=1))
         return
@@ -115,7 +117,7 @@ def _json_rows(path: Path, plain: Path) -> Iterator[Located]:
             where = f"{path}, line {number}"
             try:
                 text = line.decode("utf-8-sig")
-                if text.isspace():
+                if not text.strip():
                     continue
                 row = json.loads(text)
             except UnicodeDecodeError:
@@ -147,7 +149,7 @@ def _array(path: Path) -> list | None:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return None
-    return content if content and not isinstance(content[0], str) else None
+    return None if content and isinstance(content[0], str) else content
 
 
 def _plain_dialogues(path: Path, plain: Path, layout: DialogueLayout) -> Iterator[Located]:

@@ -21,7 +21,7 @@ from .dialogue_formats import (
 )
 from .errors import CorpusError
 from .python_data import splits_at_hand
-from .readers import find_splits, holds_files, is_saved, load_saved, matching_files, refuse_address
+from .readers import find_splits, holds_files, is_saved, load_saved, matching_files, refuse_address, refuse_file
 from .splits import SplitChoice
 from .toy_dialogues import toy_dialogues
 
@@ -203,6 +203,7 @@ def _named_rows(data, layout: DialogueLayout, choice: SplitChoice) -> dict[str, 
         return {split: chain.from_iterable(_of_file(path, layout) for path in paths) for split, paths in files.items()}
     if isinstance(data, str):
         refuse_address(data)
+        refuse_file(data)
         source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES, choice=choice)
     else:
         source, splits = "the data", splits_at_hand(data, choice)
@@ -295,15 +296,16 @@ def _pair(row: Mapping, where: str, columns: tuple[str, str], layout: DialogueLa
         (said,) = as_turns(response)
         response, speaker = (said.get("text"), said.get("speaker")) if isinstance(said, Mapping) else (said, None)
     said = "" if response is None else _readable(response, f"{where}, {columns[1]}").strip()
-    if not layout.skip_empty_turns:
-        for number, turn in enumerate(turns, start=1):
-            if _is_empty(turn):
-                raise CorpusError(f"{where}, {columns[0]}, turn {number}: empty; take the row out or mend it")
-        if not said:
-            raise CorpusError(f"{where}, {columns[1]}: empty; take the row out or mend it")
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, Mapping | None):
+            _readable(turn, f"{where}, {columns[0]}, turn {number}")
+        if _is_empty(turn) and not layout.skip_empty_turns:
+            raise CorpusError(f"{where}, {columns[0]}, turn {number}: empty; take the row out or mend it")
+    if not said and not layout.skip_empty_turns:
+        raise CorpusError(f"{where}, {columns[1]}: empty; take the row out or mend it")
     count = len(turns) + 1
     turns = [
-        {"speaker": "AB"[(count - index) % 2], "text": turn} if isinstance(turn, str) else turn
+        turn if isinstance(turn, Mapping) else {"speaker": "AB"[(count - index) % 2], "text": turn}
         for index, turn in enumerate(turns)
     ]
     if speaker is None:

@@ -1,5 +1,6 @@
 """Files as people keep them: compressed, in folders that `datasets` saved, in clones of data sets on the Hub."""
 
+import codecs
 import os
 import tempfile
 import zipfile
@@ -28,6 +29,7 @@ BINARY = ("parquet", "arrow")
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 FOLDERS = (".", "data")
 """Where in a folder the files of splits are: in it, or as in a data set on the Hub."""
+USUAL_NAMES = {"train": "train", "validation": "valid", "test": "test"}
 BYTES_AT_ONCE = 1 << 20
 
 
@@ -67,6 +69,27 @@ def check_whole(path: Path) -> None:
             raise CorpusError(f"{path} is a pointer of Git LFS and not the file: run `git lfs pull` in its folder")
 
 
+def refuse_scalars(path: Path) -> None:
+    """Refuse a file of JSON that begins with neither an object nor an array; one with null would end the process.
+
+    Raises:
+        CorpusError: naming the line and the remedy.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            begin = line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip()[:1]
+            if begin and begin not in b"{[":
+                raise no_object(path, number)
+            if begin:
+                return
+    raise CorpusError(f"{path} holds no rows")
+
+
+def no_object(path: Path, number: int) -> CorpusError:
+    """The error of a line of JSON that holds a text or a number alone, or a list."""
+    return CorpusError(f'{path}, line {number}: must be an object such as {{"text": "a sentence"}}')
+
+
 def refuse_address(name: str) -> None:
     """Refuse an address of the web, or of another store.
 
@@ -78,6 +101,16 @@ def refuse_address(name: str) -> None:
             f"{name} is an address, which is not read from here: download the file and name it, or name a data set on "
             "the Hub by its id, USER/NAME"
         )
+
+
+def refuse_file(name: str) -> None:
+    """Refuse a file in the place of a data set.
+
+    Raises:
+        CorpusError: naming the remedy.
+    """
+    if Path(name).is_file():
+        raise CorpusError(f"`dataset_name` {name} is a file: name it by `train_file` or one of its companions")
 
 
 def matching_files(pattern: str) -> list[Path]:
@@ -94,17 +127,19 @@ def find_splits(
     """The file, or the shards, of each split that a local folder or its `data` holds, with one of those endings.
 
     Those endings may have that of a compression behind them.
+
+    Raises:
+        CorpusError: when there is neither a train nor a test file, or there are files of several kinds for one split.
     """
     for subfolder in FOLDERS if choice.dataset_config_name is None else (choice.dataset_config_name,):
         splits = {
-            split: paths
-            for split in SPLIT_NAMES
-            if (paths := _files_of(choice.names_of(split), folder / subfolder, endings))
+            split: paths for split in SPLIT_NAMES if (paths := _files_of(split, choice, folder / subfolder, endings))
         }
         if "train" in splits or "test" in splits:
             return splits
+    train, valid, test = (choice.named(split) or usual for split, usual in USUAL_NAMES.items())
     raise CorpusError(
-        f"the folder {folder} holds no train or test file: name it train, valid or test with one of "
+        f"the folder {folder} holds no {train} or {test} file: name it {train}, {valid} or {test} with one of "
         f"{', '.join(endings)}"
     )
 
@@ -114,15 +149,22 @@ def holds_files(folder: Path, choice: SplitChoice) -> bool:
     return folder.is_dir() and (choice.dataset_config_name is None or (folder / choice.dataset_config_name).is_dir())
 
 
-def _files_of(stems: tuple[str, ...], folder: Path, endings: tuple[str, ...]) -> list[Path]:
+def _files_of(split: str, choice: SplitChoice, folder: Path, endings: tuple[str, ...]) -> list[Path]:
     candidates = (
         sorted(folder.glob(pattern))
-        for stem in stems
+        for stem in choice.names_of(split)
         for suffix in endings
         for compression in ("", *COMPRESSIONS)
         for pattern in (f"{stem}{suffix}{compression}", f"{stem}-*{suffix}{compression}")
     )
-    return next((paths for paths in candidates if paths), [])
+    found = [paths for paths in candidates if paths]
+    if len(found) > 1:
+        names = " and ".join(paths[0].name for paths in found)
+        raise CorpusError(
+            f"the folder {folder} holds {names}, and its {split} split can be one of them alone: take the others out, "
+            f"or leave out `dataset_name` and name all by a pattern, `{split}_file`"
+        )
+    return found[0] if found else []
 
 
 # Folders of `save_to_disk`

@@ -7,6 +7,7 @@ from transformers.utils import logging
 
 from .errors import CorpusError
 
+MOST_DIGITS = 1_000  # Python makes no number of many more
 UNLABELLED = ("-", "-1")
 logger = logging.get_logger(__name__)
 
@@ -50,8 +51,8 @@ def as_texts(values: Iterable[object], source: str, column: str, first: int = 1)
 def as_labels(values: Sequence[object], source: str) -> list:
     """Labels of one kind: whole numbers where all of them are such, in digits or not, and else text.
 
-    Labels of several kinds (`"pos"` beside 1) are text, whatever the format of the file; None stays. What usually says
-    that there is no label is a class like any other, and a warning says so.
+    Labels of several kinds (`"pos"` beside 1), or of more digits than 64 bits hold, are text, whatever the format of
+    the file; None stays. What usually says that there is no label is a class like any other, and a warning says so.
     """
     values = list(values)
     strings = [value if value is None or isinstance(value, str) else str(value) for value in values]
@@ -65,6 +66,18 @@ def as_labels(values: Sequence[object], source: str) -> list:
         )
     kinds = {type(value) for value in values if value is not None}
     if kinds == {str} and len(present) == len(values):
-        numeric = all(text.strip().removeprefix("-").isdigit() for text in present)
-        return [int(text) for text in present] if numeric else values
-    return values if len(kinds) <= 1 or kinds <= {int, float} else strings
+        if not all(is_whole(text) and len(text) <= MOST_DIGITS for text in present):
+            return values
+        numbers = [int(text) for text in present]
+        return numbers if all(map(_fits, numbers)) else values
+    alike = len(kinds) <= 1 or kinds <= {int, float}
+    return values if alike and all(_fits(value) for value in values if isinstance(value, int)) else strings
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number."""
+    return text.strip().removeprefix("-").isdecimal()
+
+
+def _fits(number: int) -> bool:
+    return -(2**63) <= number < 2**63

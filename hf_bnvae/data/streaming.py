@@ -13,7 +13,7 @@ from datasets.fingerprint import Hasher
 
 from .corpora import BUILT_IN, load_built_in, text_and_label_columns, unreadable
 from .delimited import refuse_labelled_lines, table_options, warn_of_a_header
-from .errors import CorpusError, first_line
+from .errors import CorpusError, first_line, no_sentence
 from .python_data import splits_at_hand
 from .readers import (
     builder_of,
@@ -27,6 +27,8 @@ from .readers import (
     named_as,
     plain_file,
     refuse_address,
+    refuse_file,
+    refuse_scalars,
 )
 from .rows import as_texts
 from .splits import SplitChoice
@@ -96,6 +98,8 @@ class Source:
             return self.content
         builder = builder_of(self.content)
         options = table_options(self.content, self.no_header) if builder == "csv" else {}
+        if builder == "json":
+            refuse_scalars(self.content)
         name = escape(str(self.content.resolve()))
         return load_dataset(builder, data_files=name, split="train", streaming=True, **options)
 
@@ -129,6 +133,7 @@ def training_sources(
     if dataset_name is None:
         raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     refuse_address(dataset_name)
+    refuse_file(dataset_name)
     if dataset_name in BUILT_IN:
         texts = tuple(load_built_in(dataset_name)["train"]["text"])
         return [Source(dataset_name, Hasher.hash(texts), texts)]
@@ -187,7 +192,7 @@ def first_texts(
         if sentences == count:
             return
     if not sentences:
-        raise no_sentence(sources, lines)
+        raise no_sentence(all_of(sources), lines)
 
 
 def _in_turn(sources: Sequence[Source]) -> Iterator[list[str]]:
@@ -213,10 +218,9 @@ def _first_lines(sources: Sequence[Source], count: int) -> Iterator[list[str]]:
             return
 
 
-def no_sentence(sources: Sequence[Source], lines: int) -> CorpusError:
-    """The error of sources all of whose lines are empty."""
-    others = f" (with {len(sources) - 1:,} other shards)" if len(sources) > 1 else ""
-    return CorpusError(f"{sources[0].name}{others} holds no sentence: all of its {lines:,} lines are empty")
+def all_of(sources: Sequence[Source]) -> str:
+    """What an error calls several sources."""
+    return sources[0].name + (f" (with {len(sources) - 1:,} other shards)" if len(sources) > 1 else "")
 
 
 def holds_words(text: str) -> bool:

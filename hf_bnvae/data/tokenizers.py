@@ -57,7 +57,14 @@ def build_tokenizer(
     else:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if vocab_size > len(SPECIALS):
-        tokenizer.train_from_iterator(sentences, trainer)
+        try:
+            tokenizer.train_from_iterator(sentences, trainer)
+        except Exception as error:  # `tokenizers` raises no narrower kind
+            if "vocabulary is not large enough" not in str(error):
+                raise
+            raise CorpusError(
+                f"`vocab_size` {vocab_size} is too small for {kind}, which holds each character of the text: raise it"
+            ) from error
         if kind in ("word", "char"):
             tokenizer = _each_symbol_once(tokenizer, vocab_size)
     if tokenizer.get_vocab_size() <= len(SPECIALS):

@@ -21,8 +21,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from .batches import COUNTS, EpochSampler, LengthBucketSampler, encoded_columns
 from .corpora import CorpusReport
+from .errors import no_sentence
 from .kept_on_disk import INDEX, cache_folder, kept_folder
-from .streaming import Source, holds_words, no_sentence
+from .streaming import Source, all_of, holds_words
 from .tokenizer_pair import TokenizerPair
 
 GROUP_ROWS = 4_096
@@ -88,7 +89,7 @@ def _tokenise(sources, tokenizer, max_length, max_samples, workers, folder) -> C
             for report in pool.map(write, sources, paths):
                 total += report
     if total.lines == total.empty:
-        raise no_sentence(sources, total.lines)
+        raise no_sentence(all_of(sources), total.lines)
     return total
 
 

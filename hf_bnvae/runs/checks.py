@@ -1,7 +1,8 @@
 """Values of arguments that are refused before any work."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ParameterError
@@ -26,14 +27,24 @@ def check_output_file(path: str | None, called: str, endings: tuple[str, ...] = 
     file = Path(path)
     if endings and file.suffix.lower() not in endings:
         raise ParameterError(f"{called} {path}: give it the ending {' or '.join(endings)}")
-    if file.is_dir():
-        raise ParameterError(f"{called} {path} is a folder: name a file")
-    _check_folder(file.absolute().parent, f"{called} {path}", "name a file in a folder")
+    with _names_that_the_system_takes(f"{called} {path}"):
+        if file.is_dir():
+            raise ParameterError(f"{called} {path} is a folder: name a file")
+        _check_folder(file.absolute().parent, f"{called} {path}", "name a file in a folder")
 
 
 def check_output_folder(path: str, called: str) -> None:
     """Refuse, before any work, a folder that cannot be made or written."""
-    _check_folder(Path(path), f"{called} {path}", "name a folder")
+    with _names_that_the_system_takes(f"{called} {path}"):
+        _check_folder(Path(path), f"{called} {path}", "name a folder")
+
+
+@contextmanager
+def _names_that_the_system_takes(called: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ParameterError(f"{called} cannot be written ({error.strerror}): name another") from error
 
 
 def _check_folder(folder: Path, called: str, remedy: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..data import DialogueCorpus, load_dialogues
 from ..data.dialogue_formats import DEFAULT_TURN_SEPARATOR, DialogueLayout
+from ..errors import ParameterError
 from .checks import check_least
 from .data_arguments import SplitArguments
 
@@ -49,6 +50,8 @@ class DialogueDataArguments(SplitArguments):
     )
 
     def __post_init__(self):
+        if not self.turn_separator:
+            raise ParameterError("`turn_separator` is empty: give what stands between two turns, or leave it out")
         check_least(self, max_utterance_length=3, max_train_samples=1, max_eval_samples=1)
 
     def load(self, dialogues: Any = None) -> DialogueCorpus:

@@ -67,6 +67,8 @@ def evaluate_dialogue_model(
     """
     if wanted.compare_with and args.samples_file is None:
         raise ParameterError("`compare_with` shows other models in `samples_file`: name one")
+    if args.samples_file is not None and not wanted.num_cases:
+        raise ParameterError("`samples_file` shows `num_cases` contexts, which is 0: raise it, or leave the file out")
     called = "`model_name_or_path`"
     vectors = wanted.load_word_vectors()
     model = load_model(args.model_name_or_path, called, DIALOGUE_MODELS).to(PartialState().device)

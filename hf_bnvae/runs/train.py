@@ -179,17 +179,32 @@ def _data_of(dataset: Any) -> tuple[Any, dict[str, str]]:
 
 
 def _as_dataset(rows: Any) -> Any:
-    """A data set of a list of texts, of dialogues or of rows, or of what pandas holds; anything else as it is."""
+    """A data set of a list of texts, of dialogues or of rows, or of what pandas holds; anything else as it is.
+
+    The first row that is not None says which of the three; a text may be None, or NaN in a table.
+    """
     if type(rows).__module__.partition(".")[0] == "pandas":
         if hasattr(rows, "columns"):
             return Dataset.from_pandas(rows, preserve_index=False)
         rows = rows.tolist()
     if not isinstance(rows, list | tuple):
         return rows
-    for kind, column in ((str, "text"), (list | tuple, "turns")):
-        if all(isinstance(row, kind) for row in rows):
-            return Dataset.from_dict({column: list(rows)})
-    return Dataset.from_list(list(rows))
+    rows = list(rows)
+    first = next((row for row in rows if row is not None), None)
+    if isinstance(first, Mapping):
+        return Dataset.from_list(_of_kind(Mapping, "a dict", rows))
+    if isinstance(first, list | tuple):
+        return Dataset.from_dict({"turns": _of_kind(list | tuple, "a list", rows)})
+    texts = [None if row != row else row for row in rows]
+    return Dataset.from_dict({"text": _of_kind(str | None, "text", texts)})
+
+
+def _of_kind(kind: Any, called: str, rows: list) -> list:
+    """The rows; a CorpusError with the number of the first that is of another kind."""
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, kind):
+            raise CorpusError(f"the data, row {number}: must be {called}, got {type(row).__name__}")
+    return rows
 
 
 def _lacks_validation(at_hand: Any, values: Mapping[str, Any]) -> bool:

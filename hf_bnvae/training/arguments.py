@@ -6,14 +6,16 @@ from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from transformers import SchedulerType, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
+from transformers.optimization import get_scheduler
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
 from transformers.training_args import OptimizerNames
 
+from ..data.errors import first_line
 from ..errors import ParameterError
 from .ranges import check_ranges
 from .recipes import bf16_pays
@@ -220,6 +222,7 @@ class VaeTrainingArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         self._check_the_device()
+        self._check_the_schedule()
         # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
         self._n_gpu = min(1, self.n_gpu)
         if self.overwrite_output_dir and self.resume_from_checkpoint not in (None, "false"):
@@ -282,6 +285,20 @@ class VaeTrainingArguments(TrainingArguments):
             raise ParameterError("`bf16`: this machine has no products in bf16, leave it out")
         if self.fsdp and self.world_size == 1:
             raise ParameterError("`fsdp` shards a model over several processes, and this is one: leave it out")
+
+    def _check_the_schedule(self) -> None:
+        """Refuse a schedule of the learning rate without what it needs, or with what it does not read."""
+        kind = SchedulerType(self.lr_scheduler_type)
+        given: Any = self.lr_scheduler_kwargs
+        steps = self.max_steps if self.max_steps > 0 else 1_000
+        try:
+            optimizer = torch.optim.SGD([torch.zeros(1)], lr=self.learning_rate)
+            get_scheduler(kind, optimizer, self.get_warmup_steps(steps), steps, given)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            what = f"`lr_scheduler_type` {kind.value} needs `lr_scheduler_kwargs`"
+            if given:
+                what = f"`lr_scheduler_kwargs` {json.dumps(given)} do not suit `lr_scheduler_type` {kind.value}"
+            raise ParameterError(f"{what}: {first_line(error)}") from error
 
 
 @dataclass

@@ -88,6 +88,8 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
     assert "| | one | other |" in (tmp_path / "new" / "side.md").read_text()
     with pytest.raises(UsageError, match="--compare_with shows other models in --samples_file"):
         evaluate_dialogue.main(["--model_name_or_path", "one", "--num_cases", "2", "--compare_with", "other"])
+    with pytest.raises(UsageError, match="--samples_file shows --num_cases contexts, which is 0: raise it"):
+        evaluate_dialogue.main(["--model_name_or_path", "one", "--num_cases", "0", "--samples_file", "s.md"])
     with pytest.raises(UsageError, match=r"--samples_file .* is a folder: name a file"):
         evaluate_dialogue.main(["--model_name_or_path", "one", "--samples_file", str(tmp_path)])
 
@@ -129,6 +131,11 @@ def test_bad_input_gets_one_sentence_and_writes_nothing(changes, message, tmp_pa
         dialogue.main(flags(tmp_path / "run", **changes))
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_separator_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="--turn_separator is empty: give what stands between two turns"):
+        dialogue.main([*flags(tmp_path / "run"), "--turn_separator", ""])
 
 
 def test_another_model_that_cannot_stand_beside_this_one_is_refused_before_training(tmp_path):

@@ -48,6 +48,14 @@ def test_a_report_of_labelled_sentences_lies_in_the_folder_of_the_run(folder, ta
     assert data["notes"][1].startswith("Made by: hf-bnvae explore report ")
 
 
+def test_a_table_without_a_header_is_read_by_numbers(folder, tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text("x,a b c\ny,d e\n" * 4)
+    argv = ["report", str(folder), "--text_file", str(path), "--max_new_tokens", "1"]
+    explore.main([*argv, "--text_column", "1", "--label_column", "0", "--no_header", "true"])
+    assert len(page_data(folder / "latent_space.html")["texts"]) == 8
+
+
 def test_too_many_sentences_are_thinned_out_and_that_is_said(folder, table, tmp_path, capsys):
     path = tmp_path / "new" / "report.html"
     argv = ["report", str(folder), "--text_file", str(table), "--max_samples", "10", "--output_file", str(path)]

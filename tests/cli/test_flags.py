@@ -72,6 +72,9 @@ def refused(call) -> str:
         ("optim", "nope", "invalid choice: 'nope'"),
         ("optim_args", "nope", "must read name=value,name=value, got nope"),
         ("lr_scheduler_kwargs", "{bad", "must be JSON such as"),
+        ("lr_scheduler_kwargs", '{"foo":1}', "do not suit --lr_scheduler_type linear: get_linear"),
+        ("lr_scheduler_type", "cosine_with_min_lr", "needs --lr_scheduler_kwargs: One of min_lr or min_lr_rate"),
+        ("lr_scheduler_type", "warmup_stable_decay", "needs --lr_scheduler_kwargs: get_wsd_schedule"),
         ("rate", "abc", "invalid float value: 'abc'; --help lists all flags"),
         ("kl_schedule", "nope", "invalid choice: 'nope'"),
         ("metric_for_best_model", "bleu", "is not computed; these are: elbo, rec, kl, mi, au, agg_kl"),
@@ -126,6 +129,17 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(corpus, tmp
     ]:
         said = refused(lambda script=script, argv=argv: script.main(argv))
         assert said.startswith(flag) and ("name a folder" in said or "name a file" in said), said
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_work(corpus, tmp_path):
+    name = str(tmp_path / ("a" * 300))
+    evaluation = ["--model_name_or_path", "m", "--dataset_name", "pydocs", "--output_file", name]
+    for script, argv, flag in (
+        (train, flags(corpus, name), "--output_dir"),
+        (evaluate, evaluation, "--output_file"),
+    ):
+        said = refused(lambda script=script, argv=argv: script.main(argv))
+        assert said.startswith(flag) and said.endswith("cannot be written (File name too long): name another")
 
 
 @pytest.fixture(scope="module")

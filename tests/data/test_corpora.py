@@ -3,10 +3,18 @@
 import json
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Value
 
 from hf_bnvae.cli.errors import flags_named
-from hf_bnvae.data import CorpusError, build_tokenizer, encode_corpus, load_corpus, pydocs_splits
+from hf_bnvae.data import (
+    CorpusError,
+    build_tokenizer,
+    encode_corpus,
+    first_texts,
+    load_corpus,
+    pydocs_splits,
+    training_sources,
+)
 from hf_bnvae.data.corpora import CorpusReport
 
 TEXTS = ["a b c", "NA", "null", 'he said "hi"', "tab or, comma", "  spaced  "]
@@ -110,6 +118,20 @@ def test_max_samples_takes_the_first(tmp_path):
         ("a.doc", b"text", "unknown ending '.doc'"),
         ("wide.csv", b"text,label\ngood food, really,1\n", "row 2: 3 fields where the first row has 2"),
         ("wide.tsv", b"label\ttext\n1\ta\n0\ta\tb\n", "row 3: 3 fields where the first row has 2"),
+        ("bom.csv", b"\xef\xbb\xbf", "is empty"),
+        ("bom.tsv", b"\xef\xbb\xbf", "is empty"),
+        ("bom.txt", b"\xef\xbb\xbf", "holds no rows"),
+        ("bom.jsonl", b"\xef\xbb\xbf", "holds no rows"),
+        ("header.csv", b"text,label\n", "holds no rows"),
+        ("array.json", b"[]", "holds no rows"),
+        ("blank.jsonl", b"\n\n", "holds no rows"),
+        ("blank.csv", b"\ntext,label\na,b\n", "its first line is empty: take it out"),
+        ("space.csv", b" \ntext,label\na,b\n", "its first line is empty: take it out"),
+        ("blank.tsv", b"\nlabel\ttext\n1\ta\n", "its first line is empty: take it out"),
+        ("texts.jsonl", b'"a b"\n"c d"\n', 'line 1: must be an object such as {"text": "a sentence"}'),
+        ("null.jsonl", b"null\n", "line 1: must be an object such as"),
+        ("late.jsonl", b'{"text": "a"}\n"b"\n', "line 2: must be an object such as"),
+        ("lists.jsonl", b'["a"]\n["b"]\n', "line 1: must be an object such as"),
         ("broken.jsonl", b'{"text": "a"}\n{"text": \n', "could not be read as jsonl"),
         ("broken.parquet", b"not parquet", "could not be read as parquet"),
     ],
@@ -118,9 +140,16 @@ def test_bad_files_are_named(tmp_path, name, content, message):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(CorpusError, match=message) as caught:
-        read(path)
-    assert name in str(caught.value) and "\n" not in str(caught.value)
+    for call in (lambda: read(path), lambda: list(first_texts(training_sources(train_file=str(path))))):
+        with pytest.raises(CorpusError, match=message) as caught:
+            call()
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_table_without_rows_is_named(tmp_path):
+    Dataset.from_dict({"text": []}).cast_column("text", Value("string")).to_parquet(str(tmp_path / "a.parquet"))
+    with pytest.raises(CorpusError, match=r"a\.parquet holds no rows"):
+        read(tmp_path / "a.parquet")
 
 
 def test_no_data_and_a_folder_without_data(tmp_path):

@@ -127,6 +127,10 @@ def test_empty_turns_are_errors_unless_they_are_to_be_skipped_and_then_they_are_
     (dialogue,) = corpus.splits["train"]
     assert [(turn.speaker, turn.text) for turn in dialogue.turns] == [("A", "hello"), ("A", "hi")]
     assert "3 empty turns skipped; 2 dialogues without two turns left out" in str(corpus.reports["train"])
+    (dialogue,) = read(
+        tmp_path / "c.jsonl", lines({"context": ["hello", None], "response": "hi"}), skip_empty_turns=True
+    ).splits["train"]
+    assert [turn.text for turn in dialogue.turns] == ["hello", "hi"]
     with pytest.raises(CorpusError, match="holds no dialogue of two turns"):
         read(tmp_path / "b.jsonl", lines({"dialog": ["alone", ""]}), skip_empty_turns=True)
 

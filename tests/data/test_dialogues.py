@@ -63,6 +63,8 @@ def test_a_dialogue_file_is_read_whole(tmp_path):
         ({"context": "hello", "response": ""}, "response: empty"),
         ({"context": "hello __eou__ __eou__ you", "response": "hi"}, "context, turn 2: empty"),
         ({"context": None, "response": "hi"}, "context, turn 1: empty"),
+        ({"context": ["hello", 1], "response": "hi"}, "context, turn 2: must be a string, got int"),
+        ({"context": ["hello", None], "response": "hi"}, "context, turn 2: empty"),
     ],
 )
 def test_a_malformed_dialogue_is_named_by_file_line_and_field(row, message, tmp_path):
@@ -101,11 +103,12 @@ def test_a_table_without_its_columns_and_plain_text_are_refused(tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
         load_dialogues(files={"train": str(tmp_path / "none.jsonl")})
     with pytest.raises(CorpusError, match="is empty"):
-        load_dialogues(files={"train": write(tmp_path / "b.jsonl", "\n")})
+        load_dialogues(files={"train": write(tmp_path / "b.jsonl", "\ufeff\n")})
+    with pytest.raises(CorpusError, match="holds no rows"):
+        load_dialogues(files={"train": write(tmp_path / "b.json", "[]")})
 
 
-def test_a_folder_is_searched_for_dialogues_only(tmp_path):
-    write(tmp_path / "train.txt", "hello\n")
+def test_a_folder_holds_a_file_for_each_split(tmp_path):
     write(tmp_path / "train.jsonl", GOOD)
     assert len(load_dialogues(str(tmp_path)).splits["train"]) == 1
 

@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset, DatasetDict, config
 
 from hf_bnvae.cli.errors import flags_named
-from hf_bnvae.data import CorpusError, first_texts, load_corpus, training_sources
+from hf_bnvae.data import CorpusError, first_texts, load_corpus, load_dialogues, training_sources
 
 TEXTS = ["a b c", 'he said "hi"', "tab or, comma", "NA"]
 CONTENT = {
@@ -90,6 +90,15 @@ def test_the_clone_of_a_data_set_on_the_hub_is_read_by_its_folder(tmp_path):
     assert load_corpus(str(tmp_path)).splits["validation"]["text"][:] == TEXTS[:1]
 
 
+@pytest.mark.parametrize("other", ["train.jsonl", "train-00001.txt", "train.txt.gz"])
+def test_files_of_several_kinds_for_one_split_are_refused_by_name(tmp_path, other):
+    for name in ("train.txt", other, "valid.txt"):
+        (tmp_path / name).write_text("a\n")
+    for read in (load_corpus, training_sources, load_dialogues):
+        with pytest.raises(CorpusError, match=rf"holds train\.txt and {other}|holds {other} and train\.txt"):
+            read(str(tmp_path))
+
+
 def two_files(path):
     write_zip(path, b"a", names=2)
 
@@ -128,3 +137,11 @@ def test_an_address_is_no_file(address):
             load_corpus(**options)
     with pytest.raises(CorpusError, match="is an address"):
         training_sources(train_file=address)
+
+
+def test_a_file_is_no_data_set(tmp_path):
+    path = str(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_text("a b c\n")
+    for read in (load_corpus, training_sources, load_dialogues):
+        with pytest.raises(CorpusError, match=r"--dataset_name .*a\.txt is a file: name it by --train_"), flags_named():
+            read(path)

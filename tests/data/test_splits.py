@@ -70,6 +70,8 @@ def test_splits_have_the_names_that_the_user_gives_them(tmp_path):
     for source in (data, str(tmp_path / "saved"), str(tmp_path / "files")):
         splits = load_corpus(source, **names).splits
         assert {split: dataset["text"][:] for split, dataset in splits.items()} == {"train": ["a"], "validation": ["b"]}
+        with pytest.raises(CorpusError, match=r"no all or test file: name it all, valid or test|has neither"):
+            load_corpus(source, train_split="all")
         if isinstance(source, str):
             assert list(first_texts(training_sources(source, **names))) == ["a"]
 

@@ -263,7 +263,7 @@ def test_the_first_lines_alone_can_be_read(shards, make_store, tokenizer):
         ("broken.jsonl", b'{"text": "good"}\n\n{"text": "go', r"broken\.jsonl, line 3: could not be read as jsonl: "),
         ("broken.parquet", b"PAR1 and nothing more", r"broken\.parquet could not be read as parquet: "),
         ("blank.txt", b"\n \n", r"blank\.txt holds no sentence: all of its 2 lines are empty"),
-        ("header.csv", b"text\n", r"header\.csv (holds no sentence|could not be read as csv)"),
+        ("header.csv", b"text\n", r"header\.csv holds no rows"),
         ("columns.csv", b"a,b\n1,2\n", "--text_column"),
         ("fields.csv", b"text\na,b\n", r"fields\.csv, row 2: 2 fields"),
     ],

@@ -90,6 +90,12 @@ def test_the_words_of_a_word_piece_tokenizer_alone_are_refused_with_what_helps(t
     assert load_tokenizer(str(tmp_path / "whole"))("a b")["input_ids"] == [2, 4, 5, 3]
 
 
+def test_a_vocabulary_with_no_room_for_the_characters_is_refused():
+    for kind in ("unigram", "bpe"):
+        with pytest.raises(CorpusError, match=f"`vocab_size` 6 is too small for {kind}"):
+            build_tokenizer(["a b c d e f g"], kind, vocab_size=6)
+
+
 def test_line_breaks_are_kept_on_request():
     verse = "one  two\nthree\n\tfour"
     assert build_tokenizer([verse]).tokenize(verse) == ["one", "two", "three", "four"]

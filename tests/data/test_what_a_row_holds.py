@@ -6,6 +6,8 @@ import json
 import os
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -192,9 +194,58 @@ def test_labels_of_several_kinds_are_text_in_every_format(tmp_path):
         assert split[:] == {"text": ["a", "b", "c"], "label": ["pos", "1", "0.5"]}
 
 
+@pytest.mark.parametrize("label", ["²", "1" * 20, "1" * 5_000])
+def test_a_label_that_is_no_whole_number_of_64_bits_is_text(tmp_path, label):
+    (tmp_path / "a.csv").write_text(f"text,label\na,{label}\nb,2\n", encoding="utf-8")
+    assert load_corpus(files={"train": str(tmp_path / "a.csv")}).splits["train"]["label"][:] == [label, "2"]
+    assert as_labels([2**64, 2], "here") == [str(2**64), "2"]
+
+
+@both
+def test_what_only_looks_like_a_number_names_no_column(tmp_path, read):
+    (tmp_path / "a.tsv").write_text("²\tx\n1\tgood food\n", encoding="utf-8")
+    assert read(tmp_path / "a.tsv", text_column="x") == ["good food"]
+    with pytest.raises(CorpusError, match="has no column '³'"):
+        read(tmp_path / "a.tsv", text_column="³")
+    with pytest.raises(CorpusError, match="there is no column '³'"):
+        load_dialogues(files={"train": str(tmp_path / "a.tsv")}, conversation_column="³")
+
+
 def test_labels_that_usually_say_that_there_is_none_are_said(caplog):
     assert as_labels(["-1", "0", "1", "0"], "snli") == [-1, 0, 1, 0]
     assert "snli: 1 of 4 rows have the label -1, which counts as a class" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_shards_of_several_types_are_one_corpus(tmp_path, kind):
+    shards = (("string", 1), ("large_string", "a"), ("string", None))
+    for number, (text, label) in enumerate(shards):
+        table = pa.table({"text": pa.array([f"t{number}"], text), "label": [label]})
+        if kind == "parquet":
+            pq.write_table(table, tmp_path / f"s{number}.parquet")
+        else:
+            (tmp_path / f"s{number}.jsonl").write_text(json.dumps(table.to_pylist()[0]) + "\n")
+    files = tmp_path / f"s*.{kind}"
+    split = load_corpus(files={"train": str(files)}).splits["train"]
+    assert split[:] == {"text": ["t0", "t1", "t2"], "label": ["1", "a", None]}
+    assert streamed(files) == ["t0", "t1", "t2"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Dataset.from_dict({"text": ["a"], "label": [["x"]]}), Dataset.from_dict({"text": ["a"], "label": [1]})),
+        tuple(
+            Dataset.from_dict({"text": ["a"], "label": [0]}).cast_column("label", datasets.ClassLabel(names=[name]))
+            for name in ("pos", "neg")
+        ),
+    ],
+)
+def test_shards_whose_types_no_type_holds_are_named_with_the_column(tmp_path, one, other):
+    for name, rows in (("s0", one), ("s1", other)):
+        rows.to_parquet(str(tmp_path / f"{name}.parquet"))
+    with pytest.raises(CorpusError, match=r"column label is of .* in .*s1\.parquet and of .* in .*s0\.parquet: give"):
+        in_memory(tmp_path / "s*.parquet")
 
 
 # Caches

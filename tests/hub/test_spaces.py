@@ -158,7 +158,12 @@ def test_the_command_publishes_a_space_or_writes_it(hub, run, tmp_path, capsys):
         f"python {tmp_path / 'space' / 'app.py'}" in capsys.readouterr().out
         and (tmp_path / "space" / "app.py").exists()
     )
+    (tmp_path / "pairs.csv").write_text("1,a b\n0,c d\n")
+    columns = ["--text_file", str(tmp_path / "pairs.csv"), "--text_column", "1", "--no_header", "true"]
+    publish.main([folder, "--space_dir", str(tmp_path / "pairs"), *columns])
+    assert (tmp_path / "pairs" / "sentences.txt").read_text() == "a b\nc d"
     for argv, message in (
+        (["extra", "--repo_id", REPO], "unknown flags: extra; the token comes from HF_TOKEN"),
         (["--space"], "add --repo_id USER/NAME"),
         ([], "add --repo_id USER/NAME"),
         (["--repo_id", REPO, "--text_file", "x"], "--text_file is for a Space"),

@@ -9,7 +9,8 @@ from datasets import Dataset, DatasetDict
 
 from hf_bnvae import TextVaePipeline, train
 from hf_bnvae.cli.train import main as command
-from hf_bnvae.data import CorpusError
+from hf_bnvae.data import CorpusError, load_corpus
+from hf_bnvae.runs.train import _data_of
 from hf_bnvae.training.recipes import bf16_pays
 
 SMALL = {
@@ -119,6 +120,28 @@ def test_an_error_is_one_sentence_that_names_parameters_and_no_flag(changes, sen
         train(sentences(), output_dir=tmp_path / "out", **SMALL | changes)
     assert "--" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_text_that_is_missing_is_counted_as_an_empty_one(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    for number, texts in enumerate((["a b c", None, "d e"] * 10, pandas.Series(["a b c", None, "d e", "  "] * 5))):
+        at_hand, _ = _data_of(texts)
+        report = load_corpus(at_hand).reports["train"]
+        assert (report.lines, report.empty) == ((30, 10), (20, 10))[number]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (["a b", 3] * 10, "the data, row 2: must be text, got int"),
+        ([None, 3], "the data, row 2: must be text, got int"),
+        ([{"text": "a b"}, "a b"], "the data, row 2: must be a dict, got str"),
+        ([["a", "b"], None], "the data, row 2: must be a list, got NoneType"),
+    ],
+)
+def test_a_row_of_another_kind_is_named_by_its_number(rows, sentence, tmp_path):
+    with pytest.raises(CorpusError, match=f"^{sentence}$"):
+        train(rows, output_dir=tmp_path / "out", **SMALL)
 
 
 def test_what_is_no_text_is_refused(tmp_path):

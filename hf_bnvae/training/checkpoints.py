@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 
 from ..data.tokenizer_pair import SUBFOLDER
 from ..errors import ParameterError
@@ -18,6 +18,8 @@ from ..errors import ParameterError
 MARK_NAME = "checkpoint.json"
 """Written last into a checkpoint: the sizes of all its files. A checkpoint with it, and with them, is whole."""
 RESULTS_NAME = "all_results.json"
+PARTIAL_NAME = ".partial"
+"""The folder in which a model is saved, before its files are moved out of it."""
 ARGUMENTS_NAME = "run_arguments.json"
 """The arguments of a run, so that it is resumed under the same."""
 
@@ -180,11 +182,14 @@ def best_checkpoint(resumed: str | Path, step: int | None) -> Path | None:
 
 
 def holds_a_run(output_dir: str | Path) -> bool:
-    """Whether a folder holds a whole model or a whole checkpoint. What a kill left of a first save is no run."""
+    """Whether a folder holds any model, results, or a whole checkpoint. What a kill left of a save is none of them."""
     folder = Path(output_dir)
-    model = (folder / "config.json").is_file() and unreadable_weights(folder) is None
-    return model or any(
-        not is_unfinished(path) and unreadable_weights(path) is None for path in checkpoint_folders(folder)
+    cut_off = (folder / PARTIAL_NAME).is_dir() and unreadable_weights(folder) is not None
+    model = (folder / CONFIG_NAME).is_file() and not cut_off
+    return (
+        (folder / RESULTS_NAME).is_file()
+        or model
+        or any(not is_unfinished(path) and unreadable_weights(path) is None for path in checkpoint_folders(folder))
     )
 
 
@@ -197,12 +202,12 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def remove_run(output_dir: str | Path) -> None:
-    """Remove checkpoints, weights, second tokenizer and results of a former run from a folder; else nothing."""
+    """Remove checkpoints, model, second tokenizer and results of a former run from a folder; else nothing."""
     folder = Path(output_dir)
     for path in checkpoint_folders(folder):
         shutil.rmtree(path)
     weights = [*folder.glob("model*.safetensors"), folder / SAFE_WEIGHTS_INDEX_NAME]
-    for path in (*weights, *(folder / name for name in (RESULTS_NAME, TRAINER_STATE_NAME, "run.json"))):
+    for path in (*weights, *(folder / name for name in (CONFIG_NAME, RESULTS_NAME, TRAINER_STATE_NAME, "run.json"))):
         path.unlink(missing_ok=True)
     shutil.rmtree(folder / SUBFOLDER, ignore_errors=True)  # it would make a pair of the next run's tokenizer
 
@@ -212,7 +217,7 @@ def remove_broken(output_dir: str | Path) -> None:
     for path in checkpoint_folders(output_dir):
         if is_unfinished(path):
             shutil.rmtree(path)
-    shutil.rmtree(Path(output_dir) / ".partial", ignore_errors=True)
+    shutil.rmtree(Path(output_dir) / PARTIAL_NAME, ignore_errors=True)
 
 
 def read_json(path: Path) -> object:

@@ -84,6 +84,22 @@ def test_what_a_kill_left_of_a_first_save_is_no_run(saved):
     assert not checkpoint_folders(saved) and (saved / "checkpoint-60-backup").is_dir()
 
 
+@pytest.mark.parametrize("name", ["config.json", "all_results.json"])
+def test_a_model_of_any_kind_and_results_of_any_command_are_not_trained_over(tmp_path, name):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"weights")
+    assert not holds_a_run(tmp_path)
+    (tmp_path / name).write_text("{}")
+    assert holds_a_run(tmp_path)
+    remove_run(tmp_path)
+    assert not holds_a_run(tmp_path)
+
+
+def test_what_a_kill_left_of_the_last_save_is_no_model(tmp_path):
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    assert not holds_a_run(tmp_path)
+
+
 def test_a_checkpoint_of_the_model_alone_is_not_resumed_with_a_new_optimiser(make_trainer, saved):
     shutil.rmtree(saved)
     make_trainer(callbacks=[StopAt(9)], save_only_model=True, load_best_model_at_end=False, **SAVING).train()

@@ -18,6 +18,16 @@ from ..errors import ParameterError
 MARK_NAME = "checkpoint.json"
 """Written last into a checkpoint: the sizes of all its files. A checkpoint with it, and with them, is whole."""
 RESULTS_NAME = "all_results.json"
+OF_A_RUN = (
+    CONFIG_NAME,
+    RESULTS_NAME,
+    TRAINER_STATE_NAME,
+    "run.json",
+    "training.png",
+    "samples.md",
+    "latent_space.html",
+)
+"""Files that the next run in a folder may not write, and that would then speak of the former one."""
 PARTIAL_NAME = ".partial"
 """The folder in which a model is saved, before its files are moved out of it."""
 ARGUMENTS_NAME = "run_arguments.json"
@@ -202,12 +212,12 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def remove_run(output_dir: str | Path) -> None:
-    """Remove checkpoints, model, second tokenizer and results of a former run from a folder; else nothing."""
+    """Remove checkpoints, model, second tokenizer, results and pictures of a former run from a folder; else nothing."""
     folder = Path(output_dir)
     for path in checkpoint_folders(folder):
         shutil.rmtree(path)
     weights = [*folder.glob("model*.safetensors"), folder / SAFE_WEIGHTS_INDEX_NAME]
-    for path in (*weights, *(folder / name for name in (CONFIG_NAME, RESULTS_NAME, TRAINER_STATE_NAME, "run.json"))):
+    for path in (*weights, *(folder / name for name in OF_A_RUN)):
         path.unlink(missing_ok=True)
     shutil.rmtree(folder / SUBFOLDER, ignore_errors=True)  # it would make a pair of the next run's tokenizer
 

@@ -128,7 +128,8 @@ def test_a_folder_beside_the_checkpoints_is_none_of_them(saved):
 
 def test_overwriting_removes_a_run_and_nothing_else(saved):
     (saved / "notes.txt").write_text("mine")
-    (saved / "all_results.json").write_text("{}")
+    for name in ("config.json", "all_results.json", "run.json", "training.png", "samples.md", "latent_space.html"):
+        (saved / name).write_text("{}")
     remove_run(saved)
     assert [path.name for path in saved.iterdir()] == ["notes.txt"]
 

@@ -64,13 +64,8 @@ def fault(folder: str | Path) -> str | None:
     folder = Path(folder)
     mark = read_json(folder / MARK_NAME)
     if isinstance(mark, dict) and isinstance(mark.get("sizes"), dict):
-        for name, size in mark["sizes"].items():
-            path = folder / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != size:
-                return f"{name} has {path.stat().st_size} bytes for {size}"
-        return None
+        faults = (_fault_of_file(folder / name, size) for name, size in mark["sizes"].items())
+        return next((broken for broken in faults if broken is not None), None)
     if (folder / MARK_NAME).exists():
         return f"{MARK_NAME} cannot be read"
     if not isinstance(read_json(folder / TRAINER_STATE_NAME), dict):
@@ -86,6 +81,17 @@ def fault(folder: str | Path) -> str | None:
     if cut is not None:
         return f"{cut} is cut off"
     return None if states else "the random state is missing"
+
+
+def _fault_of_file(path: Path, size: int) -> str | None:
+    """What is wrong with a file of so many bytes, in words. A power loss may leave zeros in place of its content."""
+    if not path.is_file():
+        return f"{path.name} is missing"
+    if path.stat().st_size != size:
+        return f"{path.name} has {path.stat().st_size} bytes for {size}"
+    reads = {".json": read_json, ".safetensors": is_whole, ".pt": zipfile.is_zipfile, ".pth": zipfile.is_zipfile}
+    read = reads.get(path.suffix)
+    return None if read is None or read(path) not in (None, False) else f"{path.name} cannot be read"
 
 
 def unreadable_weights(folder: Path) -> str | None:

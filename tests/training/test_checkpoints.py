@@ -47,7 +47,7 @@ PARTS = ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.p
 
 
 @pytest.mark.parametrize("name", PARTS)
-@pytest.mark.parametrize("what", ["cut off", "missing", "empty"])
+@pytest.mark.parametrize("what", ["cut off", "missing", "empty", "zeros"])
 def test_a_checkpoint_with_a_broken_part_is_not_whole_and_last_is_the_one_before(saved, name, what):
     newest = saved / "checkpoint-8"
     assert fault(newest) is None and last_checkpoint(saved) == newest
@@ -56,7 +56,7 @@ def test_a_checkpoint_with_a_broken_part_is_not_whole_and_last_is_the_one_before
     elif what == "missing":
         (newest / name).unlink()
     else:
-        (newest / name).write_bytes(b"")
+        (newest / name).write_bytes(bytes((newest / name).stat().st_size if what == "zeros" else 0))
     assert name in fault(newest)
     assert last_checkpoint(saved) == saved / "checkpoint-4"
     with pytest.raises(CheckpointError, match=f"no (whole )?checkpoint .*{name}"):

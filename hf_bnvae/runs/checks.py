@@ -36,6 +36,13 @@ def check_output_folder(path: str, called: str) -> None:
     _check_folder(Path(path), f"{called} {path}", "name a folder")
 
 
+def check_folder_without_results(path: str, called: str) -> None:
+    """Refuse, before any work, a folder whose model or results would be replaced."""
+    folder = Path(path)
+    if folder.is_file() or (folder / "config.json").exists() or (folder / "all_results.json").exists():
+        raise ParameterError(f"{called} {path} is a file, or holds a model or results: name another folder")
+
+
 def _check_folder(folder: Path, called: str, remedy: str) -> None:
     present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not present.is_dir():

@@ -88,11 +88,14 @@ def test_a_method_s_rates_are_one_curve_and_the_ends_are_marked(tmp_path):
         at("vae", 1, kl=0.0, mi=0.0, rec=38.0, use=0.0),
         at("lstm_lm", 1, kl=0.0, mi=0.0, rec=37.5),
         at("ae", 1, kl=190.0, mi=7.5, rec=5.0, use=90.0),
+        at("ae:num_train_epochs=2+fb_vae:free_bits=4", 1, kl=5.0, mi=3.0, rec=34.0, use=2.0),
+        at("ae+fb_vae:lr_scheduler_kwargs=a+b", 1, kl=6.0, mi=4.0, rec=33.0, use=3.0),
     ]
     assert rate_curves(runs, "kl", "rec") == {
         "bn_vae": [(4.0, 35.0), (9.0, 31.0)],
         "vae": [(0.0, 38.0)],
         "ae": [(190.0, 5.0)],
+        "ae+fb_vae": [(5.0, 34.0), (6.0, 33.0)],
     }
     draw_rate_distortion(runs, tmp_path / "a.png")
     draw_rate_distortion([run for run in runs if run.method == "lstm_lm"], tmp_path / "b.png")

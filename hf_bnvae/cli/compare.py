@@ -10,7 +10,6 @@ is not done again: run the command once more after an interruption, or with more
 """
 
 import argparse
-import json
 import os
 import shlex
 import subprocess
@@ -21,13 +20,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
+from ..analysis.comparison import RunError
 from ..hub.run_record import command_line, write_json
 from ..methods import METHODS
 from ..runs.checks import check_output_folder, whole_numbers
 from ..runs.comparison import SET_FOR_EACH_RUN, Entry, parse_method, refuse_publishing
 from ..runs.data_arguments import EMBEDDING_FILES
 from ..runs.model_arguments import OF_A_TOKENIZER
-from ..training.checkpoints import last_checkpoint
+from ..training.checkpoints import last_checkpoint, read_json
 from ..training.run_lock import ENDS_WITH_PARENT, lock
 from .errors import UsageError, flags_named
 from .program import called_as, program_name
@@ -110,11 +110,17 @@ def check_shared(shared: list[str], output_dir: Path) -> None:
     record = output_dir / "flags.json"
     begun = any(next(output_dir.rglob(name), None) for name in ("all_results.json", "trainer_state.json"))
     if begun and record.is_file():
-        before = json.loads(record.read_text(encoding="utf-8"))
-        if before != shared:
+        before = read_json(record)
+        if not isinstance(before, list):
             raise UsageError(
-                f"--output_dir {output_dir} holds runs made with other flags ({shlex.join(before)}): repeat those "
-                "flags, or name another folder"
+                f"{record} cannot be read: remove it if the runs there were made with the flags of this command, or "
+                "name another folder by --output_dir"
+            )
+        if before != shared:
+            said = shlex.join(map(str, before))
+            raise UsageError(
+                f"--output_dir {output_dir} holds runs made with other flags ({said}): repeat those flags, or name "
+                "another folder"
             )
     write_json(record, shared)
 
@@ -160,7 +166,7 @@ def _values(flags: list[str]) -> dict[str, str]:
 
 
 class RunFailed(Exception):
-    """The last line that a run printed."""
+    """The last line that a run printed, or what is wrong with its files."""
 
 
 def train_entry(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
@@ -191,7 +197,10 @@ def train_entry(entry: Entry, seed: int, output_dir: Path, shared: list[str]) ->
             lines = (folder / "run.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise RunFailed(lines[-1] if lines else f"exit status {done.returncode}")
         print(f"{time.perf_counter() - started:.0f} s, ", end="", flush=True)
-    return read_run(folder, entry.text, seed, seconds)
+    try:
+        return read_run(folder, entry.text, seed, seconds)
+    except RunError as error:
+        raise RunFailed(str(error)) from error
 
 
 if __name__ == "__main__":

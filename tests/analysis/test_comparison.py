@@ -14,7 +14,7 @@ from hf_bnvae.analysis import (
     time_table,
     write_comparison,
 )
-from hf_bnvae.analysis.comparison import tradeoff_points
+from hf_bnvae.analysis.comparison import RunError, tradeoff_points
 
 
 def run(method, seed, nll, mi=1.0, seconds=10.0):
@@ -52,6 +52,17 @@ def test_a_run_is_read_with_its_time_to_the_best_model(tmp_path):
     found = read_run(tmp_path, "vae", 3, pretraining_seconds=7.0)
     assert found.results == {"nll": 5.0, "elbo": 6.0}
     assert found.seconds == pytest.approx(87.0) and len(found.history) == 1
+
+
+@pytest.mark.parametrize("name", ["all_results.json", "trainer_state.json"])
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", "null"])
+def test_a_broken_file_of_a_run_is_named(tmp_path, name, content):
+    (tmp_path / "all_results.json").write_text('{"train_seconds_without_evaluation": 1.0}')
+    (tmp_path / "trainer_state.json").write_text('{"log_history": []}')
+    assert read_run(tmp_path, "vae", 1).seconds == 1
+    (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
+    with pytest.raises(RunError, match=f"{name} is missing or broken: remove all_results.json from its folder"):
+        read_run(tmp_path, "vae", 1)
 
 
 def test_the_folder_gets_tables_a_csv_and_pictures(tmp_path):

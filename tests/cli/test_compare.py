@@ -55,6 +55,21 @@ def test_a_comparison_that_trained_nothing_holds_nobody_to_its_flags(corpus, tmp
     assert (tmp_path / "out" / "comparison.md").is_file()
 
 
+def test_one_broken_run_does_not_stop_the_others(corpus, tmp_path):
+    for method in ("ae", "vae"):
+        folder = tmp_path / "runs" / method / "seed_1"
+        folder.mkdir(parents=True)
+        (folder / "all_results.json").write_text('{"train_seconds_without_evaluation": 1.0, "test_elbo": 2.0}')
+        (folder / "trainer_state.json").write_text('{"log_history": []}')
+    (tmp_path / "runs" / "ae" / "seed_1" / "all_results.json").write_text("")
+    with pytest.raises(UsageError, match=r"1 of 2 runs failed: ae, seed 1, failed: .*all_results\.json is missing or"):
+        compare.main(arguments(corpus, tmp_path, "ae,vae"))
+    assert "| vae | **2.00** |" in (tmp_path / "comparison.md").read_text()
+    (tmp_path / "flags.json").write_text("")
+    with pytest.raises(UsageError, match=r"flags\.json cannot be read: remove it if"):
+        compare.main(arguments(corpus, tmp_path, "vae"))
+
+
 def test_two_comparisons_do_not_write_into_one_folder(corpus, tmp_path):
     with (tmp_path / ".lock").open("a+") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

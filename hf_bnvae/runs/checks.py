@@ -44,7 +44,10 @@ def check_folder_without_results(path: str, called: str) -> None:
 
 
 def _check_folder(folder: Path, called: str, remedy: str) -> None:
-    present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    except OSError as error:
+        raise ParameterError(f"{called} cannot be made ({error.strerror}): {remedy}") from error
     if not present.is_dir():
         raise ParameterError(f"{called}: {present} is a file: {remedy}")
     if not os.access(present, os.W_OK | os.X_OK):

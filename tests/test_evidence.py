@@ -7,6 +7,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
+
+from hf_bnvae.training.checkpoints import write_mark
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -251,7 +254,7 @@ def test_a_training_that_was_cut_off_goes_on_and_one_without_a_checkpoint_starts
     assert evidence.going_on(tmp_path / "model") == {"overwrite_output_dir": "true"}
     checkpoint = tmp_path / "model" / "checkpoint-5"
     checkpoint.mkdir()
-    (checkpoint / "checkpoint.json").write_text('{"sizes": {"optimizer.pt": 0, "rng_state.pth": 0}}')
     for name in ("optimizer.pt", "rng_state.pth"):
-        (checkpoint / name).touch()
+        torch.save({}, checkpoint / name)
+    write_mark(checkpoint)
     assert evidence.going_on(tmp_path / "model")["resume_from_checkpoint"] == "last"

@@ -1,12 +1,12 @@
 """Finished runs of several methods side by side: tables, a csv file, and the pictures of their training."""
 
 import csv
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..training.checkpoints import read_json
 from .pictures import pyplot, save
 
 COMPARED_METRICS = ("nll", "ppl", "word_ppl", "elbo", "rec", "kl", "mi", "au", "use", "reconstruction_bleu")
@@ -49,14 +49,21 @@ class Run:
     history: list[dict[str, float]]
 
 
+class RunError(ValueError):
+    """A run that cannot be read: one sentence that names the file and the remedy."""
+
+
 def read_run(folder: Path, method: str, seed: int, pretraining_seconds: float = 0.0) -> Run:
     """Read `all_results.json` and `trainer_state.json` of a finished run.
 
     Args:
         pretraining_seconds: the time of the training that this one started from.
+
+    Raises:
+        RunError: one of the files is missing or broken.
     """
-    results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
-    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    results = _read(folder / "all_results.json", "train_seconds_without_evaluation")
+    state = _read(folder / "trainer_state.json", "log_history")
     split = "test" if "test_nll" in results or "test_elbo" in results else "eval"
     history = [line for line in state["log_history"] if "train_seconds" in line]
     best = [line["train_seconds"] for line in history if line["step"] == state.get("best_global_step")]
@@ -68,6 +75,15 @@ def read_run(folder: Path, method: str, seed: int, pretraining_seconds: float = 
         pretraining_seconds + seconds,
         history,
     )
+
+
+def _read(path: Path, needed: str) -> dict:
+    content = read_json(path)
+    if not isinstance(content, dict) or needed not in content:
+        raise RunError(
+            f"{path} is missing or broken: remove all_results.json from its folder and run the same command again"
+        )
+    return content
 
 
 def results_table(runs: Sequence[Run]) -> str:

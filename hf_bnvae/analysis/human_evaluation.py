@@ -142,6 +142,13 @@ def read_study(path: Path) -> Study:
     for name, kind in (("study", str), ("items", dict), ("cases", list), ("annotators", int)):
         if not isinstance(content, dict) or not isinstance(content.get(name), kind):
             raise AnswersError(f"{path} is no key of a study: {name} is missing or wrong")
+    contexts = range(len(content["cases"]))
+    for number, item in content["items"].items():
+        known = isinstance(item, dict) and type(item.get("context")) is int and item["context"] in contexts
+        if not known or not isinstance(item.get("model"), str):
+            raise AnswersError(f"{path} is no key of a study: the context or the model of item {number} is wrong")
+    if not content["items"]:
+        raise AnswersError(f"{path} is no key of a study: it has no items")
     return Study(content["study"], content["items"], content["cases"], content["annotators"])
 
 
@@ -201,7 +208,9 @@ def _read_json(path: Path):
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AnswersError(f"{path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except OSError as error:
+        raise AnswersError(f"{path} cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise AnswersError(f"{path} is no JSON file: {str(error).splitlines()[0]}") from error
 
 

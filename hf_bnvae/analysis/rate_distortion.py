@@ -1,5 +1,6 @@
 """What a rate buys: distortion and use against KL and MI, a line a method over its knob (Alemi et al. 2018)."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +25,18 @@ def rate_curves(runs: Sequence[Run], rate: str, worth: str) -> dict[str, list[tu
     for method, group in by_method(runs).items():
         if all({rate, worth} <= run.results.keys() for run in group) and not _is_language_model(method):
             nats, bought = (statistics.mean(run.results[name] for run in group) for name in (rate, worth))
-            curves.setdefault(method.partition(":")[0], []).append((nats, bought))
+            curves.setdefault(_family(method), []).append((nats, bought))
     return {family: sorted(points) for family, points in curves.items()}
+
+
+def _family(method: str) -> str:
+    """What was trained, as the user wrote it, without parameters: of FIRST+THEN, without those of either."""
+    return re.sub(rf":.*?(?=$|[+](?:{'|'.join(METHODS)})(?:$|[:+]))", "", method)
 
 
 def _is_language_model(method: str) -> bool:
     """Whether what was trained, as the user wrote it, is a method without a latent."""
-    row = METHODS.get(method.partition(":")[0])
+    row = METHODS.get(_family(method))
     return row is not None and not row.has_latent
 
 
@@ -41,7 +47,7 @@ def draw_rate_distortion(runs: Sequence[Run], path: Path) -> None:
     it saves lies on the dotted line rec + KL = that loss. An autoencoder pays no KL; where that is off the scale, its
     distortion is a line.
     """
-    families = list(dict.fromkeys(run.method.partition(":")[0] for run in runs))
+    families = list(dict.fromkeys(_family(run.method) for run in runs))
     figure, axes = pyplot().subplots(2, 2, figsize=(2.2 * SIDE, 1.7 * SIDE), sharey="row", sharex="col")
     for row, (worth, worth_label) in zip(axes, WORTHS.items(), strict=True):
         for axis, rate in zip(row, RATES, strict=True):

@@ -32,7 +32,7 @@ from ..evaluation.classification import (
     read_task,
 )
 from ..hub.run_record import command_line, write_json
-from ..runs.checks import check_least, check_seeds, whole_numbers
+from ..runs.checks import check_folder_without_results, check_least, check_seeds, whole_numbers
 from ..runs.data_arguments import DataArguments
 from ..runs.sentence_encoders import check_model, finetuned_classifier, probed_classifier
 from ..training.run_lock import lock, unlock
@@ -80,9 +80,7 @@ class ClassificationArguments:
         if self.sizes()[0] < 2:
             raise UsageError(f"--num_labels_list must be at least 2 each, got {self.sizes()[0]}")
         check_seeds(self.sample_seeds(), "--seeds")
-        folder = Path(self.output_dir)
-        if folder.is_file() or (folder / "config.json").exists() or (folder / "all_results.json").exists():
-            raise UsageError(f"--output_dir {folder} is a file, or holds a model or results: name another folder")
+        check_folder_without_results(self.output_dir, "--output_dir")
 
     def sizes(self) -> list[int]:
         return sorted(set(whole_numbers(",".join(self.num_labels_list), "--num_labels_list")))

@@ -10,7 +10,6 @@ is not done again: run the command once more after an interruption, or with more
 """
 
 import argparse
-import json
 import os
 import shlex
 import subprocess
@@ -21,17 +20,22 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
+from ..analysis.comparison import RunError
+from ..data import CorpusError
 from ..hub.run_record import command_line, write_json
 from ..methods import METHODS
-from ..runs.checks import check_output_folder, whole_numbers
+from ..runs.checks import check_output_folder, check_seeds, whole_numbers
 from ..runs.comparison import SET_FOR_EACH_RUN, Entry, parse_method, refuse_publishing
 from ..runs.data_arguments import EMBEDDING_FILES
 from ..runs.model_arguments import OF_A_TOKENIZER
-from ..training.checkpoints import last_checkpoint
+from ..training import VaeTrainingArguments
+from ..training.checkpoints import last_checkpoint, read_json
 from ..training.run_lock import ENDS_WITH_PARENT, lock
 from .errors import UsageError, flags_named
+from .flags import parse_arguments
 from .program import called_as, program_name
 from .run import run
+from .train import ARGUMENTS
 from .yaml_file import all_flags
 
 TRAIN = [sys.executable, "-m", "hf_bnvae.cli", "train"]
@@ -62,12 +66,14 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--methods", required=True, help="separated by commas")
-    parser.add_argument("--seeds", default="1", help="separated by commas")
+    parser.add_argument("--methods", required=True, nargs="+", help="separated by commas or spaces")
+    parser.add_argument("--seeds", default=["1"], nargs="+", help="separated by commas or spaces")
     parser.add_argument("--output_dir", required=True, help="folder of the comparison; the runs are under runs/ in it")
     args, shared = parser.parse_known_args(all_flags(argv))
-    entries = [parse_method(text) for text in args.methods.split(",")]
-    seeds = whole_numbers(args.seeds, "--seeds")
+    methods = ",".join(args.methods)
+    entries = [parse_method(text) for text in methods.split(",")]
+    seeds = whole_numbers(",".join(args.seeds), "--seeds")
+    check_seeds(seeds, "--seeds")
     for flag, items in (("--methods", [entry.text for entry in entries]), ("--seeds", seeds)):
         if len(set(items)) < len(items):
             raise UsageError(f"{flag} names one of them twice")
@@ -75,7 +81,10 @@ def main(argv: list[str] | None = None) -> None:
         raise UsageError("a comparison draws pictures: pip install matplotlib")
     output_dir = Path(args.output_dir)
     check_output_folder(args.output_dir, "--output_dir")
-    check_shared(shared, output_dir)
+    check_shared(shared)
+    for entry in entries:
+        check_entry(entry, output_dir, shared)
+    take_folder(output_dir, shared)
 
     runs, failures = [], []
     wanted = [(entry, seed) for entry in entries for seed in seeds]
@@ -90,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
             shown = (f"{name} {round(value, 2) + 0.0:.2f}" for name, value in runs[-1].results.items())
             print(", ".join(shown), flush=True)
     if not runs:
-        raise UsageError(f"no run of {args.methods} succeeded; their output is in run.log under {output_dir}/runs")
+        raise UsageError(f"no run of {methods} succeeded; their output is in run.log under {output_dir}/runs")
     command = command_line(called_as("compare", argv), sys.argv[1:] if argv is None else argv)
     write_comparison(runs, output_dir, command, failures)
     draw_rate_distortion(runs, output_dir / "rate_distortion.png")
@@ -99,22 +108,53 @@ def main(argv: list[str] | None = None) -> None:
         raise UsageError(f"{len(failures)} of {len(wanted)} runs failed: {failures[0]}")
 
 
-def check_shared(shared: list[str], output_dir: Path) -> None:
-    """Refuse flags that the comparison sets itself, and runs in the same folder that go on or had other flags."""
+def check_shared(shared: list[str]) -> None:
+    """Refuse flags that the comparison sets itself."""
     for flag in shared:
         name = _name_of(flag) if flag.startswith("--") else ""
         if name in SET_FOR_EACH_RUN:
             raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
         refuse_publishing(name)
+
+
+class LaterArguments(VaeTrainingArguments):
+    """Arguments of a run in a process of its own, which takes the device that this one leaves alone."""
+
+    def __post_init__(self):
+        self.use_cpu, self.ddp_backend = True, None
+        super().__post_init__()
+
+    def _check_the_device(self) -> None:
+        """The run does."""
+
+
+def check_entry(entry: Entry, output_dir: Path, shared: list[str]) -> None:
+    """Refuse, before anything is trained, flags that a run of an entry would refuse."""
+    if entry.first is not None:
+        check_entry(entry.first, output_dir, shared)
+    try:
+        parse_arguments(*ARGUMENTS, LaterArguments, description="", argv=flags_of(entry, 1, output_dir, shared))
+    except (UsageError, CorpusError) as error:
+        raise UsageError(f"--methods {entry.text}: {error}") from error
+
+
+def take_folder(output_dir: Path, shared: list[str]) -> None:
+    """Lock the folder of a comparison; refuse one whose runs had other flags."""
     lock(output_dir)
     record = output_dir / "flags.json"
     begun = any(next(output_dir.rglob(name), None) for name in ("all_results.json", "trainer_state.json"))
     if begun and record.is_file():
-        before = json.loads(record.read_text(encoding="utf-8"))
-        if before != shared:
+        before = read_json(record)
+        if not isinstance(before, list):
             raise UsageError(
-                f"--output_dir {output_dir} holds runs made with other flags ({shlex.join(before)}): repeat those "
-                "flags, or name another folder"
+                f"{record} cannot be read: remove it if the runs there were made with the flags of this command, or "
+                "name another folder by --output_dir"
+            )
+        if before != shared:
+            said = shlex.join(map(str, before))
+            raise UsageError(
+                f"--output_dir {output_dir} holds runs made with other flags ({said}): repeat those flags, or name "
+                "another folder"
             )
     write_json(record, shared)
 
@@ -159,39 +199,45 @@ def _values(flags: list[str]) -> dict[str, str]:
     return values
 
 
+def flags_of(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> list[str]:
+    """The flags of a run. What an entry says comes last, and so wins over what all share."""
+    folder = entry.folder(output_dir, seed)
+    own = [text for name, value in entry.parameters for text in (f"--{name}", *value.split())]
+    own += ["--seed", str(seed), "--output_dir", str(folder), "--push_to_hub", "false"]
+    if entry.first is not None:
+        own += ["--pretrained_encoder", str(entry.first.folder(output_dir, seed)), "--reset_decoder", "true"]
+    return [*read_by(entry, shared), *own]
+
+
 class RunFailed(Exception):
-    """The last line that a run printed."""
+    """The last line that a run printed, or what is wrong with its files."""
 
 
 def train_entry(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> Run:
     """Train an entry, and before it what it is pretrained on, unless that is done."""
     folder = entry.folder(output_dir, seed)
-    flags = [*entry.parameters, ("seed", str(seed)), ("output_dir", str(folder)), ("push_to_hub", "false")]
+    flags = flags_of(entry, seed, output_dir, shared)
     seconds = 0.0
     if entry.first is not None:
         seconds = train_entry(entry.first, seed, output_dir, shared).seconds
-        flags += [
-            ("pretrained_encoder", str(entry.first.folder(output_dir, seed))),
-            ("reset_decoder", "true"),
-        ]
     if not (folder / "all_results.json").is_file():
         if last_checkpoint(folder, resumable=True) is not None:
-            flags.append(("resume_from_checkpoint", "last"))
+            flags += ["--resume_from_checkpoint", "last"]
         elif folder.is_dir():  # what a kill left before the first checkpoint, or before the results
-            flags.append(("overwrite_output_dir", "true"))
+            flags += ["--overwrite_output_dir", "true"]
         folder.mkdir(parents=True, exist_ok=True)
-        own = [text for name, value in flags for text in (f"--{name}", *value.split())]
         started = time.perf_counter()
         with (folder / "run.log").open("w", encoding="utf-8") as log:
-            # What an entry says wins over what all share.
-            command = [*TRAIN, *read_by(entry, shared), *own]
             environment = os.environ | {ENDS_WITH_PARENT: "1"}
-            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            done = subprocess.run([*TRAIN, *flags], stdout=log, stderr=subprocess.STDOUT, env=environment)
         if done.returncode != 0:
             lines = (folder / "run.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise RunFailed(lines[-1] if lines else f"exit status {done.returncode}")
         print(f"{time.perf_counter() - started:.0f} s, ", end="", flush=True)
-    return read_run(folder, entry.text, seed, seconds)
+    try:
+        return read_run(folder, entry.text, seed, seconds)
+    except RunError as error:
+        raise RunFailed(str(error)) from error
 
 
 if __name__ == "__main__":

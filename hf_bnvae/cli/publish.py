@@ -12,11 +12,14 @@ nothing.
 """
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..data import load_corpus
 from ..data.batches import evenly_spaced
 from ..hub import name_repository, publish, publish_space, write_space
+from ..hub.cards import CARD_NAME, PICTURE_NAME
 from ..hub.publishing import files_to_publish
 from ..runs.checks import check_output_folder
 from .errors import UsageError, flags_named
@@ -61,12 +64,28 @@ def main(argv: list[str] | None = None) -> None:
         if getattr(args, name) is not None:
             raise UsageError(f"--{name} is for a Space: add --space, or leave it out")
     files_to_publish(Path(args.folder))
-    if not name_repository(args.folder, args.repo_id):
-        print(f"The model card was changed by hand and stays as it is; does it load {args.repo_id}?")
-    published = publish(
-        args.folder, args.repo_id, args.private or None, revision=args.revision, commit_message=args.commit_message
-    )
+    with put_back_on_failure(*(Path(args.folder) / name for name in (CARD_NAME, PICTURE_NAME))):
+        if not name_repository(args.folder, args.repo_id):
+            print(f"The model card was changed by hand and stays as it is; does it load {args.repo_id}?")
+        published = publish(
+            args.folder, args.repo_id, args.private or None, revision=args.revision, commit_message=args.commit_message
+        )
     print(f"Published: {published}")
+
+
+@contextmanager
+def put_back_on_failure(*files: Path) -> Iterator[None]:
+    """Leave files as they were when what is done here fails."""
+    before = {path: path.read_bytes() if path.is_file() else None for path in files}
+    try:
+        yield
+    except BaseException:
+        for path, content in before.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(content)
+        raise
 
 
 def make_space(args) -> None:

@@ -21,17 +21,14 @@ from .flags import parse_arguments
 from .results import command_of, print_published, print_results
 from .run import run
 
+ARGUMENTS = (TrainingDataArguments, ModelArguments, TextMetricArguments, CardArguments)
+"""What a run on sentences is given, beside the arguments of its training."""
+
 
 @flags_named()
 def main(argv: list[str] | None = None) -> None:
     data, model_args, metrics, card, args = parse_arguments(
-        TrainingDataArguments,
-        ModelArguments,
-        TextMetricArguments,
-        CardArguments,
-        VaeTrainingArguments,
-        description=__doc__.splitlines()[0],
-        argv=argv,
+        *ARGUMENTS, VaeTrainingArguments, description=__doc__.splitlines()[0], argv=argv
     )
     if model_args.list_methods:
         print(method_table())

@@ -18,6 +18,9 @@ SET_FOR_EACH_RUN = (
 )
 """Parameters that a comparison sets for each run itself."""
 
+MOST_BYTES = 255
+"""In the name of a folder, on the usual file systems."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -47,7 +50,8 @@ def parse_method(text: str, methods: Collection[str] = METHODS.keys()) -> Entry:
         methods: the names that NAME may be, by default those of models of sentences.
 
     Raises:
-        ParameterError: for a method that is not there, or a parameter without a value or of the comparison's own.
+        ParameterError: for a method that is not there, or a parameter without a value or of the comparison's own, and a
+            text that is too long to name a folder.
     """
     text = text.strip()
     pieces = re.split(f"[+](?=(?:{'|'.join(methods)})(?:$|[:+]))", text)
@@ -66,6 +70,11 @@ def parse_method(text: str, methods: Collection[str] = METHODS.keys()) -> Entry:
             )
         refuse_publishing(parameter)
         parameters.append((parameter, value))
+    if len(text.encode()) > MOST_BYTES:
+        raise ParameterError(
+            f"`methods`: {text[:40]}... is too long to name a folder, which takes {MOST_BYTES} bytes: give what all "
+            "methods share as flags of the comparison"
+        )
     return Entry(text, tuple(parameters), parse_method(first, methods) if first else None)
 
 

@@ -27,7 +27,7 @@ def check_output_dir(output_dir: str, checkpoint: str | None, overwrite: bool = 
             ", go on with that run by `resume_from_checkpoint` last" if last_checkpoint(folder, resumable=True) else ""
         )
         raise ParameterError(
-            f"`output_dir` {folder} already holds a model: name another folder{go_on}, or replace it by "
+            f"`output_dir` {folder} already holds a model or results: name another folder{go_on}, or replace it by "
             "`overwrite_output_dir` true"
         )
 

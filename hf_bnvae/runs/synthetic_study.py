@@ -24,7 +24,7 @@ from ..hub.run_record import write_json
 from ..models import BnVaeConfig, BnVaeForConditionalGeneration
 from ..training import SIZES, CollapseCallback, VaeTrainer, VaeTrainingArguments
 from ..training.run_lock import lock
-from .checks import check_least, check_seeds
+from .checks import check_folder_without_results, check_least, check_seeds
 
 logger = logging.get_logger(__name__)
 
@@ -73,6 +73,7 @@ class StudyArguments:
     def __post_init__(self):
         check_least(self, max_steps=1, points=2, processes=1)
         check_seeds([self.seed], "`seed`")
+        check_folder_without_results(self.output_dir, "`output_dir`")
         if self.train_sequences < 8 * self.points:
             raise ParameterError(
                 f"`points` {self.points} are validation sequences, an eighth of the training sequences: raise "

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 
 from ..data.tokenizer_pair import SUBFOLDER
 from ..errors import ParameterError
@@ -18,6 +18,18 @@ from ..errors import ParameterError
 MARK_NAME = "checkpoint.json"
 """Written last into a checkpoint: the sizes of all its files. A checkpoint with it, and with them, is whole."""
 RESULTS_NAME = "all_results.json"
+OF_A_RUN = (
+    CONFIG_NAME,
+    RESULTS_NAME,
+    TRAINER_STATE_NAME,
+    "run.json",
+    "training.png",
+    "samples.md",
+    "latent_space.html",
+)
+"""Files that the next run in a folder may not write, and that would then speak of the former one."""
+PARTIAL_NAME = ".partial"
+"""The folder in which a model is saved, before its files are moved out of it."""
 ARGUMENTS_NAME = "run_arguments.json"
 """The arguments of a run, so that it is resumed under the same."""
 
@@ -52,13 +64,8 @@ def fault(folder: str | Path) -> str | None:
     folder = Path(folder)
     mark = read_json(folder / MARK_NAME)
     if isinstance(mark, dict) and isinstance(mark.get("sizes"), dict):
-        for name, size in mark["sizes"].items():
-            path = folder / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != size:
-                return f"{name} has {path.stat().st_size} bytes for {size}"
-        return None
+        faults = (_fault_of_file(folder / name, size) for name, size in mark["sizes"].items())
+        return next((broken for broken in faults if broken is not None), None)
     if (folder / MARK_NAME).exists():
         return f"{MARK_NAME} cannot be read"
     if not isinstance(read_json(folder / TRAINER_STATE_NAME), dict):
@@ -74,6 +81,17 @@ def fault(folder: str | Path) -> str | None:
     if cut is not None:
         return f"{cut} is cut off"
     return None if states else "the random state is missing"
+
+
+def _fault_of_file(path: Path, size: int) -> str | None:
+    """What is wrong with a file of so many bytes, in words. A power loss may leave zeros in place of its content."""
+    if not path.is_file():
+        return f"{path.name} is missing"
+    if path.stat().st_size != size:
+        return f"{path.name} has {path.stat().st_size} bytes for {size}"
+    reads = {".json": read_json, ".safetensors": is_whole, ".pt": zipfile.is_zipfile, ".pth": zipfile.is_zipfile}
+    read = reads.get(path.suffix)
+    return None if read is None or read(path) not in (None, False) else f"{path.name} cannot be read"
 
 
 def unreadable_weights(folder: Path) -> str | None:
@@ -180,11 +198,14 @@ def best_checkpoint(resumed: str | Path, step: int | None) -> Path | None:
 
 
 def holds_a_run(output_dir: str | Path) -> bool:
-    """Whether a folder holds a whole model or a whole checkpoint. What a kill left of a first save is no run."""
+    """Whether a folder holds any model, results, or a whole checkpoint. What a kill left of a save is none of them."""
     folder = Path(output_dir)
-    model = (folder / "config.json").is_file() and unreadable_weights(folder) is None
-    return model or any(
-        not is_unfinished(path) and unreadable_weights(path) is None for path in checkpoint_folders(folder)
+    cut_off = (folder / PARTIAL_NAME).is_dir() and unreadable_weights(folder) is not None
+    model = (folder / CONFIG_NAME).is_file() and not cut_off
+    return (
+        (folder / RESULTS_NAME).is_file()
+        or model
+        or any(not is_unfinished(path) and unreadable_weights(path) is None for path in checkpoint_folders(folder))
     )
 
 
@@ -197,12 +218,12 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def remove_run(output_dir: str | Path) -> None:
-    """Remove checkpoints, weights, second tokenizer and results of a former run from a folder; else nothing."""
+    """Remove checkpoints, model, second tokenizer, results and pictures of a former run from a folder; else nothing."""
     folder = Path(output_dir)
     for path in checkpoint_folders(folder):
         shutil.rmtree(path)
     weights = [*folder.glob("model*.safetensors"), folder / SAFE_WEIGHTS_INDEX_NAME]
-    for path in (*weights, *(folder / name for name in (RESULTS_NAME, TRAINER_STATE_NAME, "run.json"))):
+    for path in (*weights, *(folder / name for name in OF_A_RUN)):
         path.unlink(missing_ok=True)
     shutil.rmtree(folder / SUBFOLDER, ignore_errors=True)  # it would make a pair of the next run's tokenizer
 
@@ -212,7 +233,7 @@ def remove_broken(output_dir: str | Path) -> None:
     for path in checkpoint_folders(output_dir):
         if is_unfinished(path):
             shutil.rmtree(path)
-    shutil.rmtree(Path(output_dir) / ".partial", ignore_errors=True)
+    shutil.rmtree(Path(output_dir) / PARTIAL_NAME, ignore_errors=True)
 
 
 def read_json(path: Path) -> object:

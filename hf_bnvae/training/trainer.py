@@ -29,7 +29,7 @@ from ..models.objectives import kl_objective
 from ..models.pretrained_parts import pretrained_parameters
 from .arguments import VaeTrainingArguments, check_checkpointing, refuse_unread
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
-from .checkpoints import ARGUMENTS_NAME, write_mark
+from .checkpoints import ARGUMENTS_NAME, PARTIAL_NAME, write_mark
 from .non_finite import ruined
 from .schedules import KL_SCHEDULES
 from .step_graphs import StepGraphs, graphs_of
@@ -467,7 +467,7 @@ class VaeTrainer(Trainer):
         if not self.args.should_save:
             return super()._save(output_dir, state_dict)
         folder = Path(output_dir or self.args.output_dir)
-        partial = folder / ".partial"
+        partial = folder / PARTIAL_NAME
         try:
             super()._save(str(partial), state_dict)
             # Trainer pickles its arguments; the run's `all_results.json` and model card hold what is worth keeping.

@@ -14,7 +14,7 @@ from hf_bnvae.analysis import (
     time_table,
     write_comparison,
 )
-from hf_bnvae.analysis.comparison import tradeoff_points
+from hf_bnvae.analysis.comparison import RunError, tradeoff_points
 
 
 def run(method, seed, nll, mi=1.0, seconds=10.0):
@@ -54,6 +54,17 @@ def test_a_run_is_read_with_its_time_to_the_best_model(tmp_path):
     assert found.seconds == pytest.approx(87.0) and len(found.history) == 1
 
 
+@pytest.mark.parametrize("name", ["all_results.json", "trainer_state.json"])
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", "null"])
+def test_a_broken_file_of_a_run_is_named(tmp_path, name, content):
+    (tmp_path / "all_results.json").write_text('{"train_seconds_without_evaluation": 1.0}')
+    (tmp_path / "trainer_state.json").write_text('{"log_history": []}')
+    assert read_run(tmp_path, "vae", 1).seconds == 1
+    (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
+    with pytest.raises(RunError, match=f"{name} is missing or broken: remove all_results.json from its folder"):
+        read_run(tmp_path, "vae", 1)
+
+
 def test_the_folder_gets_tables_a_csv_and_pictures(tmp_path):
     runs = [run("vae", 1, 10.0), run("bn_vae:gamma=0.6", 1, 9.0)]
     write_comparison(runs, tmp_path, "compare.py --methods ...", ["One run failed."])
@@ -88,11 +99,14 @@ def test_a_method_s_rates_are_one_curve_and_the_ends_are_marked(tmp_path):
         at("vae", 1, kl=0.0, mi=0.0, rec=38.0, use=0.0),
         at("lstm_lm", 1, kl=0.0, mi=0.0, rec=37.5),
         at("ae", 1, kl=190.0, mi=7.5, rec=5.0, use=90.0),
+        at("ae:num_train_epochs=2+fb_vae:free_bits=4", 1, kl=5.0, mi=3.0, rec=34.0, use=2.0),
+        at("ae+fb_vae:lr_scheduler_kwargs=a+b", 1, kl=6.0, mi=4.0, rec=33.0, use=3.0),
     ]
     assert rate_curves(runs, "kl", "rec") == {
         "bn_vae": [(4.0, 35.0), (9.0, 31.0)],
         "vae": [(0.0, 38.0)],
         "ae": [(190.0, 5.0)],
+        "ae+fb_vae": [(5.0, 34.0), (6.0, 33.0)],
     }
     draw_rate_distortion(runs, tmp_path / "a.png")
     draw_rate_distortion([run for run in runs if run.method == "lstm_lm"], tmp_path / "b.png")

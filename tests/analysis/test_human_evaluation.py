@@ -144,6 +144,26 @@ def test_two_files_of_one_annotator_and_no_file_are_refused(study, tmp_path):
         read_answers(study, [tmp_path / "bad.json"])
     with pytest.raises(AnswersError, match="no key of a study"):
         read_study(one)
+    with pytest.raises(AnswersError, match=r"a\.json/x cannot be read: Not a directory"):
+        read_study(one / "x")
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"model": "m"}, "the context or the model of item 1 is wrong"),
+        ({"model": "m", "context": 3}, "the context or the model of item 1 is wrong"),
+        ({"context": 0}, "the context or the model of item 1 is wrong"),
+        ([], "the context or the model of item 1 is wrong"),
+        (None, "it has no items"),
+    ],
+)
+def test_a_key_with_a_wrong_item_is_refused(tmp_path, item, message):
+    items = {} if item is None else {"1": item}
+    path = write(tmp_path / "key.json", {"study": "s", "annotators": 1, "items": items, "cases": [{}, {}, {}]})
+    with pytest.raises(AnswersError, match=message) as error:
+        read_study(path)
+    assert "key.json" in str(error.value)
 
 
 def test_a_page_is_filled_reloaded_downloaded_and_scored_in_a_browser(study, tmp_path, browser):

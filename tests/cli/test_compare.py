@@ -40,6 +40,11 @@ def test_a_comparison_is_resumable_and_outlives_a_failing_method(corpus, tmp_pat
         ("vae:seed=7", {}, "seed in 'vae:seed=7': a comparison sets this parameter"),
         ("vae,vae", {}, "--methods names one of them twice"),
         ("vae", {"seeds": "1,1"}, "--seeds names one of them twice"),
+        ("vae", {"seeds": "1,-1"}, "--seeds must be from 0 to 4294967295, got -1"),
+        ("vae,bn_vae:foo=3", {}, "--methods bn_vae:foo=3: unknown flags: --foo"),
+        ("vae,bn_vae:rate=abc", {}, "--methods bn_vae:rate=abc: --rate: invalid float value: 'abc'"),
+        ("vae,bn_vae:gamma=0.6:rate=4", {}, "--methods bn_vae:gamma=0.6:rate=4: "),
+        ("vae,ae:learning_rate=-1+vae", {}, "--methods ae:learning_rate=-1: --learning_rate must be"),
     ],
 )
 def test_a_comparison_that_cannot_be_is_refused(corpus, tmp_path, methods, changes, message):
@@ -48,11 +53,52 @@ def test_a_comparison_that_cannot_be_is_refused(corpus, tmp_path, methods, chang
     assert not (tmp_path / "out").exists()
 
 
+def test_words_that_belong_to_no_flag_are_refused_before_any_run(corpus, tmp_path):
+    with pytest.raises(UsageError, match="--methods vae: unknown flags: left over"):
+        compare.main([*arguments(corpus, tmp_path / "out", "vae"), "--seeds", "1", "--output_dir", "o", "left", "over"])
+
+
+def test_methods_and_seeds_may_be_separated_by_spaces(corpus, tmp_path, monkeypatch):
+    runs = []
+
+    def fail(entry, seed, output_dir, shared):
+        runs.append((entry.text, seed))
+        raise compare.RunFailed("it does")
+
+    monkeypatch.setattr(compare, "train_entry", fail)
+    with pytest.raises(UsageError, match="no run of ae,vae,bn_vae succeeded"):
+        compare.main([*arguments(corpus, tmp_path / "a folder", "ae,vae"), "bn_vae", "--seeds", "1", "2"])
+    assert runs == [(method, seed) for method in ("ae", "vae", "bn_vae") for seed in (1, 2)]
+
+
+def test_the_flags_of_runs_on_another_device_are_looked_at_without_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda *_: True)
+    monkeypatch.setattr("torch.cuda.set_device", lambda _: pytest.fail("the device is taken"))
+    monkeypatch.setattr("hf_bnvae.training.arguments.bf16_pays", lambda: False)
+    compare.check_entry(compare.parse_method("vae"), tmp_path, ["--bf16", "true"])
+
+
 def test_a_comparison_that_trained_nothing_holds_nobody_to_its_flags(corpus, tmp_path):
     with pytest.raises(UsageError, match="no run of ae succeeded"):
-        compare.main([*arguments(corpus, tmp_path / "out", "ae"), "--typo", "1"])
+        compare.main(arguments(tmp_path / "nowhere", tmp_path / "out", "ae"))
     compare.main(arguments(corpus, tmp_path / "out", "ae"))
     assert (tmp_path / "out" / "comparison.md").is_file()
+
+
+def test_one_broken_run_does_not_stop_the_others(corpus, tmp_path):
+    for method in ("ae", "vae"):
+        folder = tmp_path / "runs" / method / "seed_1"
+        folder.mkdir(parents=True)
+        (folder / "all_results.json").write_text('{"train_seconds_without_evaluation": 1.0, "test_elbo": 2.0}')
+        (folder / "trainer_state.json").write_text('{"log_history": []}')
+    (tmp_path / "runs" / "ae" / "seed_1" / "all_results.json").write_text("")
+    with pytest.raises(UsageError, match=r"1 of 2 runs failed: ae, seed 1, failed: .*all_results\.json is missing or"):
+        compare.main(arguments(corpus, tmp_path, "ae,vae"))
+    assert "| vae | **2.00** |" in (tmp_path / "comparison.md").read_text()
+    (tmp_path / "flags.json").write_text("")
+    with pytest.raises(UsageError, match=r"flags\.json cannot be read: remove it if"):
+        compare.main(arguments(corpus, tmp_path, "vae"))
 
 
 def test_two_comparisons_do_not_write_into_one_folder(corpus, tmp_path):

@@ -52,6 +52,12 @@ def test_a_study_that_cannot_be_is_refused(tmp_path, flags, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_study_replaces_no_results(tmp_path):
+    (tmp_path / "all_results.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"--output_dir .* holds a model or results: name another folder"):
+        synthetic.main(["--output_dir", str(tmp_path), *SMALL])
+
+
 def test_pictures_need_an_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic_study, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'hf-bnvae\[figures\]'"):

@@ -60,6 +60,12 @@ def test_a_training_outlives_the_network_and_the_command_of_the_error_publishes_
     hub.faults.clear()
     program, command, *argv = shlex.split(str(error.value).split("`")[-2])
     assert (program, command) == ("hf-bnvae", "publish")
+    card = (tmp_path / "out" / "README.md").read_bytes()
+    monkeypatch.setenv("HF_TOKEN", READER)
+    with pytest.raises(HubError, match="may not write to ann/typo"):
+        publish.main(["out", "--repo_id", "ann/typo"])
+    assert (tmp_path / "out" / "README.md").read_bytes() == card
+    monkeypatch.setenv("HF_TOKEN", WRITER)
     publish.main(argv)
     check_published(hub, tmp_path / "out")
 

@@ -27,6 +27,13 @@ def test_runs_of_other_methods_or_seeds_stand_in_other_folders():
     assert len(folders) == 6 and {folder.parents[1] for folder in folders} == {Path("out", "runs")}
 
 
+def test_a_text_that_is_too_long_for_a_folder_s_name_is_refused():
+    assert parse_method("vae:text_column=" + "a" * 239).text
+    for name in ("a" * 240, "é" * 120):
+        with pytest.raises(ParameterError, match=r"vae:text_column=.* is too long to name a folder"):
+            parse_method(f"vae:text_column={name}")
+
+
 @pytest.mark.parametrize("parameter", [*SET_FOR_EACH_RUN, "push_to_hub", "hub_model_id"])
 def test_what_a_comparison_does_itself_is_no_parameter_of_a_method(parameter):
     with pytest.raises(ParameterError, match=parameter):

@@ -47,7 +47,7 @@ PARTS = ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.p
 
 
 @pytest.mark.parametrize("name", PARTS)
-@pytest.mark.parametrize("what", ["cut off", "missing", "empty"])
+@pytest.mark.parametrize("what", ["cut off", "missing", "empty", "zeros"])
 def test_a_checkpoint_with_a_broken_part_is_not_whole_and_last_is_the_one_before(saved, name, what):
     newest = saved / "checkpoint-8"
     assert fault(newest) is None and last_checkpoint(saved) == newest
@@ -56,7 +56,7 @@ def test_a_checkpoint_with_a_broken_part_is_not_whole_and_last_is_the_one_before
     elif what == "missing":
         (newest / name).unlink()
     else:
-        (newest / name).write_bytes(b"")
+        (newest / name).write_bytes(bytes((newest / name).stat().st_size if what == "zeros" else 0))
     assert name in fault(newest)
     assert last_checkpoint(saved) == saved / "checkpoint-4"
     with pytest.raises(CheckpointError, match=f"no (whole )?checkpoint .*{name}"):
@@ -82,6 +82,22 @@ def test_what_a_kill_left_of_a_first_save_is_no_run(saved):
         wanted_checkpoint(str(saved), "last")
     remove_broken(saved)
     assert not checkpoint_folders(saved) and (saved / "checkpoint-60-backup").is_dir()
+
+
+@pytest.mark.parametrize("name", ["config.json", "all_results.json"])
+def test_a_model_of_any_kind_and_results_of_any_command_are_not_trained_over(tmp_path, name):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"weights")
+    assert not holds_a_run(tmp_path)
+    (tmp_path / name).write_text("{}")
+    assert holds_a_run(tmp_path)
+    remove_run(tmp_path)
+    assert not holds_a_run(tmp_path)
+
+
+def test_what_a_kill_left_of_the_last_save_is_no_model(tmp_path):
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    assert not holds_a_run(tmp_path)
 
 
 def test_a_checkpoint_of_the_model_alone_is_not_resumed_with_a_new_optimiser(make_trainer, saved):
@@ -112,7 +128,8 @@ def test_a_folder_beside_the_checkpoints_is_none_of_them(saved):
 
 def test_overwriting_removes_a_run_and_nothing_else(saved):
     (saved / "notes.txt").write_text("mine")
-    (saved / "all_results.json").write_text("{}")
+    for name in ("config.json", "all_results.json", "run.json", "training.png", "samples.md", "latent_space.html"):
+        (saved / name).write_text("{}")
     remove_run(saved)
     assert [path.name for path in saved.iterdir()] == ["notes.txt"]
 

@@ -50,15 +50,14 @@ def _names_that_the_system_takes(called: str) -> Iterator[None]:
 def check_folder_without_results(path: str, called: str) -> None:
     """Refuse, before any work, a folder whose model or results would be replaced."""
     folder = Path(path)
-    if folder.is_file() or (folder / "config.json").exists() or (folder / "all_results.json").exists():
+    with _names_that_the_system_takes(f"{called} {path}"):
+        taken = folder.is_file() or (folder / "config.json").exists() or (folder / "all_results.json").exists()
+    if taken:
         raise ParameterError(f"{called} {path} is a file, or holds a model or results: name another folder")
 
 
 def _check_folder(folder: Path, called: str, remedy: str) -> None:
-    try:
-        present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    except OSError as error:
-        raise ParameterError(f"{called} cannot be made ({error.strerror}): {remedy}") from error
+    present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not present.is_dir():
         raise ParameterError(f"{called}: {present} is a file: {remedy}")
     if not os.access(present, os.W_OK | os.X_OK):

@@ -76,9 +76,7 @@ def evaluate_dialogue_model(
     check_tokenizer(model, tokenizer, f"{called} {args.model_name_or_path}")
     ours = Path(args.model_name_or_path).resolve().name
     others = load_others(wanted.compare_with, ours)
-    corpus = data.load()
-    if args.split not in corpus.splits:
-        raise ParameterError(f"{corpus.name} has no {args.split} split: pass `{args.split}_file` or another `split`")
+    corpus = args.corpus(data)
     config, length = model.config, data.max_utterance_length
     rows = encode_dialogues(corpus, tokenizer, length, config.context_turns, config.topics)[args.split]
     report = {args.split: corpus.reports[args.split]}

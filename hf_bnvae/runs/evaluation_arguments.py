@@ -1,7 +1,7 @@
 """Arguments that say how a trained model is evaluated."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from ..evaluation import WordVectors
 from ..models import LstmLMConfig, LstmLMForCausalLM
 from ..training.recipes import bf16_pays
 from .checks import check_least, check_output_file, check_seeds
+from .data_arguments import DataArguments
+from .dialogue_data_arguments import DialogueDataArguments
 from .loading import check_tokenizer, load_model, load_vectors
 
 SCORES_ENDINGS = (".csv", ".jsonl")
@@ -35,6 +37,21 @@ class EvaluationArguments:
         check_least(self, batch_size=1)
         check_seeds([self.seed], "`seed`")
         check_output_file(self.scores_file, "`scores_file`", SCORES_ENDINGS)
+
+    def corpus(self, data: DataArguments | DialogueDataArguments) -> Any:
+        """The corpus that `data` names, with no other split than the one to evaluate.
+
+        Raises:
+            ParameterError: it does not have that split.
+        """
+        if self.split == "train" and data.max_eval_samples is not None:
+            raise ParameterError("`max_eval_samples` cuts validation and test: use `max_train_samples`")
+        corpus = data.load()
+        if self.split not in corpus.splits:
+            raise ParameterError(
+                f"{corpus.name} has no {self.split} split: pass `{self.split}_file` or another `split`"
+            )
+        return replace(corpus, splits=type(corpus.splits)({self.split: corpus.splits[self.split]}))
 
 
 @dataclass

@@ -81,9 +81,7 @@ def evaluate_text_model(
     language_model = wanted.load_language_model(model.config.latent_size)
     tokenizer = load_tokenizer(args.model_name_or_path, called)
     check_tokenizer(model, tokenizer, f"{called} {args.model_name_or_path}")
-    corpus = data.load()
-    if args.split not in corpus.splits:
-        raise ParameterError(f"{corpus.name} has no {args.split} split: pass `{args.split}_file` or another `split`")
+    corpus = args.corpus(data)
     embeddings = embeddings_of_split(model.config, data, corpus, args.split)
     rows: Dataset | SentenceStates = encode_corpus(corpus, tokenizer, data.max_length)[args.split]
     check_positions(model.config, {args.split: rows}, data.max_length)

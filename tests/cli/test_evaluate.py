@@ -12,6 +12,8 @@ import pytest
 from hf_bnvae.cli import train
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.cli.evaluate import main as evaluate
+from hf_bnvae.data import encode_corpus
+from hf_bnvae.runs import text_evaluation
 from tests.helpers import flags
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +51,15 @@ def test_only_the_sentences_that_were_judged_have_a_bound(finished, corpus, tmp_
     assert scores["nll"].notna().tolist() == [True] * 4 + [False] * (len(scores) - 4)
 
 
+def test_no_other_split_is_encoded(finished, corpus, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        text_evaluation, "encode_corpus", lambda corpus, *how: seen.append(corpus) or encode_corpus(corpus, *how)
+    )
+    judged(finished, corpus, tmp_path, "s.csv", "--train_file", str(corpus / "train.txt"))
+    assert [list(corpus.splits) for corpus in seen] == [["test"]]
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -63,6 +74,18 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path, more, words
     more = [text.format(file=tmp_path / "file") for text in more]
     with pytest.raises(UsageError, match=words):
         evaluate(["--model_name_or_path", "nowhere", "--dataset_name", "pydocs", *more])
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], r"test\.txt has no train split: pass --train_file or another --split"),
+        (["--max_eval_samples", "3"], "cuts validation and test: use --max_train_samples"),
+    ],
+)
+def test_a_split_that_is_not_there_or_cut_by_the_number_of_another_is_refused(finished, corpus, tmp_path, more, words):
+    with pytest.raises(UsageError, match=words):
+        judged(finished, corpus, tmp_path, "s.csv", "--split", "train", *more)
 
 
 def test_text_that_a_model_does_not_know_is_said(finished, tmp_path, caplog):

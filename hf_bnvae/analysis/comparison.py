@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..training.checkpoints import read_json
-from .pictures import pyplot, save
+from .pictures import in_our_style, save, subplots
 
 COMPARED_METRICS = ("nll", "ppl", "word_ppl", "elbo", "rec", "kl", "mi", "au", "use", "reconstruction_bleu")
 HEADS = {"ppl": "PPL per token", "word_ppl": "PPL per word", "reconstruction_bleu": "BLEU"}
@@ -159,6 +159,7 @@ def write_comparison(runs: Sequence[Run], folder: Path, command: str, notes: Seq
     draw_tradeoff(runs, folder / "tradeoff.png")
 
 
+@in_our_style
 def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
     """MI, KL and KL(q(z) ‖ p(z)) on the validation split over the steps of training; the first seed of each method.
 
@@ -167,7 +168,7 @@ def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
     lines = [line for run in runs for line in run.history]
     shown = {metric: label for metric, label in DYNAMICS.items() if all(f"eval_{metric}" in line for line in lines)}
     size = (COLUMN_WIDTH, ROW_HEIGHT * len(shown))
-    figure, axes = pyplot().subplots(len(shown), 1, sharex=True, figsize=size, squeeze=False)
+    figure, axes = subplots(len(shown), 1, size, sharex=True)
     axes = axes[:, 0]
     for number, (method, group) in enumerate(by_method(runs).items()):
         history = group[0].history
@@ -190,12 +191,13 @@ def draw_dynamics(runs: Sequence[Run], path: Path) -> None:
     save(figure, path)
 
 
+@in_our_style
 def draw_tradeoff(runs: Sequence[Run], path: Path) -> None:
     """NLL against MI, a point a method: what the latent knows, and what it costs.
 
     A method whose NLL is far above the best is named over the picture, in which it would leave the others a line.
     """
-    figure, axis = pyplot().subplots(figsize=(COLUMN_WIDTH, 2.8))
+    figure, ((axis,),) = subplots(1, 1, (COLUMN_WIDTH, 2.8))
     points, far = tradeoff_points(runs)
     for number, method in enumerate(by_method(runs)):
         if method in points:
@@ -227,10 +229,12 @@ def tradeoff_points(runs: Sequence[Run]) -> tuple[dict[str, tuple[float, float]]
 
 def style(number: int) -> dict:
     """How one of several is drawn. They are told apart in grey: by markers, lines and darkness."""
+    from matplotlib import colormaps
+
     return {
         "linestyle": LINES[number % len(LINES)],
         "marker": MARKERS[number % len(MARKERS)],
-        "color": pyplot().get_cmap("viridis")(0.85 * (number * 4 % 11) / 10),
+        "color": colormaps["viridis"](0.85 * (number * 4 % 11) / 10),
         "markersize": 3,
         "linewidth": 1,
     }

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..data.encoded_texts import encode_texts
+from ..data.batches import encoded_columns
 from ..evaluation.collapse import collapse_verdict
 from ..evaluation.inference import (
     ACTIVE_UNIT_THRESHOLD,
@@ -30,6 +30,7 @@ from ..evaluation.scores import infer_with_use
 from ..evaluation.text_order import TextBatches
 from ..models.distributions import DiagonalGaussian
 from ..models.normalisation import FixedScaleBatchNorm, kl_lower_bound
+from ..models.pretrained_parts import longest_text
 from ..pipelines import TextVaePipeline
 
 MOST_LABELS = 20
@@ -123,14 +124,17 @@ def read_latent_space(
         raise ValueError("there are no texts to look at")
     if labels is not None and len(labels) != len(texts):
         raise ValueError(f"{len(labels)} labels for {len(texts)} texts")
-    rows, cut = encode_texts(texts, pipeline.tokenizer, pipeline.max_length)
-    batches = TextBatches(rows, pipeline.batch_size, pipeline.tokenizer.pad_token_id)
+    max_length = longest_text(getattr(pipeline.model.config, "encoder_config", None), pipeline.max_length)
+    rows = encoded_columns(texts, pipeline.tokenizer, max_length)
+    batches = TextBatches(
+        rows["input_ids"], pipeline.batch_size, pipeline.tokenizer.pad_token_id, labels=rows.get("labels")
+    )
     inference, _ = infer_with_use(pipeline.model, batches, seed)
     inference = inference.rows(batches.original_order)
     ends = pipeline.tokenizer.num_special_tokens_to_add()
-    words = max(1, sum(map(len, rows)) - ends * len(rows))
-    unknown = sum(ids.count(pipeline.tokenizer.unk_token_id) for ids in rows) / words
-    return LatentSpace(pipeline, texts, _common_labels(labels), inference.tokens, sum(cut), unknown, inference)
+    unknown = sum(rows["unknown"]) / max(1, sum(len(ids) - ends for ids in rows["input_ids"]))
+    cut = sum(rows["truncated"])
+    return LatentSpace(pipeline, texts, _common_labels(labels), inference.tokens, cut, unknown, inference)
 
 
 def _common_labels(labels: Sequence[Any] | None) -> list[str] | None:

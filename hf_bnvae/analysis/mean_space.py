@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from ..evaluation import grid_posterior, infer
-from .pictures import pyplot, save
+from .pictures import in_our_style, save, subplots
 
 REACH = 3.5
 TICKS = (-2, 0, 2)
@@ -125,11 +125,12 @@ def draw_sweep(sweep: Mapping[str, Mapping[int, MeanSpace]], latents: np.ndarray
     _draw_grid([[*row.values()] for row in sweep.values()], [*sweep], columns, latents, path, correlations=True)
 
 
+@in_our_style
 def animate_training(trainings: Mapping[str, Sequence[MeanSpace]], latents: np.ndarray, path: Path) -> None:
     """The trainings side by side as a gif, a frame for each step."""
     from matplotlib.animation import FuncAnimation, PillowWriter
 
-    figure, axes = pyplot().subplots(1, len(trainings), figsize=(2.2 * len(trainings), 2.6), squeeze=False)
+    figure, axes = subplots(1, len(trainings), (2.2 * len(trainings), 2.6))
     dots = []
     for axis, (title, spaces) in zip(axes[0], trainings.items(), strict=True):
         dots.append(_draw_panel(axis, spaces[0], latents, size=5))
@@ -148,9 +149,9 @@ def animate_training(trainings: Mapping[str, Sequence[MeanSpace]], latents: np.n
     frames = [*range(count), *[count - 1] * LAST_FRAME_REPEATS]
     animation = FuncAnimation(figure, show, frames=frames)
     animation.save(path, writer=PillowWriter(fps=1000 // FRAME_MILLISECONDS), dpi=110)
-    pyplot().close(figure)
 
 
+@in_our_style
 def _draw_grid(
     rows: Sequence[Sequence[MeanSpace]],
     row_titles: Sequence[str],
@@ -160,9 +161,7 @@ def _draw_grid(
     correlations: bool = False,
 ) -> None:
     size = (PANEL * len(column_titles) + 1.3, PANEL * len(rows) + 0.5)
-    figure, axes = pyplot().subplots(
-        len(rows), len(column_titles), sharex=True, sharey=True, squeeze=False, figsize=size, layout="constrained"
-    )
+    figure, axes = subplots(len(rows), len(column_titles), size, layout="constrained", sharex=True, sharey=True)
     for row, spaces, title in zip(axes, rows, row_titles, strict=True):
         for axis, space in zip(row, spaces, strict=True):
             dots = _draw_panel(axis, space, latents, size=1.5)

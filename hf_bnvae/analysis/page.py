@@ -243,7 +243,7 @@ class SizeLimit:
             return message if size <= MOST_BYTES else {"type": "http.disconnect"}
 
         refusal = None
-        if not said.isdecimal() or int(said) > MOST_BYTES:
+        if not said.isdigit() or int(said) > MOST_BYTES:
             refusal = 413, b"The request is too large."
         elif any(part in scope.get("path", "") for part in FILES):
             refusal = 404, b"There are no files here."

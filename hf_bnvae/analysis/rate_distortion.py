@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..methods import METHODS
 from .comparison import Run, by_method, style
-from .pictures import pyplot, save
+from .pictures import in_our_style, save, subplots
 
 RATES = {"kl": "KL (nats)", "mi": "mutual information (nats)"}
 WORTHS = {"rec": "distortion: rec (nats)", "use": "use of the latent (nats)"}
@@ -40,6 +40,7 @@ def _is_language_model(method: str) -> bool:
     return row is not None and not row.has_latent
 
 
+@in_our_style
 def draw_rate_distortion(runs: Sequence[Run], path: Path) -> None:
     """Distortion and use over both rates, with the language model's end and the autoencoder's.
 
@@ -48,7 +49,7 @@ def draw_rate_distortion(runs: Sequence[Run], path: Path) -> None:
     distortion is a line.
     """
     families = list(dict.fromkeys(_family(run.method) for run in runs))
-    figure, axes = pyplot().subplots(2, 2, figsize=(2.2 * SIDE, 1.7 * SIDE), sharey="row", sharex="col")
+    figure, axes = subplots(2, 2, (2.2 * SIDE, 1.7 * SIDE), sharey="row", sharex="col")
     for row, (worth, worth_label) in zip(axes, WORTHS.items(), strict=True):
         for axis, rate in zip(row, RATES, strict=True):
             curves = rate_curves(runs, rate, worth)

@@ -1,7 +1,7 @@
 """Whether two results differ by more than noise: of the test sentences, and of the seeds."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,7 @@ def paired_bootstrap(
     Raises:
         ValueError: there are fewer than two sentences, or not as many of one as of the other.
     """
-    from scipy.stats import bootstrap
-
+    bootstrap = _scipy_stats().bootstrap
     if len(first) != len(second) or len(first) < 2:
         raise ValueError(f"a paired bootstrap needs the same two sentences or more, got {len(first)} and {len(second)}")
     differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
@@ -64,8 +63,7 @@ def over_seeds(first: Sequence[float], second: Sequence[float]) -> Difference:
     Raises:
         ValueError: a method has fewer than two seeds.
     """
-    from scipy.stats import ttest_ind
-
+    ttest_ind = _scipy_stats().ttest_ind
     if min(len(first), len(second)) < 2:
         raise ValueError(f"a difference over seeds needs two of each method, got {len(first)} and {len(second)}")
     mean = float(np.mean(first) - np.mean(second))
@@ -73,3 +71,11 @@ def over_seeds(first: Sequence[float], second: Sequence[float]) -> Difference:
         return Difference(mean, mean, mean)
     interval = ttest_ind(first, second, equal_var=False).confidence_interval(1 - LEVEL)
     return Difference(mean, float(interval.low), float(interval.high))
+
+
+def _scipy_stats() -> Any:
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise ImportError("what is beyond noise is told by scipy: pip install 'hf-bnvae[classification]'") from error
+    return stats

@@ -69,7 +69,7 @@ def with_decoder_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str, **wher
         return tokenizer
     cached_file(name, f"{SUBFOLDER}/tokenizer.json", **where)
     # Of a subfolder on the Hub Transformers wants a config.json, which a tokenizer alone does not have.
-    return TokenizerPair(tokenizer, AutoTokenizer.from_pretrained(Path(found).parent))
+    return TokenizerPair(tokenizer, AutoTokenizer.from_pretrained(Path(found).parent, trust_remote_code=False))
 
 
 def writing_tokenizer(tokenizer: Any) -> PreTrainedTokenizerBase:

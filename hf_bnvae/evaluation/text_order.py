@@ -18,10 +18,17 @@ class TextBatches:
         rows: token ids of each text; at least one text.
         batch_size: texts in a batch.
         pad_token_id: what fills up shorter texts.
+        labels: token ids of what is written of each text, where that is of another tokenizer.
     """
 
-    def __init__(self, rows: Sequence[list[int]], batch_size: int, pad_token_id: int | None):
-        self.rows = rows
+    def __init__(
+        self,
+        rows: Sequence[list[int]],
+        batch_size: int,
+        pad_token_id: int | None,
+        labels: Sequence[list[int]] | None = None,
+    ):
+        self.columns = {"input_ids": rows} | ({} if labels is None else {"labels": labels})
         self.indices = list(LengthBucketSampler([len(ids) for ids in rows], batch_size, shuffle=False))
         """The indices of the texts of each batch."""
         self._collate = VaeCollator(pad_token_id or 0)
@@ -31,7 +38,7 @@ class TextBatches:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         for indices in self.indices:
-            yield self._collate([{"input_ids": self.rows[index]} for index in indices])
+            yield self._collate([{name: rows[index] for name, rows in self.columns.items()} for index in indices])
 
     @property
     def original_order(self) -> torch.Tensor:

@@ -5,16 +5,21 @@ from collections.abc import Iterable, Mapping
 import torch
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
+from transformers.utils import logging
 
 from ..data.batches import VaeCollator
 from ..data.encoded_texts import encode_texts
 from ..data.tokenizer_pair import writing_tokenizer
 from ..models.encoders import ENCODER_INPUTS
 from ..models.objectives import IGNORED
+from ..models.pretrained_parts import longest_text
 from .likelihood import nll
 from .model_protocols import GeneratingModel, SampledModel
 
 SAMPLES_AT_ONCE = 100
+MOST_TOKENS = 1 << 20
+
+logger = logging.get_logger(__name__)
 
 
 @torch.no_grad()
@@ -105,7 +110,10 @@ def sample_ppl(
             rows = model.sample(count, do_sample=True, top_k=0, num_beams=1).tolist()
             texts += writes.batch_decode([[token for token in row if token not in special] for row in rows])
     model.train(was_training)
-    rows, _ = encode_texts(texts, its_tokenizer, model.generation_config.max_new_tokens + 2)
+    most = longest_text(getattr(language_model.config, "decoder_config", None), MOST_TOKENS)
+    rows, cut = encode_texts(texts, its_tokenizer, most)
+    if any(cut):
+        logger.warning(f"{sum(cut):,} of {len(texts):,} samples are cut at the {most:,} tokens of the language model.")
     collate = VaeCollator(its_tokenizer.pad_token_id)
     rows = sorted(rows, key=len)
     batches = (

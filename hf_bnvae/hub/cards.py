@@ -421,7 +421,8 @@ def shown_number(value: float) -> str:
 
 def draw_training_curves(folder: Path, path: Path) -> None:
     """Draw the evaluations during training, if there were any and matplotlib is installed."""
-    history = [line for line in _read(folder / "trainer_state.json").get("log_history", []) if "train_seconds" in line]
+    lines = _read(folder / "trainer_state.json").get("log_history", [])
+    history = [line for line in lines if "train_seconds" in line and "eval_kl" in line]  # of the first evaluation set
     if history and find_spec("matplotlib") is not None:
         draw_dynamics([Run(folder.resolve().name, 0, {}, 0.0, history)], path)
 

@@ -3,14 +3,18 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from huggingface_hub.utils import validate_repo_id
 from transformers import TrainerCallback, TrainerState
+from transformers.utils import logging
 
 from ..data.batches import VaeCollator
 from ..data.encoded_texts import encode_texts
-from .cards import CARD_METRICS, write_card
+from .cards import CARD_METRICS, CardError, write_card
 from .run_record import RECORD_NAME, hardware, sentence_examples, versions, write_json
 
 MAX_LENGTH = 512
+
+logger = logging.get_logger(__name__)
 
 
 class ModelCardCallback(TrainerCallback):
@@ -28,6 +32,9 @@ class ModelCardCallback(TrainerCallback):
         command: how the training was started, as a shell reads it.
         sentences: texts that the card shows with their reconstructions.
         repo_id: where the model will be on the Hub, `USER/NAME`.
+
+    Raises:
+        ValueError: for a `repo_id` that no repository can have.
     """
 
     def __init__(
@@ -51,6 +58,8 @@ class ModelCardCallback(TrainerCallback):
         }
         self.record = {name: value for name, value in given.items() if value is not None}
         self.sentences = list(sentences)
+        if repo_id is not None:
+            validate_repo_id(repo_id)
         self.repo_id = repo_id
 
     def on_train_end(self, args, state, control, model=None, processing_class=None, train_dataloader=None, **kwargs):
@@ -66,7 +75,10 @@ class ModelCardCallback(TrainerCallback):
         write_json(folder / "all_results.json", results)
         write_json(folder / RECORD_NAME, record)
         state.save_to_json(str(folder / "trainer_state.json"))
-        write_card(folder, self.repo_id, config=model.config)
+        try:
+            write_card(folder, self.repo_id, config=model.config)
+        except CardError as error:  # the training is over, and its model not saved yet
+            logger.warning(f"There is no model card: {error}")
 
     def _examples(self, model, tokenizer, seed: int) -> dict:
         """What the model writes, see `run_record.sentence_examples`."""

@@ -211,7 +211,8 @@ def fetched(kind: Any, part: str, base: dict[str, str | None], **options) -> nn.
         if digest_of_weights(Path(name)) != base["digest"]:
             raise ValueError(f"{saved}, where other weights lie now: put those back that the model was trained with")
     try:
-        return kind.from_pretrained(name, revision=base.get("revision") or "main", **options)
+        revision = base.get("revision") or "main"
+        return kind.from_pretrained(name, revision=revision, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{saved} at revision {base.get('revision')}, which cannot be loaded: {reason}") from error

@@ -124,6 +124,17 @@ class PlateauCallback(TrainerCallback, ExportableState):
         self.halvings = 0
         self._in_training = False
 
+    @classmethod
+    def of(cls, args) -> "PlateauCallback":
+        """The rule that the arguments describe."""
+        return cls(
+            args.plateau_patience,
+            args.plateau_start_epoch,
+            args.plateau_max_halvings,
+            args.metric_for_best_model or "elbo",
+            bool(args.greater_is_better),
+        )
+
     def state(self) -> dict:
         """What `Trainer` saves with a checkpoint, and makes the callback of a resumed run from."""
         return {

@@ -102,15 +102,7 @@ class VaeTrainer(Trainer):
         for callback in self.strategy.callbacks():
             self.add_callback(callback)
         if self.args.plateau_patience is not None:
-            self.add_callback(
-                PlateauCallback(
-                    self.args.plateau_patience,
-                    self.args.plateau_start_epoch,
-                    self.args.plateau_max_halvings,
-                    self.args.metric_for_best_model or "elbo",
-                    bool(self.args.greater_is_better),
-                )
-            )
+            self.add_callback(PlateauCallback.of(self.args))
 
     # Data
 
@@ -458,6 +450,11 @@ class VaeTrainer(Trainer):
         return output
 
     # Saving
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Transformers' own card, unless the folder has one: that of `hub.ModelCardCallback` says more."""
+        if not (Path(self.args.output_dir) / "README.md").is_file():
+            super().create_model_card(*args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         self.refresh_statistics()

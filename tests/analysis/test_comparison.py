@@ -111,3 +111,13 @@ def test_a_method_s_rates_are_one_curve_and_the_ends_are_marked(tmp_path):
     draw_rate_distortion(runs, tmp_path / "a.png")
     draw_rate_distortion([run for run in runs if run.method == "lstm_lm"], tmp_path / "b.png")
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("a.png", "b.png"))
+
+
+def test_pictures_leave_the_callers_matplotlib_as_it_was(tmp_path):
+    import matplotlib
+
+    matplotlib.use("svg")
+    before = dict(matplotlib.rcParams)
+    write_comparison([run("vae", 1, 10.0), run("bn_vae", 1, 9.0, 2)], tmp_path, "compare")
+    assert (tmp_path / "dynamics.png").stat().st_size > 0 and (tmp_path / "tradeoff.png").stat().st_size > 0
+    assert dict(matplotlib.rcParams) == before and matplotlib.get_backend() == "svg"

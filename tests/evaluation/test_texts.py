@@ -9,7 +9,7 @@ from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.data import build_tokenizer
 from hf_bnvae.data.batches import VaeCollator
 from hf_bnvae.data.encoded_texts import encode_texts
-from hf_bnvae.evaluation import evaluate_reconstructions, sample_ppl
+from hf_bnvae.evaluation import evaluate_reconstructions, sample_ppl, texts
 
 TEXTS = ["a b c", "d e f g", "b a d c e", "a"]
 
@@ -94,3 +94,16 @@ def test_samples_have_the_perplexity_that_the_language_model_gives_them(make_mod
     assert sample_ppl(model, tokenizer, judge, tokenizer, 7, seed=2) != sample_ppl(
         model, tokenizer, judge, tokenizer, 7, seed=1
     )
+
+
+def test_samples_are_judged_whole_by_a_language_model_of_finer_tokens(make_model, tokenizer, monkeypatch):
+    model = make_model(posterior="gaussian", **sizes(tokenizer))
+    model.generation_config.max_new_tokens = 6
+    characters = build_tokenizer(TEXTS, "char", 40, 1)
+    judge = LstmLMForCausalLM(LstmLMConfig(vocab_size=40, embedding_size=8, hidden_size=16, **sizes(characters)))
+    said = tokenizer("a b c d e f")["input_ids"]
+    model.sample = lambda count, **options: torch.tensor([said] * count)
+    read = []
+    monkeypatch.setattr(texts, "nll", lambda model, batches: read.extend(batches) or {"ppl": 1.0})
+    sample_ppl(model, tokenizer, judge, characters, 7, seed=1)
+    assert {int((row != -100).sum()) for batch in read for row in batch["labels"]} == {6 + 5 + 1}  # spaces and the end

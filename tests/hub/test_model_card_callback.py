@@ -8,7 +8,7 @@ from datasets import Dataset
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, TextVaePipeline
 from hf_bnvae.data import VaeCollator, build_tokenizer
 from hf_bnvae.data.encoded_texts import encode_texts
-from hf_bnvae.hub import ModelCardCallback, name_repository, write_card
+from hf_bnvae.hub import CardError, ModelCardCallback, model_card_callback, name_repository, write_card
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 TEXTS = ["a b c", "d e", "c c a b", "e d c", "a", "b b d e a"] * 4
@@ -62,3 +62,39 @@ def test_the_card_is_the_one_that_the_finished_folder_gives(trained, tmp_path):
     card = (folder / "README.md").read_text()
     assert write_card(folder, "ann/letters").read_text() == card
     assert name_repository(folder, "bob/other")  # nobody has changed it by hand
+
+
+def test_transformers_own_card_takes_the_place_of_none_but_no_other(trained):
+    trainer, folder = trained
+    card = (folder / "README.md").read_text()
+    trainer.create_model_card()
+    assert (folder / "README.md").read_text() == card
+    (folder / "README.md").unlink()
+    trainer.create_model_card()
+    assert "generated_from_trainer" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_picture_is_of_the_first_of_several_evaluation_sets(trained, named):
+    trainer, folder = trained
+    for name in ("README.md", "training.png"):
+        (folder / name).unlink()
+    if named:
+        trainer.eval_dataset = {"one": trainer.eval_dataset, "two": trainer.eval_dataset}
+    trainer.train()
+    assert (folder / "README.md").is_file() and (folder / "training.png").is_file()
+
+
+def test_a_card_that_cannot_be_written_leaves_the_training_and_a_name_that_cannot_be_is_refused_before(
+    trained, monkeypatch, caplog
+):
+    trainer, _folder = trained
+
+    def fail(*args, **kwargs):
+        raise CardError("no card")
+
+    monkeypatch.setattr(model_card_callback, "write_card", fail)
+    trainer.train()
+    assert "There is no model card: no card" in caplog.text
+    with pytest.raises(ValueError, match="my name"):
+        ModelCardCallback(repo_id="my name/x")

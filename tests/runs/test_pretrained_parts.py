@@ -12,10 +12,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_bnvae import BnVaeForConditionalGeneration, TextVaePipeline, train
+from hf_bnvae.analysis import read_latent_space
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.cli.train import main as train_command
 from hf_bnvae.data import TokenizerPair, VaeCollator, load_tokenizer
 from hf_bnvae.data.batches import encoded_columns
+from hf_bnvae.evaluation import elbo_metrics, infer
 from hf_bnvae.hub.publishing import files_to_publish
 from hf_bnvae.hub.spaces import write_space
 from hf_bnvae.runs import text_run
@@ -606,3 +608,14 @@ def test_skip_vae_on_a_pretrained_decoder_adds_z_to_its_outputs(parts, tmp_path)
     assert again.reconstruct(TEXTS[:2]) == vae.reconstruct(TEXTS[:2])
     with pytest.raises(ValueError, match="decoder_skip is read by the decoder pretrained only"):
         train(TEXTS, "bn_vae", tmp_path / "other", **SMALL, decoder_skip=True)
+
+
+def test_the_latent_space_of_two_tokenizers_is_scored_on_what_is_written(parts, tmp_path):
+    named = {"encoder_name_or_path": parts["encoder_name_or_path"], "tokenizer": "char"}
+    vae = train(TEXTS, "matched_vae", tmp_path / "out", **SMALL, **named, hidden_size=12)
+    space = read_latent_space(vae, TEXTS[:20])
+    columns = encoded_columns(TEXTS[:20], vae.tokenizer, 64)
+    rows = [{name: columns[name][row] for name in ("input_ids", "labels")} for row in range(20)]
+    expected = infer(vae.model, [VaeCollator(vae.tokenizer.pad_token_id)(rows)])
+    assert space.metrics["rec"] == pytest.approx(elbo_metrics(expected)["rec"], rel=1e-4)
+    assert space.lengths.tolist() == [len(text) + 1 for text in TEXTS[:20]]

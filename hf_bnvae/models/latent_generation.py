@@ -25,11 +25,14 @@ class LatentGenerationMixin:
                 `(batch, num_samples, latent_size)`, of which all are decoded, those of a sentence in a row.
 
         Raises:
-            ValueError: for latents of another shape.
+            ValueError: for latents of another shape, or for latents and states.
         """
+        states = options.pop("encoder_states", None)
         if options.get("latents") is not None:
+            if states is not None:
+                raise ValueError("give either latents or encoder_states, not both")
             options["latents"] = self._flat_latents(options["latents"])
-        if (states := options.pop("encoder_states", None)) is not None:
+        elif states is not None:
             options["latents"] = self.encode(encoder_states=states)
         inputs = options.pop("input_ids", None) if inputs is None else inputs
         if self.config.refinement_steps > 0 and inputs is not None:

@@ -358,10 +358,10 @@ class VaeTrainer(Trainer):
         with self._apart_from_training("evaluation"):
             _, inference = infer_with_use(self.model, dataloader, self.args.seed, self.is_sharded(dataloader.dataset))
             metrics = self._judge(inference)
-        # What is decided by a metric must be decided alike on all processes, to the last bit.
-        metrics = broadcast_object_list([metrics])[0]
         share = self.kl_annealing_factor()
         metrics["loss"] = self._loss(metrics, inference, self.model.config.kl_weight * share)
+        # What is decided by a metric must be decided alike on all processes, to the last bit.
+        metrics = broadcast_object_list([metrics])[0]
         if self.is_in_train:
             metrics["kl_weight"] = share
         if self.is_in_train and not math.isfinite(metrics["elbo"]):

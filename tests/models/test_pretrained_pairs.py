@@ -299,6 +299,8 @@ def test_given_states_take_the_place_of_an_encoder():
         model(input_ids=words(40, 4, 6), labels=words(40, 4, 6))
     found = model.generate(encoder_states=states, max_new_tokens=5)
     assert torch.equal(found, model.generate(latents=model.encode(encoder_states=states), max_new_tokens=5))
+    with pytest.raises(ValueError, match="either latents or encoder_states"):
+        model.generate(encoder_states=states, latents=torch.randn(4, 3))
     classifier = BnVaeForSequenceClassification(config).eval()
     logits = classifier(encoder_states=states).logits
     assert torch.equal(logits, classifier.classifier(classifier.model.encode(encoder_states=states)))

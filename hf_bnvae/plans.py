@@ -20,6 +20,7 @@ from .training import (
     DialogueTrainingArguments,
     VaeTrainingArguments,
 )
+from .training.arguments import LEFT_OUT
 from .training.recipes import grown
 from .training.schedules import ANNEALING_SHARES
 
@@ -132,7 +133,7 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
         if name not in config_fields | training_fields:
             kinds = f"{family.config_class.__name__} nor {family.arguments_class.__name__}"
             raise ValueError(f"{name} is a field of neither {kinds}")
-    values = dict(family.sizes_without_name if size is None else family.sizes[size])
+    values = dict(family.sizes_without_name if size is None else family.sizes[size]) | LEFT_OUT
     trained = family.recipes[recipe]
     values |= grown(trained, overrides) if recipe in family.growing else trained
     values |= _values_of(family.methods[method], overrides)

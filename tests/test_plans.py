@@ -13,6 +13,7 @@ from hf_bnvae.runs.arguments import arguments_from_values
 from hf_bnvae.runs.dialogue_model_arguments import DialogueModelArguments
 from hf_bnvae.runs.model_arguments import ModelArguments
 from hf_bnvae.training import VaeTrainingArguments
+from hf_bnvae.training.arguments import LEFT_OUT
 
 FAMILIES = {"sentences": (SENTENCES, ModelArguments), "dialogues": (DIALOGUES, DialogueModelArguments)}
 PLANS = [
@@ -26,7 +27,7 @@ SMALL = {"vocab_size": 20, "embedding_size": 4, "hidden_size": 6}
 def written_out(family, method, recipe, size) -> dict:
     """The rule in three lines: a later one wins."""
     row = family.methods[method]
-    values = dict(family.sizes.get(size, family.sizes_without_name)) | family.recipes[recipe]
+    values = dict(family.sizes.get(size, family.sizes_without_name)) | LEFT_OUT | family.recipes[recipe]
     values |= {"kl_schedule": row.kl_schedule, "strategy": row.strategy} | dict(row.settings)
     if row.kl_schedule == "cyclic":  # twice at least
         values["kl_annealing_epochs"] = min(values["kl_annealing_epochs"], values["num_train_epochs"] / 4)

@@ -1,5 +1,6 @@
 """The command line with the flags of a YAML file in it."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -38,6 +39,6 @@ def _yaml_flags(path: Path) -> list[str]:
     for name, value in content.items():
         if value is None:
             continue
-        values = value if isinstance(value, list) else [value]
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
         flags += [f"--{name}", *map(str, values)]
     return flags

@@ -1,6 +1,7 @@
 """Tokenizers: built from a corpus or loaded by name, always with a start, an end and a padding symbol."""
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,25 @@ def load_tokenizer(name: str, called: str = "`tokenizer`") -> Any:
     tokenizer = _fast_tokenizer(load, name, called)
     if not path.exists() and isinstance(pair := with_decoder_tokenizer(tokenizer, name), TokenizerPair):
         return pair
+    return _with_symbols(tokenizer)
+
+
+def tokenizer_at_hand(tokenizer: Any, called: str = "`tokenizer`") -> Any:
+    """A copy of a tokenizer that a program has, made to put its start and its end around each sentence.
+
+    Raises:
+        CorpusError: it is no fast tokenizer of Transformers.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) or not tokenizer.is_fast:
+        raise CorpusError(
+            f"{called} must be a name or a fast tokenizer of Transformers, got {type(tokenizer).__name__}: wrap one "
+            "of the library tokenizers in transformers.PreTrainedTokenizerFast"
+        )
+    return _with_symbols(deepcopy(tokenizer))
+
+
+def _with_symbols(tokenizer: Any) -> Any:
+    """A tokenizer with a start, an end and a padding symbol, and the first two around each sentence."""
     if tokenizer.bos_token is None:
         tokenizer.add_special_tokens({"bos_token": tokenizer.cls_token or BOS})
     if tokenizer.eos_token is None:

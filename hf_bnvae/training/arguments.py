@@ -77,7 +77,7 @@ LEFT_OUT: dict[str, Any] = {"warmup_steps": 0, "weight_decay": 0.0, "pretrained_
 """What a recipe means that leaves them out; the defaults of the arguments are those of the recipe fast."""
 
 
-def of_recipe(recipe: Mapping[str, Any], name: str, text: str | None = None) -> Any:
+def of_recipe(recipe: dict[str, Any], name: str, text: str | None = None) -> Any:
     """A field whose default is a recipe's, with the help of Transformers where `text` is None."""
     helped = TrainingArguments.__dataclass_fields__[name].metadata if text is None else {"help": text}
     return field(default=(LEFT_OUT | recipe)[name], metadata=helped)
@@ -198,23 +198,21 @@ class VaeTrainingArguments(TrainingArguments):
     plateau_start_epoch: float = field(default=0.0, metadata={"help": "no halving before this epoch"})
     plateau_max_halvings: int = field(default=5, metadata={"help": "stop at this many halvings"})
 
-    optim: OptimizerNames | str = of_fast("optim")
+    optim: OptimizerNames | str = of_fast("optim")  # noqa: RUF009
     learning_rate: float = of_fast("learning_rate")
-    lr_scheduler_type: SchedulerType | str = of_fast("lr_scheduler_type")
+    lr_scheduler_type: SchedulerType | str = of_fast("lr_scheduler_type")  # noqa: RUF009
     warmup_steps: float = of_fast("warmup_steps")
     weight_decay: float = of_fast("weight_decay")
     num_train_epochs: float = of_fast("num_train_epochs", "passes over the training data")
-    per_device_train_batch_size: int = of_fast(
-        "per_device_train_batch_size", "sentences in a batch on each device"
-    )
+    per_device_train_batch_size: int = of_fast("per_device_train_batch_size", "sentences in a batch on each device")
     per_device_eval_batch_size: int = field(default=128, metadata={"help": "sentences in an evaluation batch"})
     max_grad_norm: float = of_fast("max_grad_norm", "clip the gradient to this norm")
     eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate: no, steps, epoch"})
-    save_strategy: str | None = field(
+    save_strategy: str | None = field(  # type: ignore[assignment]
         default=None,
         metadata={"help": "when to save: no, steps, epoch, best; by default with each evaluation, or else every epoch"},
     )
-    save_steps: float | None = field(
+    save_steps: float | None = field(  # type: ignore[assignment]
         default=None,
         metadata={
             "help": "optimiser steps between two checkpoints, below 1 their share of the training; by default those of "
@@ -222,7 +220,7 @@ class VaeTrainingArguments(TrainingArguments):
         },
     )
     save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints to keep, the best among them"})
-    load_best_model_at_end: bool | None = field(
+    load_best_model_at_end: bool | None = field(  # type: ignore[assignment]
         default=None,
         metadata={"help": "end with the best model, not the last; by default where each evaluation has a checkpoint"},
     )
@@ -294,7 +292,7 @@ class VaeTrainingArguments(TrainingArguments):
             self.save_strategy = "epoch" if evaluations == IntervalStrategy.NO else evaluations.value
         if self.save_steps is None:
             with_evaluations = evaluations == steps and self.save_strategy == steps
-            plain = TrainingArguments.__dataclass_fields__["save_steps"].default
+            plain: Any = TrainingArguments.__dataclass_fields__["save_steps"].default
             self.save_steps = self.eval_steps or self.logging_steps if with_evaluations else plain
         saved = evaluations != IntervalStrategy.NO and self.save_strategy in (evaluations, SaveStrategy.BEST)
         if self.load_best_model_at_end is None:
@@ -380,18 +378,16 @@ class DialogueTrainingArguments(VaeTrainingArguments):
     RECIPE = DIALOGUE_RECIPES["fast"]
     METRICS = ("elbo", "rec", "kl", "kl_prior", "rec_ppl", "bow_loss", "loss")
 
-    optim: OptimizerNames | str = of_dialogue("optim")
+    optim: OptimizerNames | str = of_dialogue("optim")  # noqa: RUF009
     learning_rate: float = of_dialogue("learning_rate")
     pretrained_learning_rate: float | None = of_dialogue(
         "pretrained_learning_rate", "learning rate of pretrained parts, of which a model of dialogues has none"
     )
-    lr_scheduler_type: SchedulerType | str = of_dialogue("lr_scheduler_type")
+    lr_scheduler_type: SchedulerType | str = of_dialogue("lr_scheduler_type")  # noqa: RUF009
     warmup_steps: float = of_dialogue("warmup_steps")
     weight_decay: float = of_dialogue("weight_decay")
     num_train_epochs: float = of_dialogue("num_train_epochs", "passes over the training data")
-    per_device_train_batch_size: int = of_dialogue(
-        "per_device_train_batch_size", "responses in a batch on each device"
-    )
+    per_device_train_batch_size: int = of_dialogue("per_device_train_batch_size", "responses in a batch on each device")
     max_grad_norm: float = of_dialogue("max_grad_norm", "clip the gradient to this norm")
     run_length: int = field(
         default=8,

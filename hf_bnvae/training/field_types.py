@@ -22,7 +22,7 @@ UNTYPED = ("fsdp", "debug")
 
 
 @lru_cache
-def field_types(kind: type) -> dict[str, Any]:
+def field_types(kind: Any) -> dict[str, Any]:
     """The types of the fields of a dataclass, by their names."""
     hints = get_type_hints(kind)
     return {item.name: hints[item.name] for item in fields(kind) if item.init and item.name not in UNTYPED}

@@ -9,6 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..data.tokenizer_pair import TokenizerPair, writing_tokenizer
 from ..data.tokenizers import bare_tokenizer, with_ends
+from ..data.vocabularies import check_vocabulary
 from ..errors import ParameterError, last_line
 from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
@@ -22,7 +23,7 @@ from ..training import RECIPES, SIZES
 from ..training.pretrained_encoder import SIZES_OF_AN_ENCODER
 from .checks import check_least
 from .config_fields import with_fields_of
-from .loading import check_vocabulary, load_config, read_config
+from .loading import load_config, read_config
 from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
 OF_A_TOKENIZER = ("tokenizer", "vocab_size", "min_count", "keep_linebreaks", "split_punctuation")

@@ -4,7 +4,6 @@ import os
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -21,8 +20,7 @@ UNTYPED = ("fsdp", "debug")
 """Arguments of Transformers that hold more than their type says."""
 
 
-@lru_cache
-def field_types(kind: Any) -> dict[str, Any]:
+def field_types(kind: type) -> dict[str, Any]:
     """The types of the fields of a dataclass, by their names."""
     hints = get_type_hints(kind)
     return {item.name: hints[item.name] for item in fields(kind) if item.init and item.name not in UNTYPED}

@@ -22,18 +22,19 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from transformers.utils import logging
 
-from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, encoded_rows, with_token_ids
+from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from ..models.modeling_common import renamed
 from ..models.objectives import kl_objective
 from ..models.pretrained_parts import pretrained_parameters
-from .arguments import VaeTrainingArguments, check_checkpointing, refuse_unread
+from .arguments import VaeTrainingArguments
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .checkpoints import ARGUMENTS_NAME, PARTIAL_NAME, write_mark
 from .non_finite import ruined
 from .schedules import KL_SCHEDULES
 from .step_graphs import StepGraphs, graphs_of
 from .strategies import STRATEGIES
+from .trainer_inputs import ready_inputs, with_rows
 
 STATISTICS_BATCH_SIZE = 256
 STATISTICS_ROWS = 64 * STATISTICS_BATCH_SIZE
@@ -59,25 +60,23 @@ class VaeTrainer(Trainer):
 
     The data sets hold texts in a column `text`, which `processing_class` tokenises, or `input_ids`, in any shape that
     `data.with_token_ids` and `data.encoded_rows` take; a stream is read into memory, as far as `args.max_steps` goes.
-    `data_collator` is by default the `data.VaeCollator` of `processing_class`. The training set may be a
-    `data.TokenStore`, of which a few blocks are in memory at a time. `eval_dataset` may be a dict by name: the metrics
-    of each stand under `eval_<name>_`, and those of the first under `eval_` as well, so that it is the one to choose
-    the best model by.
+    `data_collator` is by default a `data.VaeCollator`, which pads as `processing_class` or else the model does. The
+    training set may be a `data.TokenStore`, of which a few blocks are in memory at a time. `eval_dataset` may be a dict
+    by name: the metrics of each stand under `eval_<name>_`, and those of the first under `eval_` as well, so that it is
+    the one to choose the best model by.
+
+    Raises:
+        CorpusError: a data set cannot be trained on.
+        ParameterError: something else that is given cannot be used; the sentence names it.
     """
 
+    ARGUMENTS, COLLATOR = VaeTrainingArguments, VaeCollator
     PARTS = {"rec": "reconstruction_loss", "kl": "kl"}
     """The names that the log has beside the loss, each with its name in the output of a model."""
 
     def __init__(self, model=None, args: VaeTrainingArguments | None = None, **kwargs):
-        args = VaeTrainingArguments() if args is None else args
-        tokenizer = kwargs.get("processing_class")
-        for name in ("train_dataset", "eval_dataset"):
-            if kwargs.get(name) is not None:
-                kwargs[name] = self._encoded(kwargs[name], args, name, tokenizer)
-        if tokenizer is not None and kwargs.get("data_collator") is None:
-            kwargs["data_collator"] = VaeCollator(tokenizer.pad_token_id)
-        check_checkpointing(args, model)
-        refuse_unread(name for name, value in kwargs.items() if value is not None)
+        args = self.ARGUMENTS() if args is None else args
+        kwargs = ready_inputs(model, args, type(self), kwargs)
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
         if getattr(self.model, "words_of_z", None) is not None:
@@ -105,17 +104,6 @@ class VaeTrainer(Trainer):
             self.add_callback(PlateauCallback.of(self.args))
 
     # Data
-
-    @staticmethod
-    def _encoded(data, args: VaeTrainingArguments, name: str, tokenizer=None):
-        """A data set, or each of several by name, in a shape to draw batches from."""
-        if isinstance(data, dict) and name != "train_dataset":
-            names = {key: f"{name}[{key!r}]" for key in data}
-            rows = {key: with_token_ids(each, tokenizer, names[key]) for key, each in data.items()}
-            return {key: encoded_rows(each, names[key]) for key, each in rows.items()}
-        drawn = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        most = drawn if name == "train_dataset" and drawn > 0 else None
-        return encoded_rows(with_token_ids(data, tokenizer, name, most), name, most)
 
     def train_sampler(self) -> Sampler:
         """The sampler of the batches of this process, a new order every epoch."""
@@ -159,7 +147,7 @@ class VaeTrainer(Trainer):
             dataset = self.eval_dataset[dataset]
         if dataset is None:
             raise ValueError("evaluation needs a data set")
-        dataset = self._encoded(dataset, self.args, "the data set", self.processing_class)
+        dataset = with_rows(dataset, self.args, "the data set", self.processing_class)
         batch_size = self.args.per_device_eval_batch_size
         return self._data_loader(dataset, self._sampler(dataset, batch_size, shuffle=False, **self._share_of(dataset)))
 

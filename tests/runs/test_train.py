@@ -10,7 +10,6 @@ from datasets import Dataset, DatasetDict
 from hf_bnvae import TextVaePipeline, train
 from hf_bnvae.cli.train import main as command
 from hf_bnvae.data import CorpusError, load_corpus
-from hf_bnvae.runs.train import _data_of
 from hf_bnvae.training.recipes import bf16_pays
 
 SMALL = {
@@ -125,8 +124,7 @@ def test_an_error_is_one_sentence_that_names_parameters_and_no_flag(changes, sen
 def test_a_text_that_is_missing_is_counted_as_an_empty_one(tmp_path):
     pandas = pytest.importorskip("pandas")
     for number, texts in enumerate((["a b c", None, "d e"] * 10, pandas.Series(["a b c", None, "d e", "  "] * 5))):
-        at_hand, _ = _data_of(texts)
-        report = load_corpus(at_hand).reports["train"]
+        report = load_corpus(texts).reports["train"]
         assert (report.lines, report.empty) == ((30, 10), (20, 10))[number]
 
 

@@ -39,6 +39,7 @@ def make_trainer(data, tmp_path):
                 "num_train_epochs": 1,
                 "kl_annealing_steps": 4,
                 "learning_rate": 5e-3,
+                "warmup_steps": 0,
                 "logging_steps": 1,
                 "disable_tqdm": True,
                 "use_cpu": True,

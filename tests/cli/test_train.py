@@ -83,6 +83,18 @@ def test_flags_win_over_yaml_and_yaml_over_recipe_and_size(tmp_path):
     assert model.embedding_size == 256 and args.optim == "sgd" and args.plateau_patience == 5
 
 
+def test_values_of_yaml_are_read_as_those_of_flags(tmp_path):
+    path = tmp_path / "run.yaml"
+    lines = ["learning_rate: 1e-3", "seed: '3'", "equal_length: 'no'", "lr_scheduler_type: cosine_with_min_lr"]
+    path.write_text("\n".join([*lines, "lr_scheduler_kwargs: {min_lr: 0.001}"]))
+    (args,) = parse_arguments(VaeTrainingArguments, description="", argv=[str(path), "--output_dir", str(tmp_path)])
+    assert (args.learning_rate, args.seed, args.equal_length) == (1e-3, 3, False)
+    assert args.lr_scheduler_kwargs == {"min_lr": 0.001}
+    path.write_text("learning_rate: fast")
+    with pytest.raises(UsageError, match="invalid float value: 'fast'; --help lists all flags"):
+        parse_arguments(VaeTrainingArguments, description="", argv=[str(path)])
+
+
 def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus):
     with pytest.raises(UsageError, match="already holds a model"):
         train.main(flags(corpus, finished))

@@ -120,7 +120,10 @@ def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus
         ({"dataset_name": None, "train_file": "{corpus}/train.txt"}, "has no validation split"),
         ({"train_file": "missing.txt"}, "missing.txt does not exist"),
         ({"gama": 0.5}, "unknown flags: --gama; --help lists all"),
-        ({"eval_strategy": "steps", "eval_steps": 10}, "save and eval strategy to match"),
+        (
+            {"eval_strategy": "no", "load_best_model_at_end": True},
+            "--load_best_model_at_end takes the checkpoint of an evaluation",
+        ),
         ({"kl_annealing_epochs": -1}, "--kl_annealing_epochs must be at least 0"),
         ({"max_length": 1}, "--max_length must be at least 3"),
         ({"max_nll_samples": 0}, "--max_nll_samples must be at least 1"),

@@ -40,7 +40,7 @@ class Family:
         sizes: defaults of the widths by name.
         config_class: of a model with a latent.
         arguments_class: of its training.
-        growing: names of recipes whose learning rate and epochs follow the batch.
+        growing: names of recipes whose optimiser follows the batch, see `training.recipes.grown`.
         sizes_without_name: the widths where no size is named, for those that differ from the configuration's defaults.
     """
 
@@ -108,9 +108,9 @@ def family_of(method: str) -> Family:
 def resolve(method: str, recipe: str = "fast", size: str | None = None, **overrides) -> Plan:
     """The values that train a method.
 
-    Where several set the same value, the order is: `overrides`, the method, the recipe, the size. The learning rate
-    and the epochs of the recipe `fast` follow the batch (`training.recipes.grown`). An annealing by epochs takes half
-    of a training at most, so that the KL weight gets full, and a quarter of one in cycles, so that there are two.
+    Where several set the same value, the order is: `overrides`, the method, the recipe, the size. The optimiser
+    of the recipe `fast` follows the batch (`training.recipes.grown`). An annealing by epochs takes half of a training
+    at most, so that the KL weight gets full, and a quarter of one in cycles, so that there are two.
 
     Args:
         method: a row of `METHODS` or `DIALOGUE_METHODS`.

@@ -66,6 +66,7 @@ YELP: Flags = {"size": "short_yelp", "recipe": "fast"}
 YELP_CPU: Flags = {"hidden_size": 256, "max_train_samples": 25_000, "max_eval_samples": 2_000, "max_nll_samples": 500}
 PTB: Flags = {"size": "ptb", "recipe": "fast"}
 PTB_CPU: Flags = {"max_train_samples": 10_000, "max_eval_samples": 1_000, "num_train_epochs": 8, "max_nll_samples": 300}
+PTB_METHODS = ("lstm_lm", "vae", "bn_vae:gamma=0.7", "matched_vae:rate=8")
 GLOVE: Flags = {
     "embedding_size": 100,
     "initial_word_vectors": "{data}/glove/glove_100d.txt",
@@ -233,7 +234,7 @@ BLOCKS = (
             yelp(f"table3_{seed}c", ("delta_vae:delta=0.15", "agg_vae"), seed),
         )
     ),
-    Block("ptb_1", "ptb", ("ptb",), ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (1, 2, 3), PTB, PTB_CPU, together=9),
+    Block("ptb_1", "ptb", ("ptb",), PTB_METHODS, (1, 2, 3), PTB, PTB_CPU, together=12),
     Block(
         "ptb_paper",
         "ptb_paper",

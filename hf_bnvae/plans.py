@@ -20,6 +20,7 @@ from .training import (
     DialogueTrainingArguments,
     VaeTrainingArguments,
 )
+from .training.arguments import MUON_WITH
 from .training.recipes import grown
 from .training.schedules import ANNEALING_SHARES
 
@@ -63,7 +64,7 @@ SENTENCES = Family(
     SIZES,
     BnVaeConfig,
     VaeTrainingArguments,
-    growing=("fast",),
+    growing=("fast", "muon"),
     # Half the paper's widths, which a corpus of the user's own seldom needs.
     sizes_without_name={"embedding_size": 256, "hidden_size": 512},
 )
@@ -144,6 +145,8 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
         values.pop("kl_annealing_steps", None)  # steps would win over epochs
     if any(name.startswith("fp16") for name in overrides):
         values.pop("bf16", None)
+    if overrides.get("optim", MUON_WITH[0]) not in MUON_WITH or overrides.get("fsdp") or overrides.get("deepspeed"):
+        values.pop("muon", None)
     values |= overrides
     return Plan(
         method,

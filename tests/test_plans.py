@@ -102,7 +102,7 @@ def test_overrides_win_over_the_method_and_what_they_contradict_goes():
     ("arguments", "words"),
     [
         ({"method": "magic"}, "method must be one of lstm_lm, vae, .*, got 'magic'"),
-        ({"method": "vae", "recipe": "slow"}, "recipe must be one of paper, fast, pretrained, got 'slow'"),
+        ({"method": "vae", "recipe": "slow"}, "recipe must be one of paper, fast, muon, pretrained, got 'slow'"),
         ({"method": "vae", "size": "switchboard"}, "size must be one of .*, got 'switchboard'"),
         (
             {"method": "vae", "bow_hidden_size": 1},
@@ -158,8 +158,17 @@ def test_the_fast_recipe_follows_the_sentences_of_a_step(monkeypatch):
     assert followed(gradient_accumulation_steps=4) == larger
     for recipe in ("paper", "pretrained"):
         assert followed(recipe) == followed(recipe, per_device_train_batch_size=256)
+    for batch in (64, 256, 1024):
+        assert followed(per_device_train_batch_size=batch) == followed("muon", per_device_train_batch_size=batch)
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert followed() == larger
+
+
+@pytest.mark.parametrize("given", [{"optim": "sgd"}, {"fsdp": "full_shard"}, {"deepspeed": "zero.json"}])
+def test_recipe_muon_gives_way_to_an_optimiser_that_is_not_its_own(given):
+    assert resolve("bn_vae", "muon", optim="adamw_torch").training["muon"]
+    assert "muon" not in resolve("bn_vae", "muon", **given).training
+    assert resolve("bn_vae", "muon", muon=True, **given).training["muon"]
 
 
 @pytest.mark.parametrize(

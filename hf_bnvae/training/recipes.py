@@ -88,6 +88,17 @@ RECIPES: dict[str, dict] = {
     },
 }
 
+# Muon learns from as many sentences more, and takes larger batches: what `grown` makes of recipe fast at 256 sentences.
+RECIPES["muon"] = RECIPES["fast"] | {
+    "muon": True,
+    "learning_rate": 1e-2,
+    "pretrained_learning_rate": 6e-4,
+    "weight_decay": 0.06,
+    "adam_beta1": 0.6,
+    "adam_beta2": 0.996,
+    "per_device_train_batch_size": 256,
+}
+
 # Under a pretrained decoder, which soon knows the corpus.
 RECIPES["pretrained"] = RECIPES["fast"] | {
     "learning_rate": 1e-3,

@@ -139,10 +139,12 @@ def rates(name: str, methods: tuple[str, ...], seed: int) -> Block:
     return Block(name, "short_yelp_rates", ("short_yelp",), methods, (seed,), flags, together=5, classify=True)
 
 
-def batches() -> Block:
-    """A larger batch at the same quality: the learning rate and the epochs of recipe fast follow the batch."""
-    methods = tuple(f"bn_vae:per_device_train_batch_size={size}" for size in (64, 256, 1024))
-    return replace(rates("batches", methods, 1), group="short_yelp_batches", classify=False)
+def muon(name: str, seed: int) -> Block:
+    """Recipe muon, beside the recipe fast of `rates`, and larger batches at the same quality."""
+    bn_vae = "bn_vae:gamma=0.7"
+    methods = ("lstm_lm", "vae", bn_vae, "matched_vae:rate=8", f"{bn_vae}:per_device_train_batch_size=1024")
+    block = rates(name, (*methods, f"{bn_vae}:recipe=fast:per_device_train_batch_size=256"), seed)
+    return replace(block, group="short_yelp_muon", flags=block.flags | {"recipe": "muon"}, classify=False)
 
 
 def dialogue(corpus: str, seed: int) -> Block:
@@ -165,7 +167,9 @@ BLOCKS = (
     imdb("imdb_3", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (2,)),
     imdb("imdb_4", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (3,)),
     imdb("imdb_matched", ("matched_vae:rate=4", "matched_vae:rate=8"), (1, 2)),
-    batches(),
+    muon("muon_1", 1),
+    muon("muon_2", 2),
+    muon("muon_3", 3),
     *(
         rates(
             f"rates_{seed}a",

@@ -46,7 +46,7 @@ class DialoguePipeline(ModelWithTokenizer):
             raise TypeError(f"DialoguePipeline needs a whole conditional VAE, got a {type(model).__name__}")
         if batch_size < 1 or max_length < 3:
             raise ValueError(f"batch_size must be at least 1 and max_length 3, got {batch_size} and {max_length}")
-        self.model = model.eval()
+        self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_length = max_length
@@ -116,9 +116,9 @@ class DialoguePipeline(ModelWithTokenizer):
         collate = DialogueCollator(config.pad_token_id or 0)
         starts = range(0, len(rows), self.batch_size)
         batches = [collate(rows.__getitems__(range(len(rows))[start : start + self.batch_size])) for start in starts]
-        return sample_responses(
-            self.model, progress_bar(batches, "Responding"), self.tokenizer, num_responses, seed, **generation_options
-        )
+        with self.evaluating():
+            bar = progress_bar(batches, "Responding")
+            return sample_responses(self.model, bar, self.tokenizer, num_responses, seed, **generation_options)
 
 
 def _turns_of(context: Sequence[str | tuple[str, str]], where: str) -> tuple[Turn, ...]:

@@ -75,8 +75,8 @@ class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, Genera
             attention_mask: where it is 0 nothing is read, and the logits are those of the position before. In training
                 nothing looks at it: pad on the right there, after everything that counts.
             labels: `(batch, length)`, which are shifted here as everywhere in Transformers, or without their first
-                column `(batch, length − 1)`, as `VaeCollator` gives them; −100 on padding. The loss is in nats per
-                sentence.
+                column `(batch, length − 1)`, as `VaeCollator` gives them; −100 on padding. Of the former, none counts
+                that follows a position where `attention_mask` is 0. The loss is in nats per sentence.
             past_key_values: the state to go on from.
             use_cache: whether to give out the state; `config.use_cache` by default.
             return_logits: by default unless in training with `labels`.
@@ -97,6 +97,8 @@ class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, Genera
             inputs_embeds = self.decoder.embed(input_ids)
         if labels is not None and labels.size(1) == inputs_embeds.size(1):
             labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+            if attention_mask is not None:
+                labels = labels.masked_fill(attention_mask[:, -labels.size(1) :] == 0, IGNORED)
         if kwargs.get("shift_labels") is not None:
             labels, word_positions = kwargs["shift_labels"], None
         latents = self._no_latents(inputs_embeds)

@@ -1,6 +1,7 @@
 """A model with its tokenizer, loaded, saved and published as one."""
 
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,19 @@ WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder",
 def where_from(options: Mapping) -> dict:
     """Those options of `from_pretrained` that say where a checkpoint is, for its tokenizer."""
     return {name: options[name] for name in WHERE_FROM if name in options}
+
+
+DRAWING = threading.RLock()
+"""Held by a pipeline that draws from torch's global generator."""
+
+
+@contextmanager
+def draws(seed: int | None) -> Iterator[None]:
+    """Draw from torch's global generator while no other pipeline does; from a `seed`, and leave it as it was."""
+    with DRAWING, torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
 
 
 class ModelWithTokenizer:

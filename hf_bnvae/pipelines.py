@@ -1,8 +1,7 @@
 """For the downstream user: from texts to latents and back, in batches."""
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -18,7 +17,7 @@ from .data.unknown_words import warn_of_unknown_words
 from .evaluation.inference import infer
 from .evaluation.likelihood import nll
 from .evaluation.text_order import TextBatches, encode_in_order, progress_bar
-from .model_with_tokenizer import ModelWithTokenizer
+from .model_with_tokenizer import DRAWING, ModelWithTokenizer, draws
 from .models import BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, LstmLMForCausalLM
 from .models.interpolation import interpolate_latents
 from .models.latents import latents_of
@@ -27,17 +26,6 @@ from .models.pretrained_parts import longest_text
 from .models.stop_texts import StopTexts
 
 logger = logging.get_logger(__name__)
-
-_DRAWING = threading.RLock()
-
-
-@contextmanager
-def _draws(seed: int | None) -> Iterator[None]:
-    """Draw from torch's global generator while no other pipeline does; from a `seed`, and leave it as it was."""
-    with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
 
 
 class TextVaePipeline(ModelWithTokenizer):
@@ -191,9 +179,9 @@ class TextVaePipeline(ModelWithTokenizer):
             generation_options["stopping_criteria"] = StoppingCriteriaList(criteria)
         latents = latents_of(latents, self.latent_size).float()
         texts: list[str] = []
-        with self.evaluating(), nullcontext() if seed is None else _draws(seed):
+        with self.evaluating(), nullcontext() if seed is None else draws(seed):
             for batch in progress_bar(latents.split(self.batch_size) if len(latents) else [], "Decoding"):
-                with _DRAWING if generation_options.get("do_sample") else nullcontext():
+                with DRAWING if generation_options.get("do_sample") else nullcontext():
                     ids = self.model.decode(batch, **generation_options)
                 texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
@@ -254,7 +242,7 @@ class TextVaePipeline(ModelWithTokenizer):
         That holds on any thread: draws of the pipelines of a process wait for one another. It does not where other
         code draws from torch's global generator meanwhile, from which `generate` takes words.
         """
-        with _draws(seed):
+        with draws(seed):
             return self.decode(self.sample_prior(num_samples), **generation_options)
 
     def sample_prior(self, num_samples: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -301,7 +289,7 @@ class TextVaePipeline(ModelWithTokenizer):
         examples = _checked(examples)
         if len(examples) < 2:
             raise ValueError(f"sample_like needs at least 2 examples, got {len(examples)}")
-        with _draws(seed):
+        with draws(seed):
             latents = self.encode(examples, sample=True)
             drawn = latents.mean(0) + latents.std(0) * torch.randn(num_samples, self.latent_size)
             return self.decode(self._on_support(drawn), **generation_options)
@@ -437,7 +425,7 @@ class LanguageModelPipeline(ModelWithTokenizer):
     @torch.no_grad()
     def sample(self, num_samples: int = 1, seed: int | None = None, **generation_options) -> list[str]:
         """Texts whose words are drawn one after the other; the same `seed` gives the same texts."""
-        with self.evaluating(), _draws(seed):
+        with self.evaluating(), draws(seed):
             ids = self.model.sample(num_samples, **generation_options)
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import GenerationConfig, Trainer, TrainingArguments
 
 from hf_bnvae import BnCvaeForConditionalGeneration, BnVaeForConditionalGeneration, LstmLMForCausalLM
+from hf_bnvae.data import VaeCollator
 from hf_bnvae.export import export_encoder
 from hf_bnvae.models.labels import words_to_predict
 from tests.helpers import make_batch
@@ -351,6 +352,16 @@ def test_a_language_model_predicts_no_start_behind_padding():
     left = padded_on_the_left(batch)
     labels = left["input_ids"].masked_fill(left["attention_mask"] == 0, -100)
     torch.testing.assert_close(model(**left, labels=labels).loss, model(**batch).loss)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["vae", "language model"])
+def test_a_collator_takes_labels_that_repeat_the_input(name, training):
+    model = still(name).train(training)
+    rows = [{"input_ids": [1, 5, 6, 2]}, {"input_ids": [1, 7, 2]}]
+    repeated = [row | {"labels": row["input_ids"]} for row in rows]
+    wanted, found = (model(**VaeCollator(0)(some), noise_seed=1).loss for some in (rows, repeated))
+    torch.testing.assert_close(found, wanted)
 
 
 def test_decoder_inputs_of_the_caller_keep_their_labels_where_they_are():

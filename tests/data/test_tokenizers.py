@@ -78,7 +78,7 @@ def test_a_tokenizer_without_ends_gets_them(tmp_path):
     dialogues = DialogueCorpus({"test": [Dialogue((Turn("A", "the"), Turn("B", "dog")))]}, {"test": DialogueReport()})
     for encode in (lambda: encoded_columns(SENTENCES, plain, 20), lambda: encode_dialogues(dialogues, plain, 20, 3)):
         with pytest.raises(
-            CorpusError, match="^the tokenizer does not put a start and an end symbol around each text: "
+            CorpusError, match=r"^the tokenizer does not put a start and an end symbol around each text"
         ):
             encode()
     pair = TokenizerPair(plain, plain)

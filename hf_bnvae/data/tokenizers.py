@@ -1,6 +1,6 @@
 """Tokenizers: built from a corpus or loaded by name, always with a start, an end and a padding symbol."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,27 @@ def with_ends(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     tokenizer.padding_side = "right"
     _add_ends(tokenizer.backend_tokenizer, str(tokenizer.bos_token), str(tokenizer.eos_token))
     return tokenizer
+
+
+def check_ends(tokenizer: Any, called: str = "the tokenizer") -> None:
+    """Refuse a tokenizer that does not put a start and an end around each text, as that of GPT-2.
+
+    What is read as the ends would be words. Of a `TokenizerPair` the decoder's are put there, whatever it does.
+
+    Raises:
+        CorpusError: naming the remedy.
+    """
+    if not isinstance(tokenizer, TokenizerPair) and not has_ends(tokenizer("")["input_ids"], tokenizer):
+        raise CorpusError(
+            f"{called} does not put a start and an end symbol around each text: load it by "
+            "hf_bnvae.data.load_tokenizer, which makes it do so"
+        )
+
+
+def has_ends(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether token ids begin with a start symbol and end with an end symbol."""
+    starts, ends = (tokenizer.bos_token_id, tokenizer.cls_token_id), (tokenizer.eos_token_id, tokenizer.sep_token_id)
+    return len(ids) >= 2 and ids[0] in starts and ids[-1] in ends
 
 
 def _fast_tokenizer(load: Callable[[], Any], name: str, called: str) -> Any:

@@ -71,6 +71,7 @@ OPTIMISER_PACKAGES = {
     "anyprecision": "torchdistx",
 }
 """What the name of an optimiser holds, and the package that it comes from."""
+MUON_WITH = ("adamw_torch_fused", "adamw_torch")
 
 
 LEFT_OUT: dict[str, Any] = {"warmup_steps": 0, "weight_decay": 0.0, "pretrained_learning_rate": None}
@@ -173,6 +174,13 @@ class VaeTrainingArguments(TrainingArguments):
     pretrained_learning_rate: float | None = of_fast(
         "pretrained_learning_rate",
         "learning rate of weights or adapters of pretrained parts; that of all in the paper's recipe",
+    )
+    muon: bool = field(
+        default=False,
+        metadata={
+            "help": "let Muon train the matrices of the layers in place of AdamW, which trains the rest: it makes more "
+            "of large batches"
+        },
     )
     statistics_samples: int = field(
         default=4096,
@@ -340,6 +348,8 @@ class VaeTrainingArguments(TrainingArguments):
         for part, package in OPTIMISER_PACKAGES.items():
             if part in optimiser and find_spec(package) is None:
                 raise ParameterError(f"`optim` {optimiser} takes the package {package}, which is not installed")
+        if self.muon and optimiser not in MUON_WITH:
+            raise ParameterError(f"`muon` goes with `optim` {' or '.join(MUON_WITH)}, got {optimiser}")
         if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
             raise ParameterError(f"`accelerator_config` {self.accelerator_config} does not exist")
         metric = (self.metric_for_best_model or "elbo").removeprefix("eval_")
@@ -353,6 +363,8 @@ class VaeTrainingArguments(TrainingArguments):
         """Refuse what the machine, or the number of processes, cannot do."""
         if self.bf16 and self.device.type == "cpu" and not bf16_pays():
             raise ParameterError("`bf16`: this machine has no products in bf16, leave it out")
+        if self.muon and (self.fsdp or self.deepspeed):
+            raise ParameterError("`muon` takes whole matrices, which `fsdp` and `deepspeed` share out: leave one out")
         if self.fsdp and self.world_size == 1:
             raise ParameterError("`fsdp` shards a model over several processes, and this is one: leave it out")
 

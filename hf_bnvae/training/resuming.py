@@ -17,6 +17,7 @@ MUST_STAY = (
     "seed",
     "data_seed",
     "optim",
+    "muon",
     "learning_rate",
     "lr_scheduler_type",
     "warmup_steps",

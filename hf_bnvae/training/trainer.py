@@ -30,6 +30,7 @@ from ..models.pretrained_parts import pretrained_parameters
 from .arguments import VaeTrainingArguments
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .checkpoints import ARGUMENTS_NAME, PARTIAL_NAME, write_mark
+from .muon import MuonAdamW, matrices_of
 from .non_finite import ruined
 from .schedules import KL_SCHEDULES
 from .step_graphs import StepGraphs, graphs_of
@@ -182,6 +183,8 @@ class VaeTrainer(Trainer):
         if self.optimizer is not None:
             return super().create_optimizer(model)
         optimizer = super().create_optimizer(model)
+        if isinstance(optimizer, MuonAdamW):
+            optimizer.move_to_muon(matrices_of(self.model))
         rate = self.args.pretrained_learning_rate
         if rate is not None:
             pretrained = {id(parameter) for parameter in pretrained_parameters(self.model)}
@@ -191,6 +194,11 @@ class VaeTrainer(Trainer):
                     group["params"] = [parameter for parameter in group["params"] if id(parameter) not in pretrained]
                     optimizer.add_param_group({**group, "params": chosen, "lr": rate})
         return optimizer
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args, model=None):
+        chosen, settings = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        return (MuonAdamW, settings) if args.muon else (chosen, settings)
 
     def get_decay_parameter_names(self, model) -> list[str]:
         """Matrices alone decay: not biases, and not the shifts and scales of a posterior."""

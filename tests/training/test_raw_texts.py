@@ -12,7 +12,13 @@ from hf_bnvae.evaluation import nll
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 TEXTS = ["a b c", "d e", "c c a b", "e d c", "a", "b b d e a"] * 4
-OPTIONS = {"max_steps": 4, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+OPTIONS = {
+    "max_steps": 4,
+    "learning_rate": 5e-5,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "load_best_model_at_end": False,
+}
 OPTIONS |= {"disable_tqdm": True, "use_cpu": True, "per_device_train_batch_size": 6}
 SHAPES = {
     "strings": lambda texts: texts,

@@ -66,6 +66,7 @@ def settings(folder: Path, changes: dict) -> dict:
         "learning_rate": 0.02,
         "optim": "sgd",
         "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
         "logging_steps": 1,
         "eval_strategy": "steps",
         "eval_steps": 50,

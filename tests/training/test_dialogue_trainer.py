@@ -68,8 +68,9 @@ def test_the_log_shows_every_part_of_the_loss(make_trainer, method):
     trainer.train()
     config = trainer.model.config
     logs = [row for row in trainer.state.log_history if "rec" in row]
-    assert [row["kl_weight"] for row in logs] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
-    for row, weight in zip(logs, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0], strict=True):
+    weights = [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert [row["kl_weight"] for row in logs] == pytest.approx(weights)
+    for row, weight in zip(logs, weights, strict=True):
         parts = row["rec"] + weight * (row["kl"] + config.prior_kl_weight * row["kl_prior"])
         assert row["loss"] == pytest.approx(parts + config.bow_weight * row.get("bow_loss", 0.0), rel=1e-4)
         assert ("bow_loss" in row) is (config.bow_weight > 0)

@@ -36,6 +36,7 @@ def test_the_log_holds_the_weighted_loss_and_its_parts(make_trainer):
     assert len(logs) == 12
     for line in logs:
         share = min(1.0, (line["step"] - 1) / 8)
+        assert line["kl_weight"] == 0.5 * share
         assert line["loss"] == pytest.approx(line["rec"] + 0.5 * share * line["kl"], rel=1e-5)
 
 
@@ -184,32 +185,54 @@ def test_a_loaded_model_is_judged_with_its_own_statistics(make_trainer):
     assert torch.equal(trainer.model.model.posterior.mean_norm.running_var, before)
 
 
-def test_gradient_accumulation_averages_the_gradients_of_its_micro_batches(make_trainer, make_model):
+def test_the_gradient_of_a_step_is_the_mean_over_its_sentences_whatever_its_micro_batches(make_trainer, make_model):
     torch.manual_seed(2)
-    model = make_model(embedding_dropout=0.0, output_dropout=0.0)
+    model = make_model(posterior="gaussian", embedding_dropout=0.0, output_dropout=0.0)
     start = {name: parameter.clone() for name, parameter in model.named_parameters()}
     trainer = make_trainer(
         model,
         max_steps=1,
-        gradient_accumulation_steps=2,
+        gradient_accumulation_steps=4,
+        equal_length=True,
         kl_annealing_steps=0,
         eval_strategy="no",
         save_strategy="no",
         load_best_model_at_end=False,
         max_grad_norm=0.0,
     )
-    batches = [batch for batch, _ in zip(trainer.get_train_dataloader(), range(2), strict=False)]
+    batches = [batch for batch, _ in zip(trainer.get_train_dataloader(), range(4), strict=False)]
+    sizes = [len(batch["labels"]) for batch in batches]
+    assert len(set(sizes)) > 1
     noise_seed = trainer._noise_seed()
     train_seeded(trainer)
     stepped = {name: parameter.clone() for name, parameter in model.named_parameters()}
     model.load_state_dict(start, strict=False)
     model.zero_grad()
     model.train()
-    for batch in batches:
-        (model(**batch, noise_seed=noise_seed).loss / 2).backward()
+    means = dict.fromkeys(("loss", "rec", "kl"), 0.0)
+    for batch, size in zip(batches, sizes, strict=True):
+        outputs = model(**batch, noise_seed=noise_seed)
+        (outputs.loss * size / sum(sizes)).backward()
+        for name, part in zip(means, ("loss", "reconstruction_loss", "kl"), strict=True):
+            means[name] += float(outputs[part].detach()) * size / sum(sizes)
     for name, parameter in model.named_parameters():
         expected = start[name] if parameter.grad is None else start[name] - 0.05 * parameter.grad
         torch.testing.assert_close(stepped[name], expected, rtol=1e-4, atol=1e-6)
+    line = next(line for line in trainer.state.log_history if "loss" in line)
+    assert {name: line[name] for name in means} == pytest.approx(means, rel=1e-5)
+
+
+def test_the_parts_of_the_loss_are_means_over_the_same_steps_as_the_loss(make_trainer):
+    """Also where the last step of an epoch has fewer micro-batches, and over a rising KL weight."""
+    trainer = make_trainer(num_train_epochs=1, gradient_accumulation_steps=3, kl_annealing_epochs=0, logging_steps=3)
+    train_seeded(trainer)
+    (line,) = (line for line in trainer.state.log_history if "loss" in line)
+    assert trainer.state.global_step == 3 and len(trainer.train_sampler()) == 8
+    assert line["loss"] == pytest.approx(line["rec"] + line["kl"], rel=1e-5)
+    rising = make_trainer(max_steps=8, kl_annealing_steps=8, logging_steps=4)
+    train_seeded(rising)
+    weights = [line["kl_weight"] for line in rising.state.log_history if "loss" in line]
+    assert weights == [(0 + 1 + 2 + 3) / 4 / 8, (4 + 5 + 6 + 7) / 4 / 8]
 
 
 def test_a_loss_that_breaks_stops_the_run_and_keeps_the_last_good_checkpoint(make_trainer):

@@ -20,14 +20,24 @@ logger = logging.get_logger(__name__)
 
 
 class Stopwatch(TrainerCallback, ExportableState):
-    """Seconds of training, evaluations and statistics left out, over all the processes that a resumed run took."""
+    """Seconds of training, evaluations and statistics left out, over all the processes that a resumed run took.
+
+    `apart` has the seconds of what is left out, and `earlier_runtime` those of all together before this process.
+    """
 
     def __init__(self):
-        self.earlier = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.earlier = self.earlier_runtime = 0.0
+        self.apart = {"evaluation": 0.0, "statistics": 0.0}
         self._started: float | None = None
+        self._began = time.perf_counter()
 
     def state(self) -> dict:
-        return {"args": {}, "attributes": {"earlier": self.seconds}}
+        runtime = self.earlier_runtime + time.perf_counter() - self._began
+        attributes = {"earlier": self.seconds, "earlier_runtime": runtime, "apart": dict(self.apart)}
+        return {"args": {}, "attributes": attributes}
 
     @property
     def seconds(self) -> float:
@@ -51,6 +61,9 @@ class Stopwatch(TrainerCallback, ExportableState):
                 self.start()
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self._begin()
+        self._began = time.perf_counter()
         self.start()
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -66,6 +79,10 @@ class LossSum(TrainerCallback, ExportableState):
 
     def state(self) -> dict:
         return {"args": {}, "attributes": {"earlier": self.saved}}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self.earlier = 0.0
 
 
 class BestCheckpoint(TrainerCallback):
@@ -119,10 +136,12 @@ class PlateauCallback(TrainerCallback, ExportableState):
         self.max_halvings = max_halvings
         self.metric = metric
         self.greater_is_better = greater_is_better
+        self._begin()
+
+    def _begin(self) -> None:
         self.best = math.inf
         self.evaluations_without_improvement = 0
         self.halvings = 0
-        self._in_training = False
 
     @classmethod
     def of(cls, args) -> "PlateauCallback":
@@ -153,14 +172,13 @@ class PlateauCallback(TrainerCallback, ExportableState):
         }
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self._in_training = True
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self._in_training = False
+        if state.global_step == 0:
+            self._begin()
 
     def on_evaluate(self, args, state, control, metrics, model=None, optimizer=None, lr_scheduler=None, **kwargs):
         metric = f"eval_{self.metric.removeprefix('eval_')}"
-        if not self._in_training or metric not in metrics or metrics["eval_kl_weight"] < 1:
+        during_training = "eval_kl_weight" in metrics
+        if not during_training or metric not in metrics or metrics["eval_kl_weight"] < 1:
             return
         value = -metrics[metric] if self.greater_is_better else metrics[metric]
         if value < self.best:
@@ -209,6 +227,9 @@ class CollapseCallback(TrainerCallback):
         self.max_active_share = max_active_share
         self.max_mi = max_mi
         self.max_kl = max_kl
+        self._warned = False
+
+    def on_train_begin(self, args, state, control, **kwargs):
         self._warned = False
 
     def on_evaluate(self, args, state, control, metrics, model=None, **kwargs):

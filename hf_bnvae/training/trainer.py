@@ -86,7 +86,6 @@ class VaeTrainer(SavingTrainer):
         self._first_bad_step = torch.full((), -1.0, device=self.args.device)
         self._statistics_step: int | None = None
         self._statistics_sample: list[dict[str, torch.Tensor]] | None = None
-        self.seconds = {"evaluation": 0.0, "statistics": 0.0}
         self.add_callback(Stopwatch())
         self.add_callback(LossSum())
         self._best_checkpoint = BestCheckpoint()
@@ -309,6 +308,11 @@ class VaeTrainer(SavingTrainer):
         """Seconds of training, evaluations left out."""
         return self.callback(Stopwatch)
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of evaluations and of statistics."""
+        return self.stopwatch.apart
+
     @contextmanager
     def _apart_from_training(self, what: str) -> Iterator[None]:
         """Time that the stopwatch leaves out and `seconds` counts."""
@@ -450,12 +454,19 @@ class VaeTrainer(SavingTrainer):
         """`Trainer.train`, and then the exact statistics of the training set for the model that it ends with."""
         resumed = args[0] if args else kwargs.get("resume_from_checkpoint")
         self._best_checkpoint.resumed = resumed if isinstance(resumed, str) else None
-        output = super().train(*args, **kwargs)
+        self._parts.zero_()
+        self._first_bad_step.fill_(-1.0)
+        self._statistics_step = self._statistics_sample = None
+        try:
+            output = super().train(*args, **kwargs)
+        finally:
+            self.is_in_train = False
+            self.stopwatch.stop()
         self._raise_if_not_finite()
-        during_training = dict(self.seconds)
+        before = self.seconds["statistics"]
         self.refresh_statistics(exact=True)
-        self.seconds = during_training | {"last_statistics": self.seconds["statistics"] - during_training["statistics"]}
-        return output
+        self.seconds.update(statistics=before, last_statistics=self.seconds["statistics"] - before)
+        return output._replace(training_loss=output.metrics["train_loss"])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         self.refresh_statistics()

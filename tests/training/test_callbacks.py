@@ -59,7 +59,7 @@ def test_training_ends_after_the_last_halving_and_never_halves_early(make_traine
 
 def test_evaluations_with_a_rising_kl_weight_do_not_count():
     callback = PlateauCallback(patience=1)
-    callback.on_train_begin(None, None, None)
+    callback.on_train_begin(None, TrainerState(), None)
     control = TrainerControl()
     rising = {"eval_elbo": 1.0, "eval_kl_weight": 0.5}
     for _ in range(3):
@@ -134,6 +134,8 @@ def test_the_stopwatch_leaves_evaluations_out_and_goes_on_after_a_resume(make_tr
     seconds = {line["step"]: line["train_seconds"] for line in resumed.state.log_history if "train_seconds" in line}
     assert seconds == {4: 4, 8: 8, 12: 12, 16: 16}
     assert resumed.stopwatch.seconds == 16
+    assert resumed.stopwatch.earlier_runtime == 8 + 2 * 100
+    assert resumed.seconds["evaluation"] == 4 * 100
 
 
 def pretrained_config(**z) -> BnVaeConfig:

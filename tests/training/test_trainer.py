@@ -107,7 +107,8 @@ def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(make_trainer, 
     train_seeded(whole)
     train_seeded(trainer("stopped", [StopAt(stop)]))
     resumed = trainer("stopped")
-    resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / f"checkpoint-{stop}"))
+    output = resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / f"checkpoint-{stop}"))
+    assert output.training_loss == output.metrics["train_loss"]
     assert resumed.state.global_step == whole.state.global_step == 24
     for name, value in whole.model.state_dict().items():
         if name.endswith("num_batches_tracked"):
@@ -262,6 +263,52 @@ def test_a_loss_that_breaks_in_the_last_steps_is_not_saved_either(make_trainer):
     quiet = {"logging_steps": 1000, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     with pytest.raises(NonFiniteLossError, match="since step 11; there is no checkpoint yet"):
         train_seeded(make_trainer(max_steps=12, callbacks=[Poison()], **quiet))
+
+
+def test_a_training_that_broke_leaves_nothing_to_the_next(make_trainer, make_model):
+    class Poison(TrainerCallback):
+        poisons = True
+
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if self.poisons and state.global_step == 3:
+                with torch.no_grad():
+                    model.decoder.output.weight[0, 0] = math.nan
+
+    poison = Poison()
+    trainer = make_trainer(num_train_epochs=1, callbacks=[poison])
+    trainer.model_init = lambda trial: make_model()
+    with pytest.raises(NonFiniteLossError, match="since step 4"):
+        train_seeded(trainer)
+    assert not trainer.is_in_train
+    stopped = trainer.stopwatch.seconds
+    assert trainer.stopwatch.seconds == stopped
+    poison.poisons = False
+    assert train_seeded(trainer).global_step == 8
+
+
+def test_a_second_training_begins_as_the_first(make_trainer, sentences):
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.first = None
+
+        def on_save(self, args, state, control, model=None, **kwargs):
+            if self.first is None:
+                norm = model.model.posterior.mean_norm
+                mean, _ = exact_statistics(model.eval(), sentences)
+                self.first = mean, norm.running_mean.clone()
+
+    look = Look()
+    trainer = make_trainer(num_train_epochs=1, callbacks=[look], plateau_patience=1, load_best_model_at_end=False)
+    for item in ("evaluation", "statistics"):
+        trainer.seconds[item] = 1e6
+    train_seeded(trainer)
+    assert max(trainer.seconds.values()) < 1e6
+    plateau = trainer.callback(PlateauCallback)
+    plateau.best, plateau.halvings = -math.inf, 3
+    trainer.stopwatch.earlier = 1e6
+    train_seeded(trainer)
+    assert trainer.stopwatch.seconds < 1e6 and plateau.halvings < 3 and math.isfinite(plateau.best)
+    torch.testing.assert_close(*look.first, rtol=1e-4, atol=1e-5)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(make_trainer, monkeypatch):

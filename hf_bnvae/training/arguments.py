@@ -305,7 +305,7 @@ class VaeTrainingArguments(TrainingArguments):
 class DialogueTrainingArguments(VaeTrainingArguments):
     """`VaeTrainingArguments` for dialogue, whose losses and metrics are in nats per response."""
 
-    METRICS = ("elbo", "rec", "kl", "kl_prior", "rec_ppl", "bow_loss", "loss")
+    METRICS = ("elbo", "rec", "kl", "kl_prior", "rec_ppl", "use", "bow_loss", "loss")
 
     run_length: int = field(
         default=8,

@@ -23,6 +23,7 @@ from ..models.modeling_common import renamed
 from ..models.objectives import kl_objective
 from ..models.pretrained_parts import pretrained_parameters
 from .arguments import VaeTrainingArguments, check_checkpointing, refuse_unread
+from .best_metric import check_best_metric
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .non_finite import ruined
 from .saving import SavingTrainer
@@ -82,6 +83,7 @@ class VaeTrainer(SavingTrainer):
             self.PARTS = self.PARTS | {"bow_loss": "bow_loss"}
         if getattr(self.model.config, "decorrelation", 0) > 0:
             self.PARTS = self.PARTS | {"total_correlation": "total_correlation"}
+        check_best_metric(self.args, self.model, self.eval_dataset, self.PARTS)
         self._parts = torch.zeros(len(self.PARTS) + 1, device=self.args.device)
         self._first_bad_step = torch.full((), -1.0, device=self.args.device)
         self._statistics_step: int | None = None

@@ -40,6 +40,10 @@ def run(finished, tmp_path):
         ({"max_length": 4}, "which are not the 80 of this one: repeat its data, max_train_samples and max_length"),
         ({"num_train_epochs": 1}, "had num_train_epochs 2, and 1 is less"),
         ({"per_device_train_batch_size": 16}, "had sentences in a step 8 and this one has 16"),
+        (
+            {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+            "had gradient_accumulation_steps 1 and this one has 2",
+        ),
     ],
 )
 def test_a_run_is_not_resumed_under_other_flags(corpus, run, changes, words):

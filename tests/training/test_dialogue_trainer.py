@@ -155,3 +155,11 @@ def test_a_part_of_the_responses_shares_the_utterances(data):
     part = rows.select([3, 5])
     assert len(part) == 2 and part.utterances is rows.utterances
     assert part[0] == rows[3] and part.lengths == [rows.lengths[3], rows.lengths[5]]
+
+
+def test_the_best_model_may_be_the_one_that_uses_its_latent_most(make_trainer):
+    trainer = make_trainer({}, max_steps=2, metric_for_best_model="use", kl_annealing_steps=0)
+    trainer.train()
+    assert trainer.state.best_metric == max(row["eval_use"] for row in trainer.state.log_history if "eval_use" in row)
+    with pytest.raises(ValueError, match="`metric_for_best_model` bow_loss is not computed here"):
+        make_trainer({}, metric_for_best_model="bow_loss")

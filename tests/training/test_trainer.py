@@ -13,7 +13,7 @@ from hf_bnvae import BnVaeForConditionalGeneration
 from hf_bnvae.data import VaeCollator, build_tokenizer, token_store
 from hf_bnvae.data.streaming import Source
 from hf_bnvae.evaluation import elbo_metrics, infer
-from hf_bnvae.training import NonFiniteLossError, PlateauCallback, VaeTrainingArguments
+from hf_bnvae.training import NonFiniteLossError, PlateauCallback, VaeTrainer, VaeTrainingArguments
 from hf_bnvae.training.schedules import constant, linear
 from tests.helpers import StopAt
 
@@ -448,3 +448,26 @@ def test_more_information_is_better_and_a_larger_loss_is_not(tmp_path):
         args = VaeTrainingArguments(str(tmp_path), metric_for_best_model=metric)
         assert args.greater_is_better is better
     assert replace(args, seed=3).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "config", "words"),
+    [
+        ("bow_loss", {}, "bow_loss is not computed here, which takes a model with a `bow_weight`: use elbo, rec"),
+        ("use", {"rows": 1}, "use is not computed here, which takes a latent and at least two sentences to evaluate"),
+        ("use", {"sets": "ab", "rows": 1}, "use is not computed here"),
+        ("c_elbo", {"sets": "ab"}, "c_elbo is not computed here: use elbo, .*, a_elbo, .*, b_elbo"),
+        ("a_elbo", {}, "a_elbo is not computed here: use elbo"),
+    ],
+)
+def test_the_best_model_is_chosen_by_what_is_computed(make_model, sentences, tmp_path, metric, config, words):
+    rows = sentences.select(range(config.get("rows", 3)))
+    data = dict.fromkeys(config["sets"], rows) if "sets" in config else rows
+
+    def trainer(**settings):
+        args = VaeTrainingArguments(str(tmp_path), metric_for_best_model=metric, use_cpu=True, **settings)
+        return VaeTrainer(make_model(), args, train_dataset=sentences, eval_dataset=data, data_collator=VaeCollator(0))
+
+    with pytest.raises(ValueError, match=f"`metric_for_best_model` {words}"):
+        trainer()
+    trainer(eval_strategy="no", save_strategy="no", load_best_model_at_end=False)

@@ -54,6 +54,8 @@ CHOICES: dict[str, type[Enum]] = {
     "optim": OptimizerNames,
 }
 """Arguments of `TrainingArguments` that are one of some names."""
+NO_TOKEN = "<HUB_TOKEN>"
+"""What `to_dict` writes in the place of any token, and of none."""
 OPTIMISER_PACKAGES = {
     "bnb": "bitsandbytes",
     "8bit": "bitsandbytes",
@@ -206,6 +208,8 @@ class VaeTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if self.hub_token == NO_TOKEN:
+            self.hub_token = None
         if self.hub_token is not None:
             raise ParameterError(
                 "`hub_token` would show the token to others: set HF_TOKEN, or run `hf auth login` once"

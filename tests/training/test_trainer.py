@@ -471,3 +471,8 @@ def test_the_best_model_is_chosen_by_what_is_computed(make_model, sentences, tmp
     with pytest.raises(ValueError, match=f"`metric_for_best_model` {words}"):
         trainer()
     trainer(eval_strategy="no", save_strategy="no", load_best_model_at_end=False)
+
+
+def test_arguments_are_made_again_of_what_they_say(tmp_path):
+    args = VaeTrainingArguments(str(tmp_path), seed=3, use_cpu=True)
+    assert VaeTrainingArguments(**args.to_dict()).to_dict() == args.to_dict()

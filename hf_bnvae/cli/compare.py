@@ -51,9 +51,11 @@ WITH_A_LATENT = (
     "free_bits",
     "decorrelation",
     "bow_weight",
+    "language_model",
+    "prior_samples",
     *EMBEDDING_FILES.values(),
 )
-"""Flags of a latent, and of what it is read from, that a language model does not have."""
+"""Flags of a latent, of what it is read from and of draws of its prior, that a language model does not have."""
 OF_A_BASE = ("save_base", "no_save_base")
 """Flags of frozen weights, of which a language model has none where it trains its whole decoder."""
 

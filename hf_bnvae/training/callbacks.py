@@ -113,7 +113,8 @@ class PlateauCallback(TrainerCallback, ExportableState):
     """When the best model's metric stops improving, go back to the best checkpoint and halve the learning rate.
 
     The rule of He et al. (2019) that the paper's recipe follows. Evaluations in which the KL weight is not yet full
-    do not count. Its state is saved with every checkpoint.
+    do not count. Where saves are rarer than evaluations, and the best weights were not saved, those of now stay. Its
+    state is saved with every checkpoint.
 
     Args:
         patience: evaluations without improvement before a halving.
@@ -193,17 +194,20 @@ class PlateauCallback(TrainerCallback, ExportableState):
         if self.halvings >= self.max_halvings:
             logger.warning(f"The {self.metric} has not improved after {self.halvings} halvings: training ends here.")
             control.should_training_stop = True
-        went_back = state.best_model_checkpoint is not None
-        if went_back:
-            best = load_file(Path(state.best_model_checkpoint) / SAFE_WEIGHTS_NAME)
-            model.load_state_dict(best, strict=False)
+        saved = state.best_model_checkpoint
+        if saved is None:
+            went = "no checkpoint to go back to (`save_strategy`)"
+        elif not saved.endswith(f"-{state.best_global_step}"):
+            went = f"the weights of step {state.best_global_step}, the best, were not saved (`save_steps`)"
+        else:
+            went = "back to the best checkpoint"
+            model.load_state_dict(load_file(Path(saved) / SAFE_WEIGHTS_NAME), strict=False)
         for group in optimizer.param_groups:
             group["lr"] /= 2
         lr_scheduler.base_lrs = [rate / 2 for rate in lr_scheduler.base_lrs]
         logger.warning(
-            f"No better {self.metric} than {abs(self.best):.2f} in {self.patience} evaluations: "
-            + ("back to the best checkpoint, " if went_back else "no checkpoint to go back to (`save_strategy`), ")
-            + f"learning rate halved to {lr_scheduler.base_lrs[0]:g}."
+            f"No better {self.metric} than {abs(self.best):.2f} in {self.patience} evaluations: {went}, learning rate "
+            f"halved to {lr_scheduler.base_lrs[0]:g}."
         )
 
 

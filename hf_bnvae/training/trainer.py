@@ -14,6 +14,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Sampler
+from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
@@ -48,7 +49,8 @@ class VaeTrainer(SavingTrainer):
     - batches hold sentences of near-equal or equal length, never one sentence alone;
     - an evaluation gives `loss` (at the current KL weight), `elbo` (at weight 1), `rec`, `kl`, `mi`, `au`,
       `agg_kl`, `use`;
-    - the best model is the one with the best ELBO among those evaluated at the full KL weight;
+    - the best model is the one with the best ELBO among those evaluated at the full KL weight; other evaluations count
+      neither for an `EarlyStoppingCallback` nor for the scheduler reduce_lr_on_plateau;
     - before every evaluation and save, the batch-norm statistics of the posterior are re-estimated by an
       encoder-only pass over a fixed sample of the training set, and after training over all of it;
     - a step updates what `args.strategy` says, see `training.strategies`;
@@ -92,14 +94,18 @@ class VaeTrainer(SavingTrainer):
         self.add_callback(LossSum())
         self._best_checkpoint = BestCheckpoint()
         self.add_callback(self._best_checkpoint)
-        if self.model.config.latent_size > 0:
+        if self.model.config.latent_size > 0 and self._lacks(CollapseCallback):
             self.add_callback(CollapseCallback())
         self.graphs: StepGraphs | None = None
         self.strategy = STRATEGIES[self.args.strategy]()
         for callback in self.strategy.callbacks():
             self.add_callback(callback)
-        if self.args.plateau_patience is not None:
+        if self.args.plateau_patience is not None and self._lacks(PlateauCallback):
             self.add_callback(PlateauCallback.of(self.args))
+
+    def _lacks(self, kind) -> bool:
+        """Whether the caller gave no callback of a class."""
+        return not any(isinstance(callback, kind) for callback in self.callback_handler.callbacks)
 
     # Data
 
@@ -389,6 +395,17 @@ class VaeTrainer(SavingTrainer):
             metrics["eval_kl_weight"] = share
             metrics["train_seconds"] = self.stopwatch.seconds
         return EvalLoopOutput(None, None, metrics, num_samples=len(inference.kl))
+
+    def _evaluate(self, trial, ignore_keys_for_eval, skip_scheduler=False):
+        """An evaluation in training, by which nothing stops and no learning rate falls before the KL weight is full."""
+        callbacks, rising = self.callback_handler.callbacks, self.kl_annealing_factor() < 1
+        if rising:
+            others = [callback for callback in callbacks if not isinstance(callback, EarlyStoppingCallback)]
+            self.callback_handler.callbacks = others
+        try:
+            return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler or rising)
+        finally:
+            self.callback_handler.callbacks = callbacks
 
     def _judge(self, inference: Inference) -> dict[str, float]:
         """The metrics of an evaluation."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from transformers import SchedulerType, TrainingArguments
+from transformers import SchedulerType, Trainer, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 from transformers.optimization import get_scheduler
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
@@ -57,20 +57,27 @@ CHOICES: dict[str, type[Enum]] = {
 NO_TOKEN = "<HUB_TOKEN>"
 """What `to_dict` writes in the place of any token, and of none."""
 OPTIMISER_PACKAGES = {
-    "bnb": "bitsandbytes",
-    "8bit": "bitsandbytes",
-    "paged": "bitsandbytes",
-    "apex": "apex",
     "galore": "galore_torch",
     "apollo": "apollo_torch",
     "lomo": "lomo_optim",
+    "torch_4bit": "torchao",
+    "torch_8bit": "torchao",
+    "torch_xla": "torch_xla",
+    "torch_npu": "torch_npu",
+    "bnb": "bitsandbytes",
+    "8bit": "bitsandbytes",
+    "paged": "bitsandbytes",
+    "lion": "bitsandbytes",
+    "ademamix": "bitsandbytes",
+    "apex": "apex",
     "grokadamw": "grokadamw",
     "schedule_free": "schedulefree",
     "stable_adamw": "optimi",
-    "4bit": "torchao",
     "anyprecision": "torchdistx",
 }
-"""What the name of an optimiser holds, and the package that it comes from."""
+"""What the name of an optimiser holds, and the package that it comes from: of several the first."""
+MADE_OF_A_MODEL = ("galore", "apollo", "lomo")
+"""Parts of the names of optimisers that look at the model."""
 
 
 def refuse_unread(names: Iterable[str]) -> None:
@@ -227,6 +234,7 @@ class VaeTrainingArguments(TrainingArguments):
         super().__post_init__()
         self._check_the_device()
         self._check_the_schedule()
+        self._check_the_optimiser()
         # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
         self._n_gpu = min(1, self.n_gpu)
         if self.overwrite_output_dir and self.resume_from_checkpoint not in (None, "false"):
@@ -271,9 +279,11 @@ class VaeTrainingArguments(TrainingArguments):
                     f"`report_to` {tracker} is no tracker that is installed here: install it, or leave it out"
                 )
         optimiser = str(getattr(self.optim, "value", self.optim))
-        for part, package in OPTIMISER_PACKAGES.items():
-            if part in optimiser and find_spec(package) is None:
-                raise ParameterError(f"`optim` {optimiser} takes the package {package}, which is not installed")
+        package = next((package for part, package in OPTIMISER_PACKAGES.items() if part in optimiser), None)
+        if package is not None and find_spec(package) is None:
+            raise ParameterError(
+                f"`optim` {optimiser} takes the package {package}, which is not installed: install it, or name another"
+            )
         if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
             raise ParameterError(f"`accelerator_config` {self.accelerator_config} does not exist")
         metric = (self.metric_for_best_model or "elbo").removeprefix("eval_")
@@ -302,6 +312,20 @@ class VaeTrainingArguments(TrainingArguments):
             what = f"`lr_scheduler_type` {kind.value} needs `lr_scheduler_kwargs`"
             if given:
                 what = f"`lr_scheduler_kwargs` {json.dumps(given)} do not suit `lr_scheduler_type` {kind.value}"
+            raise ParameterError(f"{what}: {first_line(error)}") from error
+
+    def _check_the_optimiser(self) -> None:
+        """Refuse an optimiser that cannot be made of its arguments: one over a single matrix is made of them."""
+        name = str(getattr(self.optim, "value", self.optim))
+        if any(part in name for part in MADE_OF_A_MODEL):
+            return
+        try:
+            kind, values = Trainer.get_optimizer_cls_and_kwargs(self)
+            kind([torch.nn.Parameter(torch.zeros(2, 2))], **values)
+        except (ValueError, TypeError, AttributeError, ImportError) as error:
+            what = f"`optim` {name} cannot be made here, name another"
+            if self.optim_args:
+                what = f"`optim_args` {self.optim_args} do not suit `optim` {name}"
             raise ParameterError(f"{what}: {first_line(error)}") from error
 
 

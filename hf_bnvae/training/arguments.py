@@ -42,6 +42,10 @@ UNREAD = {
     "compute_loss_func": "the loss is the model's own",
     "dataloader_prefetch_factor": "batches are made as they are needed",
     "dataloader_persistent_workers": "batches are made as they are needed",
+    "label_names": "labels stand in the column labels",
+    "eval_do_concat_batches": "an evaluation keeps no logits",
+    "eval_use_gather_object": "an evaluation gathers what it needs",
+    "average_tokens_across_devices": "a step's loss is the mean over the sentences of all processes",
     "accelerator_split_batches": "per_device_train_batch_size is of each process",
 }
 """Arguments of `TrainingArguments` and of `Trainer` that nothing here reads, and why."""
@@ -225,6 +229,7 @@ class VaeTrainingArguments(TrainingArguments):
         # `do_eval` is set by Transformers, and comes back where arguments are made of others.
         refuse_unread(name for name, value in defaults.items() if getattr(self, name) != value and name != "do_eval")
         check_ranges(self)
+        self._refuse_what_nothing_reads(defaults)
         self._check_names()
         self._check_what_is_installed()
         if self.greater_is_better is None:
@@ -250,6 +255,19 @@ class VaeTrainingArguments(TrainingArguments):
                 "`plateau_patience` halves the learning rate by itself, and so does `lr_scheduler_type` "
                 "reduce_lr_on_plateau: leave one out"
             )
+
+    def _refuse_what_nothing_reads(self, defaults: dict[str, Any]) -> None:
+        """Refuse values that change nothing beside the others, unless they are those of `defaults`."""
+        if self.remove_unused_columns:
+            raise ParameterError(
+                "`remove_unused_columns` has no effect here, because the collator takes what it needs: leave it out"
+            )
+        readers = {"hub_strategy": "push_to_hub"}
+        readers |= dict.fromkeys(("plateau_start_epoch", "plateau_max_halvings"), "plateau_patience")
+        for name, reader in readers.items():
+            value = getattr(self, name)
+            if getattr(value, "value", value) != defaults[name] and not getattr(self, reader):
+                raise ParameterError(f"`{name}` is read with `{reader}` only: leave it out, or give both")
 
     def _check_names(self) -> None:
         """Refuse names that are none, and texts that do not say what they are read as."""

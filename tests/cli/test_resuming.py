@@ -33,7 +33,7 @@ def run(finished, tmp_path):
         ({"seed": 1, "optim": "sgd"}, "had optim adamw_torch_fused and this one has sgd"),
         ({"strategy": "aggressive"}, "had strategy standard and this one has aggressive"),
         ({"adam_beta2": 0.9}, "had adam_beta2 0.999 and this one has 0.9"),
-        ({"plateau_max_halvings": 3}, "had plateau_max_halvings 5 and this one has 3"),
+        ({"plateau_patience": 3}, "had plateau_patience None and this one has 3"),
         ({"learning_rate": 0.5}, "had learning_rate 0.00177 and this one has 0.5"),
         ({"kl_annealing_epochs": 2}, "had kl_annealing_epochs 1.0 and this one has 2.0"),
         ({"max_train_samples": 50}, "trained on 80 examples, which are not the 50 of this one"),

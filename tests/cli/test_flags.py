@@ -232,11 +232,12 @@ def test_word_vectors_that_are_none_are_refused(tmp_path, content):
     assert "vectors.txt" in refused(lambda: dialogue.main([*argv, "--output_dir", str(tmp_path / "out")]))
 
 
-def test_an_interruption_says_what_to_resume_from(finished, monkeypatch, capsys):
+@pytest.mark.parametrize("flags", [["--output_dir", "{}"], ["--output_dir={}"], ["--output-dir={}"]])
+def test_an_interruption_says_what_to_resume_from(finished, monkeypatch, capsys, flags):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["run_lm.py", "--output_dir", str(finished)])
+    monkeypatch.setattr(sys, "argv", ["run_lm.py", *(text.format(finished) for text in flags)])
     with pytest.raises(SystemExit) as end:
         run(interrupted)
     assert end.value.code == 130

@@ -83,6 +83,14 @@ def test_flags_win_over_yaml_and_yaml_over_recipe_and_size(tmp_path):
     assert model.embedding_size == 256 and args.optim == "sgd" and args.plateau_patience == 5
 
 
+def test_a_mapping_in_yaml_is_a_mapping(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("lr_scheduler_type: cosine_with_restarts\nlr_scheduler_kwargs: {num_cycles: 2}\n")
+    argv = [str(path), "--output_dir", str(tmp_path)]
+    (args,) = parse_arguments(VaeTrainingArguments, description="", argv=argv)
+    assert args.lr_scheduler_kwargs == {"num_cycles": 2}
+
+
 def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus):
     with pytest.raises(UsageError, match="already holds a model"):
         train.main(flags(corpus, finished))

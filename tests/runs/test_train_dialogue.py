@@ -38,6 +38,7 @@ def test_dialogues_become_a_pipeline_whose_folder_loads_as_the_same_one(tmp_path
     results = json.loads((tmp_path / "out" / "all_results.json").read_text())
     assert results["train_steps"] == 2 and "eval_bleu_recall" in results
     assert (tmp_path / "out" / "samples.md").is_file()
+    assert not (tmp_path / "out" / ".lock").exists()
 
 
 def test_the_command_trains_the_model_that_the_function_trains(tmp_path):

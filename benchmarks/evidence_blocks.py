@@ -66,6 +66,7 @@ YELP: Flags = {"size": "short_yelp", "recipe": "fast"}
 YELP_CPU: Flags = {"hidden_size": 256, "max_train_samples": 25_000, "max_eval_samples": 2_000, "max_nll_samples": 500}
 PTB: Flags = {"size": "ptb", "recipe": "fast"}
 PTB_CPU: Flags = {"max_train_samples": 10_000, "max_eval_samples": 1_000, "num_train_epochs": 8, "max_nll_samples": 300}
+PTB_METHODS = ("lstm_lm", "vae", "bn_vae:gamma=0.7", "matched_vae:rate=8")
 GLOVE: Flags = {
     "embedding_size": 100,
     "initial_word_vectors": "{data}/glove/glove_100d.txt",
@@ -138,10 +139,12 @@ def rates(name: str, methods: tuple[str, ...], seed: int) -> Block:
     return Block(name, "short_yelp_rates", ("short_yelp",), methods, (seed,), flags, together=5, classify=True)
 
 
-def batches() -> Block:
-    """A larger batch at the same quality: the learning rate and the epochs of recipe fast follow the batch."""
-    methods = tuple(f"bn_vae:per_device_train_batch_size={size}" for size in (64, 256, 1024))
-    return replace(rates("batches", methods, 1), group="short_yelp_batches", classify=False)
+def muon(name: str, seed: int) -> Block:
+    """Recipe muon, beside the recipe fast of `rates`, and larger batches at the same quality."""
+    bn_vae = "bn_vae:gamma=0.7"
+    methods = ("lstm_lm", "vae", bn_vae, "matched_vae:rate=8", f"{bn_vae}:per_device_train_batch_size=1024")
+    block = rates(name, (*methods, f"{bn_vae}:recipe=fast:per_device_train_batch_size=256"), seed)
+    return replace(block, group="short_yelp_muon", flags=block.flags | {"recipe": "muon"}, classify=False)
 
 
 def dialogue(corpus: str, seed: int) -> Block:
@@ -164,7 +167,9 @@ BLOCKS = (
     imdb("imdb_3", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (2,)),
     imdb("imdb_4", ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (3,)),
     imdb("imdb_matched", ("matched_vae:rate=4", "matched_vae:rate=8"), (1, 2)),
-    batches(),
+    muon("muon_1", 1),
+    muon("muon_2", 2),
+    muon("muon_3", 3),
     *(
         rates(
             f"rates_{seed}a",
@@ -233,7 +238,7 @@ BLOCKS = (
             yelp(f"table3_{seed}c", ("delta_vae:delta=0.15", "agg_vae"), seed),
         )
     ),
-    Block("ptb_1", "ptb", ("ptb",), ("lstm_lm", "vae", "bn_vae:gamma=0.7"), (1, 2, 3), PTB, PTB_CPU, together=9),
+    Block("ptb_1", "ptb", ("ptb",), PTB_METHODS, (1, 2, 3), PTB, PTB_CPU, together=12),
     Block(
         "ptb_paper",
         "ptb_paper",

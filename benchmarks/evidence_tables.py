@@ -139,11 +139,8 @@ RATES = (
     Column("BLEU", "test_reconstruction_bleu", best=max),
     *(column for column in TABLE_3 if column.title in ("100", "500", "10,000")),
 )
-BATCHES = (
-    Column("NLL", "test_nll", best=min, sentences=True),
-    Column("ELBO", "test_elbo", best=min),
-    Column("KL", "test_kl"),
-    Column("MI", "test_mi", best=max),
+MUON = (
+    *RATES[:9],
     Column("epochs", "train_epochs", ".1f"),
     Column("steps", "train_steps", ",.0f"),
     Column("seconds", "train_seconds_without_evaluation", ",.0f"),
@@ -339,13 +336,7 @@ SECTIONS = (
     ("ptb_paper", "Penn Treebank, recipe paper", "ptb_paper", TABLE_1, {}),
     ("short_yelp", "Short Yelp", "short_yelp", TABLE_1, {}),
     ("rates", "What a rate buys, 40,000 sentences of short Yelp", "short_yelp_rates", RATES, {}),
-    (
-        "batches",
-        "A larger batch, 40,000 sentences of short Yelp, BN-VAE (0.7)",
-        "short_yelp_batches",
-        BATCHES,
-        {},
-    ),
+    ("muon", "Recipe muon and larger batches, 40,000 sentences of short Yelp", "short_yelp_muon", MUON, {}),
     *(
         (f"pairs_{group}", f"A latent space on MiniLM and SmolLM2-135M-Instruct, {corpus}", f"{group}_pairs", PAIRS, {})
         for group, corpus in (

@@ -91,6 +91,8 @@ def train(args, tokenizer, encoded, equal: bool) -> dict:
         optim="adamw_torch",
         learning_rate=args.learning_rate,
         lr_scheduler_type="constant",
+        weight_decay=0.0,
+        per_device_train_batch_size=32,
         kl_annealing_epochs=1.0,
         num_train_epochs=args.num_train_epochs,
         equal_length=equal,

@@ -31,6 +31,7 @@ from measure import (
 )
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration
+from hf_bnvae.training.muon import MuonAdamW, matrices_of
 
 SIZES = {
     "short_yelp 128/512/32": ("short_yelp", 10, {"embedding_size": 128, "hidden_size": 512, "vocab_size": 9114}),
@@ -41,7 +42,11 @@ SIZES = {
 USUAL_SIZES = {"cpu": list(SIZES)[:3], "cuda": ["yahoo 512/1024/32", "ptb 256/256/32"]}
 USUAL_BATCHES = {"cpu": [32], "cuda": [32, 64, 128, 256, 512, 1024]}
 STEPS_TOGETHER = {"cpu": 1, "cuda": 10}
-OPTIMISERS = {"adamw": "fused AdamW, as in the recipe fast", "sgd": "SGD, as in the recipe paper"}
+OPTIMISERS = {
+    "adamw": "fused AdamW, as in the recipe fast",
+    "muon": "Muon for the matrices, as in the recipe muon",
+    "sgd": "SGD, as in the recipe paper",
+}
 POSTERIORS = ("gaussian", "batch_norm")
 NEAR_THE_BEST = 0.95
 
@@ -65,10 +70,14 @@ def step_of(model, precision: str = "fp32", optimiser: str = "adamw") -> Step:
     model.train()
     parameters = list(model.parameters())
     device = parameters[0].device
-    if optimiser == "adamw":
-        update: torch.optim.Optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.1, fused=True)
-    else:
+    update: torch.optim.Optimizer
+    if optimiser == "sgd":
         update = torch.optim.SGD(parameters, lr=1e-3)
+    elif optimiser == "muon":
+        update = MuonAdamW(parameters, lr=1e-4, weight_decay=0.1, fused=True)
+        update.move_to_muon(matrices_of(model))
+    else:
+        update = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.1, fused=True)
     weight, seed = torch.tensor(1.0, device=device), torch.tensor(1, device=device)
 
     def step(batch):

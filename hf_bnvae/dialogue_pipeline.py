@@ -9,7 +9,7 @@ from .data.dialogue_batches import DialogueCollator, encode_dialogues
 from .data.dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn
 from .evaluation.sampling import sample_responses
 from .evaluation.text_order import progress_bar
-from .model_with_tokenizer import ModelWithTokenizer
+from .model_with_tokenizer import ModelWithTokenizer, draws
 from .models import BnCvaeConfig, BnCvaeForConditionalGeneration
 from .models.modeling_common import is_kind
 
@@ -46,7 +46,7 @@ class DialoguePipeline(ModelWithTokenizer):
             raise TypeError(f"DialoguePipeline needs a whole conditional VAE, got a {type(model).__name__}")
         if batch_size < 1 or max_length < 3:
             raise ValueError(f"batch_size must be at least 1 and max_length 3, got {batch_size} and {max_length}")
-        self.model = model.eval()
+        self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_length = max_length
@@ -86,7 +86,8 @@ class DialoguePipeline(ModelWithTokenizer):
         """Responses to each context, each decoded (greedily by default) from a draw of p(z|x) of its own.
 
         The draws are keyed by the context and the seed: a response does not change with the other contexts, nor with
-        the number of responses.
+        the number of responses. Words that are drawn (`do_sample`) repeat by the seed too, for the same contexts and
+        the same number.
 
         Args:
             contexts: the turns before each response, the last one last. The model reads the last
@@ -116,9 +117,9 @@ class DialoguePipeline(ModelWithTokenizer):
         collate = DialogueCollator(config.pad_token_id or 0)
         starts = range(0, len(rows), self.batch_size)
         batches = [collate(rows.__getitems__(range(len(rows))[start : start + self.batch_size])) for start in starts]
-        return sample_responses(
-            self.model, progress_bar(batches, "Responding"), self.tokenizer, num_responses, seed, **generation_options
-        )
+        with self.evaluating(), draws(seed):
+            bar = progress_bar(batches, "Responding")
+            return sample_responses(self.model, bar, self.tokenizer, num_responses, seed, **generation_options)
 
 
 def _turns_of(context: Sequence[str | tuple[str, str]], where: str) -> tuple[Turn, ...]:

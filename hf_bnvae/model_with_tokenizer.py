@@ -1,19 +1,23 @@
 """A model with its tokenizer, loaded, saved and published as one."""
 
 import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .data.tokenizer_pair import with_decoder_tokenizer
+from .models.layers import modes_kept
 
 if TYPE_CHECKING:
     from .hub import Published
 
+Pipeline = TypeVar("Pipeline", bound="ModelWithTokenizer")
 RUN_FILES = ("all_results.json", "run.json", "trainer_state.json")
 """What a model card is written from, beside the configuration."""
 WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
@@ -22,6 +26,19 @@ WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder",
 def where_from(options: Mapping) -> dict:
     """Those options of `from_pretrained` that say where a checkpoint is, for its tokenizer."""
     return {name: options[name] for name in WHERE_FROM if name in options}
+
+
+DRAWING = threading.RLock()
+"""Held by a pipeline that draws from torch's global generator."""
+
+
+@contextmanager
+def draws(seed: int | None) -> Iterator[None]:
+    """Draw from torch's global generator while no other pipeline does; from a `seed`, and leave it as it was."""
+    with DRAWING, torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
 
 
 class ModelWithTokenizer:
@@ -62,6 +79,27 @@ class ModelWithTokenizer:
         pipeline = make(model, with_decoder_tokenizer(tokenizer, name, **shared), *settings)
         pipeline.folder = Path(name) if Path(name).is_dir() else None
         return pipeline
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    def to(self: Pipeline, *args, **kwargs) -> Pipeline:
+        """Move the model to a device or into a dtype, as `nn.Module.to` does; gives the pipeline itself."""
+        self.model.to(*args, **kwargs)
+        return self
+
+    def __repr__(self) -> str:
+        model = self.model
+        return f"{type(self).__name__}({type(model).__name__}, device={str(model.device)!r}, dtype={model.dtype})"
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The model in evaluation mode, after which it has the mode that it had."""
+        with modes_kept(self.model):
+            self.model.eval()
+            yield
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the model and the tokenizer, with the results and the record of the run where they are known.

@@ -1,64 +1,41 @@
 """For the downstream user: from texts to latents and back, in batches."""
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from transformers import (
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
 from transformers.utils import logging
 
 from .data.encoded_texts import encode_counted
 from .data.errors import first_line
+from .data.tokenizer_pair import TokenizerPair
+from .data.tokenizers import check_ends
 from .data.unknown_words import warn_of_unknown_words
-from .evaluation.text_order import encode_in_order, progress_bar
-from .model_with_tokenizer import ModelWithTokenizer
+from .evaluation.inference import infer
+from .evaluation.likelihood import nll
+from .evaluation.text_order import TextBatches, encode_in_order, progress_bar
+from .model_with_tokenizer import DRAWING, ModelWithTokenizer, draws
 from .models import BnVaeConfig, BnVaeForConditionalGeneration, LstmLMConfig, LstmLMForCausalLM
 from .models.interpolation import interpolate_latents
+from .models.latents import latents_of
 from .models.modeling_common import is_kind
 from .models.pretrained_parts import longest_text
+from .models.stop_texts import StopTexts
 
 logger = logging.get_logger(__name__)
-
-_DRAWING = threading.RLock()
-
-
-@contextmanager
-def _draws(seed: int | None) -> Iterator[None]:
-    """Draw from torch's global generator while no other pipeline does; from a `seed`, and leave it as it was."""
-    with _DRAWING, torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
-
-
-class StopTexts(StoppingCriteria):
-    """Ends a text when it holds one of some strings, whatever the tokenizer.
-
-    Transformers' own `stop_strings` wants tokens that are pieces of the text, which words between spaces are not.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: str | Sequence[str]):
-        self.tokenizer = tokenizer
-        self.strings = [strings] if isinstance(strings, str) else list(strings)
-
-    def __call__(self, input_ids, scores, **kwargs):
-        texts = self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
-        ended = [any(string in text for string in self.strings) for text in texts]
-        return torch.tensor(ended, device=input_ids.device)
 
 
 class TextVaePipeline(ModelWithTokenizer):
     """A text VAE with its tokenizer: from texts to latents, and from latents to texts.
 
     Latents are posterior means, fp32 on the CPU, `(n, latent_size)`, whatever the device and dtype of the model. Texts
-    are read in batches of near-equal length; a progress bar appears when a call takes more than a second.
+    are read in batches of near-equal length; a progress bar appears when a call takes more than a second. The model
+    reads and writes in evaluation mode, and has its own mode again after each call.
+
+    Every method that writes takes the options of `generate`, and a `seed`, which gives the same texts again.
 
     Args:
         model: the whole text VAE, on the device and in the dtype that it is to run in.
@@ -90,7 +67,7 @@ class TextVaePipeline(ModelWithTokenizer):
             raise TypeError(f"TextVaePipeline needs a whole text VAE, got a {type(model).__name__}")
         if batch_size < 1 or max_length < 3:
             raise ValueError(f"batch_size must be at least 1 and max_length 3, got {batch_size} and {max_length}")
-        self.model = model.eval()
+        self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_length = max_length
@@ -127,48 +104,86 @@ class TextVaePipeline(ModelWithTokenizer):
             TypeError: naming the first of `texts` that is no string, or what stands in their place.
             ValueError: for a model that learnt from embeddings and has no encoder of texts.
         """
-        texts = self._checked(texts)
+        texts = _checked(texts)
         if not texts:
             return torch.zeros(0, self.latent_size)
+        rows, _ = self._token_ids(texts)
+        encode = partial(self.model.encode, sample=sample)
+        with self.evaluating():
+            return encode_in_order(rows, encode, self.batch_size, self.tokenizer.pad_token_id, self.model.device)
+
+    def _token_ids(self, texts: list[str]) -> tuple[list[list[int]], int]:
+        """Token ids of texts as the encoder reads them, and how many a text has at most."""
         if getattr(self.model.config, "encoder", "lstm") == "given":
             raise ValueError(
                 "this model reads embeddings and has no encoder of texts: compute theirs as those that it learnt from "
                 "were, for encode_embeddings or decode_embeddings"
             )
         max_length = longest_text(getattr(self.model.config, "encoder_config", None), self.max_length)
-        encoded = encode_counted(texts, self.tokenizer, max_length)
-        rows = encoded.input_ids
-        cut = sum(encoded.truncated)
-        if cut:
-            logger.warning(f"{cut:,} of {len(texts):,} texts have more than {max_length} tokens and were cut.")
-        words = sum(map(len, rows)) - 2 * len(rows)
-        warn_of_unknown_words("the texts", sum(encoded.unknown) / words if words else 0.0)
-        encode = partial(self.model.encode, sample=sample)
-        return encode_in_order(rows, encode, self.batch_size, self.tokenizer.pad_token_id, self.model.device)
+        return _token_ids(texts, self.tokenizer, max_length), max_length
+
+    def score(
+        self, texts: str | Iterable[str], nll_samples: int | None = None, seed: int = 0
+    ) -> dict[str, list[float]]:
+        """How probable the model finds each text, in nats a text, its end symbol counted; lower is more probable.
+
+        The draws are keyed by the text and the seed: the figures of a text do not change with the others.
+
+        Args:
+            nll_samples: K of the importance-weighted bound (`evaluation.nll`); 500 is what tables report. Without it
+                there is no `nll`, which takes so many passes of the decoder.
+
+        Returns:
+            By name a number for each text, in their order: `rec`, −log p(x|z) at one draw of the posterior, `kl`,
+            KL(q(z|x) ‖ p(z)), `elbo` (the negative ELBO, rec + kl), and where samples are asked for `nll`, the nearest
+            to −log p(x).
+
+        Raises:
+            TypeError, ValueError: as `encode`, and for fewer than one sample.
+        """
+        if nll_samples is not None and nll_samples < 1:
+            raise ValueError(f"nll_samples must be at least 1, got {nll_samples}")
+        texts = _checked(texts)
+        if not texts:
+            return {name: [] for name in ("elbo", "rec", "kl", *([] if nll_samples is None else ["nll"]))}
+        rows, max_length = self._token_ids(texts)
+        labels = None
+        if isinstance(self.tokenizer, TokenizerPair):
+            labels = self.tokenizer.encode_targets(texts, max_length).input_ids
+        batches = TextBatches(rows, self.batch_size, self.tokenizer.pad_token_id, labels)
+        with self.evaluating():
+            inference = infer(self.model, progress_bar(batches, "Scoring"), seed)
+            rec, kl = inference.reconstruction, inference.kl
+            found = {"elbo": rec + kl, "rec": rec, "kl": kl}
+            if nll_samples is not None:
+                found["nll"] = _sentence_nll(self.model, batches, nll_samples, seed)
+        return {name: values[batches.original_order].tolist() for name, values in found.items()}
 
     @torch.no_grad()
-    def decode(self, latents: torch.Tensor, **generation_options) -> list[str]:
-        """Texts of latents `(n, latent_size)` (also a NumPy array or nested lists), by every option of `generate`.
+    def decode(self, latents: torch.Tensor, seed: int | None = None, **generation_options) -> list[str]:
+        """Texts of latents `(batch, latent_size)` (also a NumPy array or a list), by every option of `generate`.
 
         With `num_return_sequences` k there are k texts for each latent, side by side. `stop_strings` needs no
         tokenizer here.
 
+        Args:
+            seed: of the words that are drawn, where some are; see `sample`.
+
         Raises:
-            ValueError: for latents of another shape.
+            ValueError: for latents of another shape, or with a NaN.
         """
         stops = generation_options.pop("stop_strings", None)
         if stops is not None:
             generation_options.pop("tokenizer", None)
             criteria = [*generation_options.get("stopping_criteria", ()), StopTexts(self.tokenizer, stops)]
             generation_options["stopping_criteria"] = StoppingCriteriaList(criteria)
-        latents = torch.as_tensor(latents, dtype=torch.float32)
-        if latents.dim() != 2 or latents.size(1) != self.latent_size:
-            raise ValueError(f"latents must be (n, {self.latent_size}), got {tuple(latents.shape)}")
+        latents = latents_of(latents, self.latent_size).float()
         texts: list[str] = []
-        for batch in progress_bar(latents.split(self.batch_size) if len(latents) else [], "Decoding"):
-            with _DRAWING if generation_options.get("do_sample") else nullcontext():
-                ids = self.model.decode(batch, **generation_options)
-            texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        with self.evaluating(), nullcontext() if seed is None else draws(seed):
+            for batch in progress_bar(latents.split(self.batch_size) if len(latents) else [], "Decoding"):
+                with DRAWING if generation_options.get("do_sample") else nullcontext():
+                    ids = self.model.decode(batch, **generation_options)
+                texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
 
     @torch.no_grad()
@@ -198,10 +213,11 @@ class TextVaePipeline(ModelWithTokenizer):
         finite = embeddings.isfinite().all(1)
         if not finite.all():
             raise ValueError(f"{wanted} finite numbers, got others in row {int(finite.int().argmin())}, counted from 0")
-        latents = [
-            self.model.encode(encoder_states=batch.to(self.model.device), sample=sample).float().cpu()
-            for batch in embeddings.split(self.batch_size)
-        ]
+        with self.evaluating():
+            latents = [
+                self.model.encode(encoder_states=batch.to(self.model.device), sample=sample).float().cpu()
+                for batch in embeddings.split(self.batch_size)
+            ]
         return torch.cat(latents) if len(embeddings) else torch.zeros(0, self.latent_size)
 
     def decode_embeddings(self, embeddings: torch.Tensor, **generation_options) -> list[str]:
@@ -226,7 +242,7 @@ class TextVaePipeline(ModelWithTokenizer):
         That holds on any thread: draws of the pipelines of a process wait for one another. It does not where other
         code draws from torch's global generator meanwhile, from which `generate` takes words.
         """
-        with _draws(seed):
+        with draws(seed):
             return self.decode(self.sample_prior(num_samples), **generation_options)
 
     def sample_prior(self, num_samples: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -270,10 +286,10 @@ class TextVaePipeline(ModelWithTokenizer):
         Raises:
             ValueError: for fewer than two examples, which have no variance.
         """
-        examples = self._checked(examples)
+        examples = _checked(examples)
         if len(examples) < 2:
             raise ValueError(f"sample_like needs at least 2 examples, got {len(examples)}")
-        with _draws(seed):
+        with draws(seed):
             latents = self.encode(examples, sample=True)
             drawn = latents.mean(0) + latents.std(0) * torch.randn(num_samples, self.latent_size)
             return self.decode(self._on_support(drawn), **generation_options)
@@ -290,7 +306,7 @@ class TextVaePipeline(ModelWithTokenizer):
         Raises:
             ValueError: for fewer steps, another mode, or a latent of another size.
         """
-        points = interpolate_latents(self._latent(a), self._latent(b), steps, mode)
+        points = interpolate_latents(self._latent(a, "a"), self._latent(b, "b"), steps, mode)
         return self.decode(self._on_support(points), **generation_options)
 
     def analogy(self, a: str | torch.Tensor, b: str | torch.Tensor, c: str | torch.Tensor, **generation_options) -> str:
@@ -302,7 +318,7 @@ class TextVaePipeline(ModelWithTokenizer):
         Raises:
             ValueError: for a latent of another size.
         """
-        point = self._latent(b) - self._latent(a) + self._latent(c)
+        point = self._latent(b, "b") - self._latent(a, "a") + self._latent(c, "c")
         return self.decode(self._on_support(point.unsqueeze(0)), **generation_options)[0]
 
     def _on_support(self, points: torch.Tensor) -> torch.Tensor:
@@ -324,34 +340,56 @@ class TextVaePipeline(ModelWithTokenizer):
         Raises:
             ValueError: for another number of latents than of texts, a latent of another size, or a k below 1.
         """
-        texts = self._checked(corpus)
-        known = self.encode(texts) if latents is None else torch.as_tensor(latents, dtype=torch.float32).cpu()
+        texts = _checked(corpus)
+        known = self.encode(texts) if latents is None else latents_of(latents, self.latent_size).float().cpu()
         if len(known) != len(texts):
             raise ValueError(f"{len(known)} latents for {len(texts)} texts of the corpus")
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        cosines = F.normalize(known, dim=1) @ F.normalize(self._latent(text), dim=0)
+        cosines = F.normalize(known, dim=1) @ F.normalize(self._latent(text, "text"), dim=0)
         best = cosines.topk(min(k, len(texts)))
         return [(texts[index], value) for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
-    def _latent(self, end: str | torch.Tensor) -> torch.Tensor:
+    def _latent(self, end: str | torch.Tensor, name: str) -> torch.Tensor:
         """One latent `(latent_size,)`: of a text, or a latent as it is."""
         if isinstance(end, str):
             return self.encode(end)[0]
-        latent = torch.as_tensor(end, dtype=torch.float32).cpu().flatten()
-        if len(latent) != self.latent_size:
-            raise ValueError(f"a latent must have {self.latent_size} numbers, got {tuple(torch.as_tensor(end).shape)}")
-        return latent
+        if isinstance(end, list | tuple) and any(isinstance(item, str) for item in end):
+            raise ValueError(f"{name} must be one text, or one latent, got a {type(end).__name__} of texts")
+        latents = latents_of(end, self.latent_size, dimensions=(1, 2), name=name).float().cpu()
+        if latents.dim() == 2 and len(latents) != 1:
+            raise ValueError(f"{name} must be one text, or one latent, got {len(latents)} latents")
+        return latents.flatten()
 
-    @staticmethod
-    def _checked(texts: str | Iterable[str]) -> list[str]:
-        if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
-            raise TypeError(f"texts must be strings, got a {type(texts).__name__}")
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"texts[{index}] must be a string, got {type(text).__name__}")
-        return texts
+
+def _checked(texts: str | Iterable[str]) -> list[str]:
+    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be strings, got a {type(texts).__name__}")
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{index}] must be a string, got {type(text).__name__}")
+    return texts
+
+
+def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[list[int]]:
+    """Token ids of texts with their ends; a warning says what was cut, and what is unknown."""
+    check_ends(tokenizer)
+    encoded = encode_counted(texts, tokenizer, max_length)
+    rows = encoded.input_ids
+    cut = sum(encoded.truncated)
+    if cut:
+        logger.warning(f"{cut:,} of {len(texts):,} texts have more than {max_length} tokens and were cut.")
+    words = sum(map(len, rows)) - 2 * len(rows)
+    warn_of_unknown_words("the texts", sum(encoded.unknown) / words if words else 0.0)
+    return rows
+
+
+def _sentence_nll(model, batches: TextBatches, num_samples: int, seed: int) -> torch.Tensor:
+    """The bound on −log p(x) of each sentence in nats, in the order of the batches, on the CPU."""
+    each: list[torch.Tensor] = []
+    nll(model, progress_bar(batches, "NLL"), num_samples, seed, each=each)
+    return torch.cat(each)
 
 
 class LanguageModelPipeline(ModelWithTokenizer):
@@ -374,7 +412,7 @@ class LanguageModelPipeline(ModelWithTokenizer):
     def __init__(self, model: LstmLMForCausalLM, tokenizer: PreTrainedTokenizerBase):
         if not is_kind(model, LstmLMForCausalLM):
             raise TypeError(f"LanguageModelPipeline needs a language model, got a {type(model).__name__}")
-        self.model = model.eval()
+        self.model = model
         self.tokenizer = tokenizer
 
     @classmethod
@@ -387,6 +425,25 @@ class LanguageModelPipeline(ModelWithTokenizer):
     @torch.no_grad()
     def sample(self, num_samples: int = 1, seed: int | None = None, **generation_options) -> list[str]:
         """Texts whose words are drawn one after the other; the same `seed` gives the same texts."""
-        with _draws(seed):
+        with self.evaluating(), draws(seed):
             ids = self.model.sample(num_samples, **generation_options)
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+    def score(self, texts: str | Iterable[str], batch_size: int = 128, max_length: int = 512) -> dict[str, list[float]]:
+        """`nll`, −log p(x) of each text in nats, its end symbol counted: exact, and in the order of the texts.
+
+        Args:
+            batch_size: texts at once.
+            max_length: texts are cut at so many tokens, both ends counted; a warning says how many were.
+
+        Raises:
+            TypeError: naming the first of `texts` that is no string, or what stands in their place.
+        """
+        texts = _checked(texts)
+        if not texts:
+            return {"nll": []}
+        most = longest_text(getattr(self.model.config, "decoder_config", None), max_length)
+        batches = TextBatches(_token_ids(texts, self.tokenizer, most), batch_size, self.tokenizer.pad_token_id)
+        with self.evaluating():
+            losses = _sentence_nll(self.model, batches, num_samples=1, seed=0)
+        return {"nll": losses[batches.original_order].tolist()}

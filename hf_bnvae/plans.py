@@ -20,6 +20,7 @@ from .training import (
     DialogueTrainingArguments,
     VaeTrainingArguments,
 )
+from .training.arguments import LEFT_OUT, MUON_WITH
 from .training.recipes import grown
 from .training.schedules import ANNEALING_SHARES
 
@@ -40,7 +41,7 @@ class Family:
         sizes: defaults of the widths by name.
         config_class: of a model with a latent.
         arguments_class: of its training.
-        growing: names of recipes whose learning rate and epochs follow the batch.
+        growing: names of recipes whose optimiser follows the batch, see `training.recipes.grown`.
         sizes_without_name: the widths where no size is named, for those that differ from the configuration's defaults.
     """
 
@@ -63,7 +64,7 @@ SENTENCES = Family(
     SIZES,
     BnVaeConfig,
     VaeTrainingArguments,
-    growing=("fast",),
+    growing=("fast", "muon"),
     # Half the paper's widths, which a corpus of the user's own seldom needs.
     sizes_without_name={"embedding_size": 256, "hidden_size": 512},
 )
@@ -108,9 +109,9 @@ def family_of(method: str) -> Family:
 def resolve(method: str, recipe: str = "fast", size: str | None = None, **overrides) -> Plan:
     """The values that train a method.
 
-    Where several set the same value, the order is: `overrides`, the method, the recipe, the size. The learning rate
-    and the epochs of the recipe `fast` follow the batch (`training.recipes.grown`). An annealing by epochs takes half
-    of a training at most, so that the KL weight gets full, and a quarter of one in cycles, so that there are two.
+    Where several set the same value, the order is: `overrides`, the method, the recipe, the size. The optimiser
+    of the recipe `fast` follows the batch (`training.recipes.grown`). An annealing by epochs takes half of a training
+    at most, so that the KL weight gets full, and a quarter of one in cycles, so that there are two.
 
     Args:
         method: a row of `METHODS` or `DIALOGUE_METHODS`.
@@ -132,7 +133,7 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
         if name not in config_fields | training_fields:
             kinds = f"{family.config_class.__name__} nor {family.arguments_class.__name__}"
             raise ValueError(f"{name} is a field of neither {kinds}")
-    values = dict(family.sizes_without_name if size is None else family.sizes[size])
+    values = dict(family.sizes_without_name if size is None else family.sizes[size]) | LEFT_OUT
     trained = family.recipes[recipe]
     values |= grown(trained, overrides) if recipe in family.growing else trained
     values |= _values_of(family.methods[method], overrides)
@@ -144,6 +145,8 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
         values.pop("kl_annealing_steps", None)  # steps would win over epochs
     if any(name.startswith("fp16") for name in overrides):
         values.pop("bf16", None)
+    if overrides.get("optim", MUON_WITH[0]) not in MUON_WITH or overrides.get("fsdp") or overrides.get("deepspeed"):
+        values.pop("muon", None)
     values |= overrides
     return Plan(
         method,

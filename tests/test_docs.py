@@ -14,7 +14,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
 import hf_bnvae
-from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration
+from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, BnVaeForConditionalGeneration
 from hf_bnvae.cli import train
 from hf_bnvae.cli.main import COMMANDS
 from hf_bnvae.data import build_tokenizer
@@ -121,6 +121,25 @@ def test_every_python_block_of_the_documents_runs_as_printed(
     scope: dict = {"__name__": "__main__"}
     for block in python_blocks(document):
         exec(block, scope if together else {"__name__": "__main__"})
+
+
+def test_the_trainer_of_the_documents_learns(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(toy_sentences.SENTENCES_OF_SPLITS, "train", 600)
+    drawn = [sentence.sentence() for sentence in toy_sentences.toy_sentences()["train"]]
+    Path("my.txt").write_text("\n".join(drawn) + "\n", encoding="utf-8")
+    (block,) = (block for block in python_blocks(ROOT / "docs" / "train.md") if "VaeTrainer(" in block)
+    scope: dict = {"__name__": "__main__"}
+    exec(block, scope)
+    trainer = scope["trainer"]
+    assert trainer.state.best_metric == trainer.evaluate()["eval_elbo"]
+    new = type(trainer)(
+        BnVaeForConditionalGeneration(scope["config"]),
+        trainer.args,
+        eval_dataset=trainer.eval_dataset,
+        processing_class=trainer.processing_class,
+    )
+    assert trainer.state.best_metric < 0.85 * new.evaluate()["eval_elbo"]
 
 
 def test_most_blocks_are_run():

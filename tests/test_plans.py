@@ -13,6 +13,7 @@ from hf_bnvae.runs.arguments import arguments_from_values
 from hf_bnvae.runs.dialogue_model_arguments import DialogueModelArguments
 from hf_bnvae.runs.model_arguments import ModelArguments
 from hf_bnvae.training import VaeTrainingArguments
+from hf_bnvae.training.arguments import LEFT_OUT
 
 FAMILIES = {"sentences": (SENTENCES, ModelArguments), "dialogues": (DIALOGUES, DialogueModelArguments)}
 PLANS = [
@@ -26,7 +27,7 @@ SMALL = {"vocab_size": 20, "embedding_size": 4, "hidden_size": 6}
 def written_out(family, method, recipe, size) -> dict:
     """The rule in three lines: a later one wins."""
     row = family.methods[method]
-    values = dict(family.sizes.get(size, family.sizes_without_name)) | family.recipes[recipe]
+    values = dict(family.sizes.get(size, family.sizes_without_name)) | LEFT_OUT | family.recipes[recipe]
     values |= {"kl_schedule": row.kl_schedule, "strategy": row.strategy} | dict(row.settings)
     if row.kl_schedule == "cyclic":  # twice at least
         values["kl_annealing_epochs"] = min(values["kl_annealing_epochs"], values["num_train_epochs"] / 4)
@@ -102,7 +103,7 @@ def test_overrides_win_over_the_method_and_what_they_contradict_goes():
     ("arguments", "words"),
     [
         ({"method": "magic"}, "method must be one of lstm_lm, vae, .*, got 'magic'"),
-        ({"method": "vae", "recipe": "slow"}, "recipe must be one of paper, fast, pretrained, got 'slow'"),
+        ({"method": "vae", "recipe": "slow"}, "recipe must be one of paper, fast, muon, pretrained, got 'slow'"),
         ({"method": "vae", "size": "switchboard"}, "size must be one of .*, got 'switchboard'"),
         (
             {"method": "vae", "bow_hidden_size": 1},
@@ -134,22 +135,41 @@ def test_a_plan_builds_its_model():
         build_model("vae", hiden_size=6)
 
 
-def test_the_learning_rate_and_the_epochs_of_the_fast_recipe_follow_the_sentences_of_a_step(monkeypatch):
+FOLLOWING = ("learning_rate", "pretrained_learning_rate", "weight_decay", "adam_beta1", "adam_beta2")
+
+
+def followed(recipe="fast", **given):
+    training = resolve("bn_vae", recipe, **given).training
+    return [training[name] for name in (*FOLLOWING, "num_train_epochs", "kl_annealing_epochs") if name in training]
+
+
+def test_the_fast_recipe_follows_the_sentences_of_a_step(monkeypatch):
     usual = resolve("bn_vae").training
     four = resolve("bn_vae", per_device_train_batch_size=256).training
-    assert four["learning_rate"] == pytest.approx(2 * usual["learning_rate"])
-    for name in ("num_train_epochs", "kl_annealing_epochs"):
-        assert 1.6 * usual[name] < four[name] < 1.9 * usual[name]
-    rates = ("learning_rate", "num_train_epochs", "kl_annealing_epochs")
-    accumulated = resolve("bn_vae", gradient_accumulation_steps=4).training
-    assert [accumulated[name] for name in rates] == [four[name] for name in rates]
-    given = resolve("bn_vae", per_device_train_batch_size=256, num_train_epochs=3, learning_rate=1e-3).training
-    assert [given[name] for name in rates] == [1e-3, 3, 1.5]
+    for name in ("learning_rate", "pretrained_learning_rate", "weight_decay"):
+        assert four[name] == pytest.approx(2 * usual[name])
+    for name in ("adam_beta1", "adam_beta2"):
+        assert 1 - four[name] == pytest.approx(4 * (1 - usual[name]))
+    assert four["num_train_epochs"] == usual["num_train_epochs"]
+    assert resolve("bn_vae", per_device_train_batch_size=6400).training["adam_beta1"] == 0
+    given = {"num_train_epochs": 3, "learning_rate": 1e-3, "adam_beta2": 0.99}
+    training = resolve("bn_vae", per_device_train_batch_size=256, **given).training
+    assert {name: training[name] for name in given} == given and training["kl_annealing_epochs"] == 1.5
+    larger = followed(per_device_train_batch_size=256)
+    assert followed(gradient_accumulation_steps=4) == larger
     for recipe in ("paper", "pretrained"):
-        plans = [resolve("bn_vae", recipe, per_device_train_batch_size=batch).training for batch in (64, 256)]
-        assert [plans[0][name] for name in rates] == [plans[1][name] for name in rates]
+        assert followed(recipe) == followed(recipe, per_device_train_batch_size=256)
+    for batch in (64, 256, 1024):
+        assert followed(per_device_train_batch_size=batch) == followed("muon", per_device_train_batch_size=batch)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert [resolve("bn_vae").training[name] for name in rates] == [four[name] for name in rates]
+    assert followed() == larger
+
+
+@pytest.mark.parametrize("given", [{"optim": "sgd"}, {"fsdp": "full_shard"}, {"deepspeed": "zero.json"}])
+def test_recipe_muon_gives_way_to_an_optimiser_that_is_not_its_own(given):
+    assert resolve("bn_vae", "muon", optim="adamw_torch").training["muon"]
+    assert "muon" not in resolve("bn_vae", "muon", **given).training
+    assert resolve("bn_vae", "muon", muon=True, **given).training["muon"]
 
 
 @pytest.mark.parametrize(

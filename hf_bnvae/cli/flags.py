@@ -71,7 +71,8 @@ def planned_defaults(models: type[MethodArguments], argv: list[str]) -> dict[str
     kinds: list[Any] = [models, family.arguments_class]
     parser = FlagParser(kinds, prog=program_name(), allow_abbrev=False, add_help=False)
     values, _ = parser.parse_known_args(argv)
-    given = {name: value for name, value in vars(values).items() if name in given_flags(argv) & plan_fields(models)}
+    given = {name: value for name, value in vars(values).items() if name in given_flags(argv)}
     recipe = values.recipe or models.usual_recipe(vars(values))
-    plan = resolve(values.method, recipe, values.size, **given)
-    return {"recipe": recipe, **plan.config, **plan.training}
+    of_the_plan = {name: value for name, value in given.items() if name in plan_fields(models)}
+    plan = resolve(values.method, recipe, values.size, **of_the_plan)
+    return {"recipe": recipe, **plan.config, **plan.training, **models.inherited(given)}

@@ -54,7 +54,6 @@ def _yaml_flags(path: Path) -> list[str]:
     for name, value in content.items():
         if value is None:
             continue
-        values = value if isinstance(value, list) else [value]
-        texts = (json.dumps(each, default=str) if isinstance(each, dict) else str(each) for each in values)
-        flags += [f"--{name}", *texts]
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        flags += [f"--{name}", *map(str, values)]
     return flags

@@ -16,6 +16,7 @@ from ..models.objectives import IGNORED
 from .corpora import Corpus
 from .encoded_texts import encode_counted, word_counts
 from .tokenizer_pair import TokenizerPair, writing_tokenizer
+from .tokenizers import check_ends
 
 BUCKET_WINDOW = 20
 COUNTS = ["truncated", "unknown", "symbols"]
@@ -50,7 +51,11 @@ def encoded_columns(texts: list[str], tokenizer: Any, max_length: int) -> dict[s
     """Columns of a data set: `input_ids`, `length` and `words`, of a `TokenizerPair` also `labels`, and the counts.
 
     The length is in tokens, and the words are those of the text that is written, see `word_counts`.
+
+    Raises:
+        CorpusError: for a tokenizer that puts no ends around a text.
     """
+    check_ends(tokenizer)
     found = encode_counted(texts, tokenizer, max_length)
     columns: dict[str, list] = {"input_ids": found.input_ids, "length": [len(ids) for ids in found.input_ids]}
     cut = found.truncated

@@ -47,7 +47,7 @@ from .readers import (
     refuse_file,
     refuse_scalars,
 )
-from .rows import as_labels, as_texts
+from .rows import USUAL_TEXT_COLUMNS, as_labels, as_texts
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
 from .toy_sentences import toy_sentences
 
@@ -58,7 +58,6 @@ PRINTABLE = re.compile(r"(large_)?string|u?int|float|bool")
 """The types of columns of which each value can be written as text."""
 NO_ROWS = re.compile("corresponds to no data|BatchSize must be greater than 0")
 """What the builders of `datasets` say of a file without rows."""
-USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_LABEL_COLUMNS = ("label", "labels")
 
 
@@ -148,13 +147,13 @@ def load_corpus(
     Args:
         dataset_name: `"pydocs"` or `"toy_sentences"` (built in), a local folder that holds `train`, `valid` or
             `validation`, and `test` files (or shards of them, such as `train-00000-of-00004.parquet`), or the id of a
-            dataset on the Hub; or the data itself: a `DatasetDict` (also of streams, which are read whole), or one data
-            set, the training split.
+            dataset on the Hub; or the data itself: rows in any shape that `python_data.as_rows` takes, which are the
+            training split, or a dict of them by split, or a dict of columns.
         files: a path, or a pattern of paths such as `shards/*.txt`, for each of `train`, `validation`, `test` (txt,
             tsv, csv, jsonl, parquet); they win over the splits of `dataset_name`.
         text_column, label_column: a column's name, or its number from 0. By default `text` or `sentence` (or the only
             column there is), and `label` where there is one.
-        max_samples: keep at most the first so many examples of a split.
+        max_samples: keep at most the first so many examples of a split. No more of a stream is read than they take.
         splits: the ones to read. Without `train` the others may be absent too, and are streamed from the Hub.
         no_header: the first line of csv and tsv files is data, and their columns have numbers from 0.
         split_choice: see `splits.SplitChoice`.
@@ -165,9 +164,8 @@ def load_corpus(
     paths = {split: path for split, path in (files or {}).items() if path is not None and split in splits}
     choice = SplitChoice(**split_choice)
     max_samples = max_samples or {}
-    most = max_samples if choice.validation_split_percentage is None else {}
     name = dataset_name if isinstance(dataset_name, str | None) else "the data"
-    loaded = _load_splits(dataset_name, splits, most, no_header, choice)
+    loaded = _load_splits(dataset_name, splits, max_samples, no_header, choice)
     loaded.update({split: read_tables(matching_files(path), no_header) for split, path in paths.items()})
     if not loaded and "train" in splits:
         raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
@@ -175,7 +173,7 @@ def load_corpus(
         choice.refuse_names("a file")
     sources = {split: (split, np.arange(len(rows))) for split, rows in loaded.items()}
     totals = {
-        split: None if split not in paths and most.get(split) == len(rows) else len(rows)
+        split: None if split not in paths and choice.rows_for(split, max_samples.get(split)) == len(rows) else len(rows)
         for split, rows in loaded.items()
     }
     aside = choice.put_aside(loaded, len(loaded["train"])) if "train" in loaded else None

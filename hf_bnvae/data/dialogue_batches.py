@@ -13,6 +13,7 @@ from ..models.objectives import IGNORED
 from .batches import EpochSampler, padded
 from .dialogues import DialogueCorpus
 from .encoded_texts import encode_counted
+from .tokenizers import check_ends
 
 
 class DialogueResponses(Dataset):
@@ -86,7 +87,11 @@ def encode_dialogues(
     """Token ids of every turn; longer ones are cut to `max_utterance_length` tokens, ends included.
 
     The corpus's reports then also count what was cut, and the tokens kept.
+
+    Raises:
+        CorpusError: for a tokenizer that puts no ends around a text.
     """
+    check_ends(tokenizer)
     numbers = {topic: number for number, topic in enumerate(topics, start=1)}
     encoded = {}
     for split, dialogues in corpus.splits.items():

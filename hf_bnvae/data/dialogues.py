@@ -164,7 +164,7 @@ def load_dialogues(
     name = (dataset_name or "") if isinstance(dataset_name, str | None) else "the data"
     given = {split: file for split, file in (files or {}).items() if file}
     corpus = DialogueCorpus({}, name=given.get("train") or name or next(iter(given.values()), ""))
-    sources = _named_rows(dataset_name, how, choice)
+    sources = _named_rows(dataset_name, how, choice, max_dialogues or {})
     for split, file in given.items():
         sources[split] = chain.from_iterable(_of_file(path, how) for path in matching_files(file))
     if not sources:
@@ -189,8 +189,14 @@ def load_dialogues(
     return corpus
 
 
-def _named_rows(data, layout: DialogueLayout, choice: SplitChoice) -> dict[str, Iterable[Located]]:
-    """The rows of each split of what has a name, or is at hand."""
+def _named_rows(
+    data, layout: DialogueLayout, choice: SplitChoice, most: Mapping[str, int | None]
+) -> dict[str, Iterable[Located]]:
+    """The rows of each split of what has a name, or is at hand; of a stream that is cut in two, as many as that takes.
+
+    Args:
+        most: dialogues of a split that are kept at most.
+    """
     if data is None:
         return {}
     if isinstance(data, str) and data in BUILT_IN_DIALOGUES:
@@ -207,7 +213,12 @@ def _named_rows(data, layout: DialogueLayout, choice: SplitChoice) -> dict[str, 
         source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES, choice=choice)
     else:
         source, splits = "the data", splits_at_hand(data, choice)
-    return {split: _in_one_layout(_of_table(rows, f"{source} ({split})"), layout) for split, rows in splits.items()}
+    located: dict[str, Iterable[Located]] = {
+        split: _in_one_layout(_of_table(rows, f"{source} ({split})"), layout) for split, rows in splits.items()
+    }
+    if choice.validation_split_percentage is not None and isinstance(splits.get("train"), IterableDataset):
+        located["train"] = islice(located["train"], choice.rows_for("train", most.get("train")))
+    return located
 
 
 def _of_table(rows: Dataset | IterableDataset, source: str) -> Iterator[Located]:

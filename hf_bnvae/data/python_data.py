@@ -1,6 +1,6 @@
 """Data that a program has at hand: `datasets`' and plain Python's shapes, as splits and as encoded rows."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
 
@@ -9,54 +9,113 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from .errors import CorpusError, first_line
+from .rows import USUAL_TEXT_COLUMNS
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
 
 EXAMPLES_AT_ONCE = 1_000
+USUAL_COLUMNS = (*USUAL_TEXT_COLUMNS, "turns", "context")
+"""A dict with one of these keys holds columns; any other holds splits."""
 
 
-def splits_at_hand(data: Any, choice: SplitChoice = USUAL) -> dict[str, Dataset | IterableDataset]:
+def splits_at_hand(
+    data: Any, choice: SplitChoice = USUAL, most: Mapping[str, int | None] | None = None
+) -> dict[str, Dataset | IterableDataset]:
     """The splits of data at hand, under our names.
 
     Args:
-        data: a `Dataset` or an `IterableDataset`, which is the training split, or a `DatasetDict`, an
-            `IterableDatasetDict` or a dict of them by split.
+        data: rows in any shape that `as_rows` takes, which are the training split; a dict of columns; or a
+            `DatasetDict`, an `IterableDatasetDict` or a dict of rows by split.
         choice: what the splits are called.
+        most: read at most so many rows of each split that may have no end.
 
     Raises:
-        CorpusError: when there is neither train nor test, or a split is no data set.
+        CorpusError: when there is neither train nor test, or a split is no data.
     """
-    if not isinstance(data, Mapping):
-        return {"train": data}
+    most = most or {}
+    if not holds_splits(data):
+        return {"train": as_rows(data, "the data", most.get("train"))}
     chosen = {}
     for split in SPLIT_NAMES:
         name = next((name for name in choice.names_of(split) if name in data), None)
         if name is not None:
-            if not isinstance(data[name], Dataset | IterableDataset):
-                raise CorpusError(
-                    f"the split {name} is a {type(data[name]).__name__}: give a Dataset or an IterableDataset of "
-                    "the library datasets, which Dataset.from_list and Dataset.from_dict make"
-                )
-            chosen[split] = data[name]
+            chosen[split] = as_rows(data[name], f"the split {name}", most.get(split))
     if "train" not in chosen and "test" not in chosen:
         raise CorpusError(f"the data has neither train nor test, only {', '.join(map(str, data)) or 'no split'}")
     return chosen
 
 
+def holds_splits(data: Any) -> bool:
+    """Whether data at hand are rows by split, and not rows or columns."""
+    return isinstance(data, Mapping) and not any(column in data for column in USUAL_COLUMNS)
+
+
+def as_rows(rows: Any, name: str = "the data", most: int | None = None) -> Dataset | IterableDataset:
+    """A data set of the library datasets, of texts, of dialogues or of rows.
+
+    Args:
+        rows: a data set, which is given back; what pandas holds; a dict of columns; or any other iterable of strings,
+            of lists of turns or of dicts: a list, a `datasets.Column`, an array, a generator. The first row that is
+            not None says which; a text may be None, or NaN in a table.
+        name: what errors call them.
+        most: read at most so many rows of what has no length, such as a generator.
+
+    Raises:
+        CorpusError: they are nothing of the kind, or a row is not what the others are.
+    """
+    if isinstance(rows, Dataset | IterableDataset):
+        return rows
+    if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "columns"):
+        return Dataset.from_pandas(rows, preserve_index=False)
+    if isinstance(rows, Mapping):
+        return Dataset.from_dict({column: _listed(values) for column, values in rows.items()})
+    if not isinstance(rows, Iterable) or isinstance(rows, str | bytes):
+        raise CorpusError(
+            f"{name} must be a list of strings, or a Dataset, an IterableDataset or a DatasetDict of the library "
+            f"datasets, got {type(rows).__name__}"
+        )
+    listed = _listed(rows, None if isinstance(rows, Sized) else most)
+    first = next((row for row in listed if row is not None), None)
+    if isinstance(first, Mapping):
+        return Dataset.from_list(_of_kind(Mapping, "a dict", listed, name))
+    if isinstance(first, list | tuple):
+        return Dataset.from_dict({"turns": _of_kind(list | tuple, "a list", listed, name)})
+    texts = [None if isinstance(row, float) and row != row else row for row in listed]
+    return Dataset.from_dict({"text": _of_kind(str | None, "text", texts, name)})
+
+
+def _listed(rows: Any, most: int | None = None) -> list:
+    """At most so many rows as plain Python holds them; those of a set in one order whatever the process."""
+    if isinstance(rows, set | frozenset):
+        rows = sorted(rows, key=str)
+    return list(islice(rows.tolist() if hasattr(rows, "tolist") else rows, most))
+
+
+def _of_kind(kind: Any, called: str, rows: list, name: str) -> list:
+    """The rows; a CorpusError with the number of the first that is of another kind."""
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, kind):
+            raise CorpusError(f"{name}, row {number}: must be {called}, got {type(row).__name__}")
+    return rows
+
+
 def read_at_hand(
     data: Any, splits: Collection[str], max_samples: Mapping[str, int | None], choice: SplitChoice = USUAL
 ) -> dict[str, Dataset]:
-    """Those of the `splits` that data at hand has, in memory, the first `max_samples` rows of each.
+    """Those of the `splits` that data at hand has, in memory.
+
+    Of each the first `max_samples` rows, and of a stream as many as these take where a validation split is put aside;
+    a data set in memory is then whole.
 
     Raises:
         CorpusError: as `splits_at_hand` and `in_memory` do.
     """
-    if not isinstance(data, Dataset | IterableDataset | Mapping):
-        raise CorpusError(
-            f"a {type(data).__name__} is no data set: give a Dataset, an IterableDataset or a DatasetDict of the "
-            "library datasets, which Dataset.from_list and Dataset.from_dict make"
-        )
-    chosen = {split: rows for split, rows in splits_at_hand(data, choice).items() if split in splits}
-    return {split: in_memory(rows, max_samples.get(split), f"the data ({split})") for split, rows in chosen.items()}
+    most = {split: choice.rows_for(split, max_samples.get(split)) for split in SPLIT_NAMES}
+    chosen = {split: rows for split, rows in splits_at_hand(data, choice, most).items() if split in splits}
+    whole = () if choice.validation_split_percentage is None else (Dataset,)
+    return {
+        split: in_memory(rows, None if isinstance(rows, whole) else most[split], f"the data ({split})")
+        for split, rows in chosen.items()
+    }
 
 
 def in_memory(rows: Dataset | IterableDataset, most: int | None = None, source: str = "the data") -> Dataset:
@@ -102,14 +161,20 @@ def encoded_rows(data: Any, name: str, most: int | None = None, tokenizer: Any =
             return data
         data = [data[row] for row in range(len(data))]  # type: ignore[arg-type]
     if isinstance(data, Sequence) and not isinstance(data, str):
+        other = next((row for row in data if not isinstance(row, Mapping)), None)
+        if other is not None:
+            raise CorpusError(
+                f"{name} holds rows of {type(other).__name__} and no input_ids: give the tokenizer of texts as "
+                "`processing_class`"
+            )
         data = Dataset.from_list([{key: _plain(value) for key, value in row.items()} for row in data])
     if not isinstance(data, Dataset | IterableDataset):
         return data
     data = in_memory(data, most if isinstance(data, IterableDataset) else None, name)
     if not {"input_ids", "encoder_states"} & set(data.column_names):
         raise CorpusError(
-            f"{name} has the columns {', '.join(data.column_names)} and no input_ids: encode its texts by "
-            "hf_bnvae.data.encode_corpus, or by a tokenizer that puts its start and its end around each"
+            f"{name} has the columns {', '.join(data.column_names)} and no input_ids: give their tokenizer as "
+            "`processing_class`, or encode its texts by hf_bnvae.data.encode_corpus"
         )
     if len(data) == 0:
         raise CorpusError(f"{name} holds no rows")

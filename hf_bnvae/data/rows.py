@@ -7,6 +7,7 @@ from transformers.utils import logging
 
 from .errors import CorpusError
 
+USUAL_TEXT_COLUMNS = ("text", "sentence")
 MOST_DIGITS = 1_000  # Python makes no number of many more
 UNLABELLED = ("-", "-1")
 logger = logging.get_logger(__name__)

@@ -56,6 +56,19 @@ class SplitChoice:
             if getattr(self, item.name) is not None:
                 raise CorpusError(f"`{item.name}` is read with the splits of a data set, which {source} has not")
 
+    def rows_for(self, split: str, count: int | None) -> int | None:
+        """The rows of which so many are left of a split once a validation split is put aside; None for all."""
+        if count is None or split != "train" or self.validation_split_percentage is None:
+            return count
+        rows = int(count / (1 - self.validation_split_percentage / 100))
+        while rows - self._aside(rows) < count:
+            rows += 1
+        return rows
+
+    def _aside(self, rows: int) -> int:
+        """How many of so many rows are put aside."""
+        return round(rows * (self.validation_split_percentage or 0) / 100)
+
     @property
     def note(self) -> str:
         """Where a validation split that was put aside comes from."""
@@ -80,10 +93,15 @@ class SplitChoice:
             return None
         if "validation" in splits:
             raise CorpusError("`validation_split_percentage`: there is a validation split already; leave it out")
-        count = round(rows * self.validation_split_percentage / 100)
+        count = self._aside(rows)
+        if not rows:
+            raise CorpusError("the training split holds no rows")
         if not 0 < count < rows:
-            share = f"`validation_split_percentage` {self.validation_split_percentage:g}"
-            raise CorpusError(f"{share} of {rows:,} rows leaves one of the two splits empty")
+            raise CorpusError(
+                f"{self.validation_split_percentage:g}% of {rows:,} {'row' if rows == 1 else 'rows'} leaves one of the "
+                "two splits empty: give a validation split or another `validation_split_percentage`, or train without "
+                "one by `eval_strategy` no"
+            )
         chosen = set(random.Random(self.validation_split_seed).sample(range(rows), count))
         logger.warning(f"validation: {self.note}")
         return [row for row in range(rows) if row not in chosen], sorted(chosen)

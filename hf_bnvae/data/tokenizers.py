@@ -1,6 +1,7 @@
 """Tokenizers: built from a corpus or loaded by name, always with a start, an end and a padding symbol."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,27 @@ def with_ends(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def check_ends(tokenizer: Any, called: str = "the tokenizer") -> None:
+    """Refuse a tokenizer that does not put a start and an end around each text, as that of GPT-2.
+
+    What is read as the ends would be words. Of a `TokenizerPair` the decoder's are put there, whatever it does.
+
+    Raises:
+        CorpusError: naming the remedy.
+    """
+    if not isinstance(tokenizer, TokenizerPair) and not has_ends(tokenizer("")["input_ids"], tokenizer):
+        raise CorpusError(
+            f"{called} does not put a start and an end symbol around each text: load it by "
+            "hf_bnvae.data.load_tokenizer, which makes it do so"
+        )
+
+
+def has_ends(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether token ids begin with a start symbol and end with an end symbol."""
+    starts, ends = (tokenizer.bos_token_id, tokenizer.cls_token_id), (tokenizer.eos_token_id, tokenizer.sep_token_id)
+    return len(ids) >= 2 and ids[0] in starts and ids[-1] in ends
+
+
 def _fast_tokenizer(load: Callable[[], Any], name: str, called: str) -> Any:
     """What `load` gives; a CorpusError where it gives nothing or a slow tokenizer."""
     try:
@@ -214,6 +236,25 @@ def load_tokenizer(name: str, called: str = "`tokenizer`") -> Any:
     tokenizer = _fast_tokenizer(load, name, called)
     if not path.exists() and isinstance(pair := with_decoder_tokenizer(tokenizer, name), TokenizerPair):
         return pair
+    return _with_symbols(tokenizer)
+
+
+def tokenizer_at_hand(tokenizer: Any, called: str = "`tokenizer`") -> Any:
+    """A copy of a tokenizer that a program has, made to put its start and its end around each sentence.
+
+    Raises:
+        CorpusError: it is no fast tokenizer of Transformers.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) or not tokenizer.is_fast:
+        raise CorpusError(
+            f"{called} must be a name or a fast tokenizer of Transformers, got {type(tokenizer).__name__}: wrap one "
+            "of the library tokenizers in transformers.PreTrainedTokenizerFast"
+        )
+    return _with_symbols(deepcopy(tokenizer))
+
+
+def _with_symbols(tokenizer: Any) -> Any:
+    """A tokenizer with a start, an end and a padding symbol, and the first two around each sentence."""
     if tokenizer.bos_token is None:
         tokenizer.add_special_tokens({"bos_token": tokenizer.cls_token or BOS})
     if tokenizer.eos_token is None:

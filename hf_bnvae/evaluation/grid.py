@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ..models.distributions import log_standard_normal
+from ..models.labels import words_to_predict
 from .likelihood import sampled_losses
 from .model_protocols import SampledModel
 
@@ -59,7 +60,7 @@ def grid_posterior(
     losses = [
         sampled_losses(model, part, latents.expand(len(part), -1, 1)).cpu()
         for batch in batches
-        for part in batch["labels"].split(max(1, ROWS_AT_ONCE // points))
+        for part in words_to_predict(batch["labels"], model.config).split(max(1, ROWS_AT_ONCE // points))
     ]
     model.train(was_training)
     return discretised_posterior(-torch.cat(losses), grid)

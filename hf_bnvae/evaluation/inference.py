@@ -8,6 +8,7 @@ import torch
 from accelerate.utils import gather_object
 
 from ..models.distributions import ConditionalGaussian, LatentDistribution
+from ..models.labels import words_to_predict
 from ..models.noise import keyed_noise
 from ..models.objectives import IGNORED
 from .model_protocols import EvaluatedModel
@@ -85,6 +86,7 @@ def infer(model: EvaluatedModel, batches: Iterable[Mapping[str, torch.Tensor]], 
     side: dict[str, list[torch.Tensor]] = {}
     for batch in batches:
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        batch["labels"] = words_to_predict(batch["labels"], model.config)
         posterior = model.infer(**batch)
         keys = model.noise_keys(**batch)
         noise = keyed_noise(keys, range(1), posterior.mean.size(1), seed)

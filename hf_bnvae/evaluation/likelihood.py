@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from ..models.distributions import LatentDistribution
+from ..models.labels import words_to_predict
 from ..models.noise import keyed_noise
 from ..models.objectives import IGNORED
 from ..models.token_loss import logit_bytes, product_dtype
@@ -70,6 +71,7 @@ def nll(
     model.eval()
     losses, tokens, used = [], 0, 0
     for batch in tqdm(batches, desc=f"NLL, {num_samples} samples", disable=not progress):
+        batch = {**batch, "labels": words_to_predict(batch["labels"], model.config)}
         bounds, samples = sentence_nll(model, batch, num_samples, seed, memory_bytes, tolerance)
         losses.append(bounds)
         used += samples

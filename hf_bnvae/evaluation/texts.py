@@ -11,6 +11,7 @@ from ..data.batches import VaeCollator
 from ..data.encoded_texts import encode_texts
 from ..data.tokenizer_pair import writing_tokenizer
 from ..models.encoders import ENCODER_INPUTS
+from ..models.labels import words_to_predict
 from ..models.objectives import IGNORED
 from ..models.pretrained_parts import longest_text
 from .likelihood import nll
@@ -50,7 +51,7 @@ def evaluate_reconstructions(
     model.eval()
     compared: list[tuple[str, str, bool]] = []
     for batch in tqdm(batches, desc="Reconstructions", disable=not progress):
-        labels = batch["labels"]
+        labels = words_to_predict(batch["labels"], model.config)
         read = {name: batch[name].to(model.device) for name in ENCODER_INPUTS if name in batch}
         written = model.generate(latents=model.encode(**read), do_sample=False, num_beams=1).cpu()[:, 1:]
         wanted = [row[row != IGNORED].tolist() for row in labels]

@@ -86,7 +86,16 @@ class Decoder(nn.Module):
         return self.embedding(input_ids)
 
     def read_masked(self, input_ids: torch.Tensor, latents, state, mask: torch.Tensor | None, use_cache: bool) -> tuple:
-        """As `forward`, over tokens of which `mask` may leave some out, of each row or of each `len(latents)/rows`."""
+        """As `forward`, over tokens of which `mask` may leave some out, of each row or of each `len(latents)/rows`.
+
+        Raises:
+            ValueError: for another number of latents than of rows of tokens.
+        """
+        if latents.size(0) != input_ids.size(0):
+            raise ValueError(
+                f"latents have {latents.size(0)} rows and the tokens that the decoder reads {input_ids.size(0)}: "
+                "give as many latents as sentences (input_ids, labels or decoder_input_ids)"
+            )
         if mask is not None:
             mask = mask[:, -input_ids.size(1) :].repeat_interleave(len(latents) // len(mask), 0)
             if not mask.all():

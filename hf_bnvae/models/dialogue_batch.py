@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .labels import words_to_predict
 from .noise import sentence_keys
 from .objectives import IGNORED
 
@@ -49,7 +50,7 @@ def dialogue_batch(
     """Either form of a batch that `BnCvaeModel` reads, with the turns of each context in front.
 
     Args:
-        config: has `pad_token_id` and `bos_token_id`.
+        config: has `pad_token_id`, `bos_token_id` and `decoder_start_token_id`.
         labels: the responses, `(batch, length)`, where `response_index` does not say which utterances they are.
     """
     mask = input_ids != config.pad_token_id if attention_mask is None else attention_mask.bool()
@@ -61,7 +62,7 @@ def dialogue_batch(
         input_ids, mask = input_ids.flatten(0, 1), mask.flatten(0, 1)
     if response_index is None and labels is not None:
         response_index = len(input_ids) + torch.arange(len(labels), device=labels.device)
-        input_ids, mask = _with_responses(config, input_ids, mask, labels)
+        input_ids, mask = _with_responses(config, input_ids, mask, words_to_predict(labels, config))
     present = context_index >= 0
     order = present.long().argsort(dim=1, descending=True, stable=True)
     if own_turns is None:

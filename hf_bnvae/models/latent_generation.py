@@ -5,7 +5,11 @@ from typing import Any
 import torch
 
 from .interpolation import interpolate_latents
+from .latents import latents_of
 from .layers import words_read
+
+DECODED = ("latents", "encoder_outputs", "inputs_embeds")
+"""What may stand in the place of token ids in a call of `generate`."""
 
 
 class LatentGenerationMixin:
@@ -25,7 +29,8 @@ class LatentGenerationMixin:
                 `(batch, num_samples, latent_size)`, of which all are decoded, those of a sentence in a row.
 
         Raises:
-            ValueError: for latents of another shape, or for latents and states.
+            ValueError: where nothing says what to decode, for latents of another shape or number or with a NaN, and for
+                latents and states.
         """
         states = options.pop("encoder_states", None)
         if options.get("latents") is not None:
@@ -35,7 +40,9 @@ class LatentGenerationMixin:
         elif states is not None:
             options["latents"] = self.encode(encoder_states=states)
         inputs = options.pop("input_ids", None) if inputs is None else inputs
-        if self.config.refinement_steps > 0 and inputs is not None:
+        if inputs is None and all(options.get(name) is None for name in DECODED):
+            raise ValueError("generate needs input_ids or latents: sample(n) decodes draws of the prior")
+        if self.config.refinement_steps > 0 and inputs is not None and options.get("latents") is None:
             options["latents"] = self.encode(inputs, options.pop("attention_mask", None))
             inputs = None
         if options.get("attention_mask") is None and (inputs is not None or options.get("latents") is not None):
@@ -45,18 +52,14 @@ class LatentGenerationMixin:
             options["attention_mask"] = words_read(rows, padding).long()
         return super().generate(inputs, **options)  # type: ignore[misc]
 
-    def _flat_latents(self, latents: torch.Tensor) -> torch.Tensor:
+    def _flat_latents(self, latents) -> torch.Tensor:
         """`(rows, latent_size)` of `(batch, latent_size)` or `(batch, num_samples, latent_size)`."""
-        size = self.config.latent_size
-        if latents.dim() not in (2, 3) or latents.size(-1) != size:
-            wanted = f"(batch, {size}) or (batch, num_samples, {size})"
-            hint = "; latents[None] makes a batch of one" if latents.shape == (size,) else ""
-            raise ValueError(f"latents must be {wanted}, got {tuple(latents.shape)}{hint}")
-        return latents.flatten(0, -2)
+        found = latents_of(latents, self.config.latent_size, dimensions=(2, 3))
+        return found.to(self.device).flatten(0, -2)
 
     def decode(self, latents: torch.Tensor, **generation_options) -> torch.Tensor:
-        """Token ids `(batch, length)` generated from `(batch, latent_size)`."""
-        return self.generate(latents=latents.to(self.device), **generation_options)  # type: ignore[misc,return-value]
+        """Token ids `(batch, length)` generated from `(batch, latent_size)` (also an array or a list)."""
+        return self.generate(latents=latents, **generation_options)  # type: ignore[misc,return-value]
 
     def reconstruct(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **generation_options

@@ -14,6 +14,8 @@ from .decoders import GruDecoder, GruState
 from .dialogue_batch import DialogueBatch, dialogue_batch
 from .distributions import ConditionalGaussian, DiagonalGaussian
 from .interpolation import interpolate_latents
+from .labels import behind_the_start, words_of_inputs, words_to_predict
+from .latents import latents_of
 from .layers import to_the_left
 from .model_outputs import BnCvaeModelOutput, BnCvaeOutput
 from .modeling_common import (
@@ -269,7 +271,8 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
 
         Args:
             input_ids, attention_mask, context_index, own_turns, topic_ids, response_index: see `BnCvaeModel`.
-            labels: the responses, `(batch, length)`, end symbol included and start symbol not; −100 on padding.
+            labels: the responses, `(batch, length)`, end symbol included; −100 on padding. A start symbol in front of
+                all rows is dropped.
             decoder_input_ids: what the decoder reads, `(batch, length)`; by default `labels` shifted right behind the
                 start symbol.
             encoder_outputs: what the decoder starts from, `(batch, 1, condition_size)` (generation).
@@ -291,6 +294,10 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             raise ValueError("the encoder needs input_ids")
         if labels is None and decoder_input_ids is None:
             raise ValueError("the decoder needs labels or decoder_input_ids")
+        if labels is not None and decoder_input_ids is not None:
+            labels = words_of_inputs(labels, decoder_input_ids, self.config)
+        elif labels is not None:
+            labels = words_to_predict(labels, self.config)
         batch = dialogue_batch(self.config, input_ids, attention_mask, context_index, own_turns, response_index, labels)
         context, response, turns = self.model.read(batch, topic_ids)
         posterior, prior = self.model.distributions(context, response)
@@ -311,7 +318,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
         if self.training and self.config.word_dropout > 0:
             read = decoder_input_ids
             if read is None and labels is not None:
-                read = self.prepare_decoder_input_ids_from_labels(labels)
+                read = behind_the_start(labels, self.config)
             decoder_input_ids = with_hidden_words(read, self.config, noise_seed)  # type: ignore[arg-type]
         if decoder_input_ids is not None:
             decoder_input_ids = decoder_input_ids.repeat_interleave(num_samples, 0)
@@ -323,7 +330,7 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             return_logits = not self.training or labels is None
         if return_logits or output_hidden_states:
             if decoder_input_ids is None and labels is not None:
-                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+                decoder_input_ids = behind_the_start(labels, self.config)
             embedded = self.model.embedding(decoder_input_ids)
             outputs, _ = self.decoder(embedded, conditions)
             parts["decoder_hidden_states"] = (embedded, outputs) if output_hidden_states else None
@@ -399,14 +406,14 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
 
     def sentence_losses(self, labels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
         """−log p(y|x,z) of `(batch, length)` labels at `(batch, condition_size)` conditions: `(batch,)` nats."""
-        outputs, targets, rows = self._read_words(labels, conditions)
+        outputs, targets, rows = self._read_words(words_to_predict(labels, self.config), conditions)
         losses = self.decoder.token_losses(outputs, targets)
         return losses.new_zeros(len(labels)).index_add(0, rows, losses)
 
     def _read_words(self, labels: torch.Tensor, conditions: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The state before every word to predict, without padding, the word, and the row that it stands in."""
         rows = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)
-        columns = torch.stack([self.prepare_decoder_input_ids_from_labels(labels), labels, rows], -1)
+        columns = torch.stack([behind_the_start(labels, self.config), labels, rows], -1)
         positions = torch.arange(1, labels.size(1) + 1, device=labels.device)
         lengths = ((labels != IGNORED) * positions).amax(1).clamp(min=1).cpu()
         packed = pack_padded_sequence(columns, lengths, batch_first=True, enforce_sorted=False)
@@ -459,6 +466,8 @@ class BnCvaeForConditionalGeneration(EncoderDecoderMixin, BnCvaePreTrainedModel,
             latents = prior.rsample(noise=noise).flatten(0, 1)
         elif latents is None:
             latents = prior.mean
+        else:
+            latents = latents_of(latents, self.config.latent_size)
         if len(latents) % len(context):
             raise ValueError(f"{len(latents)} latents cannot be shared out to {len(context)} contexts")
         contexts = context.repeat_interleave(len(latents) // len(context), 0)

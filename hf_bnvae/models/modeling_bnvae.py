@@ -15,6 +15,7 @@ from .decoder_base import LatentDecoder
 from .decoders import DECODERS, CnnState, LstmState
 from .distributions import DiagonalGaussian, LatentDistribution
 from .encoders import ENCODER_INPUTS, ENCODERS, EncoderOutput
+from .labels import behind_the_start, words_of_inputs, words_to_predict
 from .latent_generation import LatentGenerationMixin
 from .layers import input_dtype, modes_kept, to_the_left, words_read
 from .model_outputs import BnVaeModelOutput, BnVaeOutput
@@ -289,8 +290,8 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             attention_mask: `(batch, length)`; by default everything but padding.
             decoder_input_ids: `(batch, length)`; by default `labels` shifted right behind the start symbol, or, without
                 `labels`, `input_ids` without their last column, their padding moved behind them.
-            labels: `(batch, length)` of the words to predict, the end symbol included and the start symbol not; −100
-                on padding.
+            labels: `(batch, length)` of the words to predict, the end symbol included; −100 on padding. A start symbol
+                in front of all rows, as in `labels=input_ids`, is dropped.
             latents: `(batch, latent_size)` to decode instead of the encoder's, or several of each sentence,
                 `(batch, num_samples, latent_size)`.
             encoder_outputs: decode its posterior mean instead of a sample (generation).
@@ -332,8 +333,13 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
             parts |= {"posterior_mean": posterior.mean, "posterior_logvar": getattr(posterior, "logvar", None)}
             parts["kl"] = kl_objective(terms)
 
-        if decoder_input_ids is None:
-            decoder_input_ids = self._usual_decoder_input_ids(labels, input_ids, attention_mask)
+        if labels is not None and decoder_input_ids is not None:
+            labels = words_of_inputs(labels, decoder_input_ids, self.config)
+        elif labels is not None:
+            labels = words_to_predict(labels, self.config, in_front=word_positions is not None)
+            decoder_input_ids = behind_the_start(labels, self.config)
+        elif decoder_input_ids is None:
+            decoder_input_ids = self._usual_decoder_input_ids(input_ids, attention_mask)
         if self.training:
             decoder_input_ids = with_hidden_words(decoder_input_ids, self.config, noise_seed)
         samples = latents.size(1)
@@ -359,9 +365,7 @@ class BnVaeForConditionalGeneration(  # type: ignore[misc]
                 output["encoder_hidden_states"] = (encoded.embedded, encoded.states)
         return as_asked(output, return_dict, self.config)
 
-    def _usual_decoder_input_ids(self, labels, input_ids, attention_mask) -> torch.Tensor:
-        if labels is not None:
-            return self.prepare_decoder_input_ids_from_labels(labels)
+    def _usual_decoder_input_ids(self, input_ids, attention_mask) -> torch.Tensor:
         if input_ids is not None and self.config.shares_vocabulary:
             mask = words_read(input_ids, self.config.pad_token_id) if attention_mask is None else attention_mask
             return to_the_left(input_ids, mask)[:, :-1]

@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, StoppingCriteriaList
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .decoder_base import Decoder
+from .labels import behind_the_start, words_to_predict
 from .latent_memory import LatentMemory
 from .layers import input_dtype
 from .noise import sentence_keys
@@ -19,6 +20,7 @@ from .normalisation import BatchStatistics
 from .objectives import IGNORED, bag_of_words_losses, negative_elbo, reconstruction_loss
 from .posteriors import Posterior
 from .pretrained_decoder import LatentMap
+from .stop_texts import StopTexts
 
 DEFAULT_MAX_NEW_TOKENS = 128
 Output = TypeVar("Output", bound=ModelOutput)
@@ -90,6 +92,12 @@ def renamed(old: str, new: str):
     return method
 
 
+def _asked_for(name: str, options: Mapping) -> Any:
+    """An option of a call of `generate`, which may stand in a `generation_config`."""
+    given = options.get(name)
+    return getattr(options.get("generation_config"), name, None) if given is None else given
+
+
 class DecodingMixin:
     """A model with a decoder: its output layer may be tied to the word vectors, and it gives sentence losses."""
 
@@ -102,16 +110,28 @@ class DecodingMixin:
     def _supports_default_dynamic_cache(cls) -> bool:
         return False
 
-    def generate(self, *args, **options):
-        """Transformers' `generate`.
+    def generate(self, inputs: torch.Tensor | None = None, **options):
+        """Transformers' `generate`, in which `stop_strings` end a text of any `tokenizer`.
+
+        A `max_length` of the call counts, not the `max_new_tokens` of `self.generation_config`.
 
         Raises:
-            ValueError: for `output_attentions`, which a recurrent or convolutional model does not have.
+            ValueError: for `output_attentions`, which a recurrent or convolutional model does not have, and for
+                `stop_strings` without a `tokenizer`.
         """
-        asked = options.get("output_attentions") or getattr(options.get("generation_config"), "output_attentions", None)
-        if asked:
+        if _asked_for("output_attentions", options):
             raise ValueError(f"{type(self).__name__} has no attentions: leave out output_attentions")
-        return super().generate(*args, **options)  # type: ignore[misc]
+        if _asked_for("max_length", options) is not None and _asked_for("max_new_tokens", options) is None:
+            options["max_new_tokens"] = None
+        if options.get("stop_strings") is not None:
+            if options.get("tokenizer") is None:
+                raise ValueError("stop_strings need the tokenizer, which says what tokens spell: pass it as tokenizer")
+            prompt = options.get("decoder_input_ids") if self.config.is_encoder_decoder else inputs
+            stop = StopTexts(
+                options.pop("tokenizer"), options.pop("stop_strings"), 0 if prompt is None else prompt.size(1)
+            )
+            options["stopping_criteria"] = StoppingCriteriaList([*(options.get("stopping_criteria") or ()), stop])
+        return super().generate(inputs, **options)  # type: ignore[misc]
 
     def prepare_inputs_for_generation(
         self, input_ids, next_sequence_length=None, past_key_values=None, *args, **kwargs
@@ -176,10 +196,8 @@ class DecodingMixin:
         return getattr(self, "bag_of_words", None)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """`labels` behind the start symbol, without their last column, padding restored."""
-        start = labels.new_full((labels.size(0), 1), self.config.decoder_start_token_id)
-        shifted = torch.cat([start, labels[:, :-1]], 1)
-        return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
+        """The words of `labels` behind the start symbol, without their last column, padding restored."""
+        return behind_the_start(words_to_predict(labels, self.config), self.config)
 
     def decoder_states(self, decoder_input_ids: torch.Tensor, conditions: torch.Tensor, state=None) -> tuple:
         """The decoder's hidden states `(batch, length, hidden_size)` over tokens, and the state to go on from."""
@@ -224,7 +242,8 @@ class DecodingMixin:
 
         No logits of padding are computed.
         """
-        outputs, _ = self.decoder_states(self.prepare_decoder_input_ids_from_labels(labels), conditions)
+        labels = words_to_predict(labels, self.config)
+        outputs, _ = self.decoder_states(behind_the_start(labels, self.config), conditions)
         words = labels != IGNORED
         losses = torch.zeros(labels.shape, device=labels.device)
         losses = losses.masked_scatter(words, self.decoder.token_losses(outputs[words], labels[words]))

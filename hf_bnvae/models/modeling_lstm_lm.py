@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from transformers import PreTrainedModel
 from transformers.generation import GenerationMixin
 
@@ -20,6 +21,7 @@ from .modeling_common import (
     wants_state,
 )
 from .noise import with_hidden_words
+from .objectives import IGNORED
 from .pretrained_decoder import PretrainedState
 
 
@@ -73,14 +75,14 @@ class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, Genera
             attention_mask: where it is 0 nothing is read, and the logits are those of the position before. In training
                 nothing looks at it: pad on the right there, after everything that counts.
             labels: `(batch, length)`, which are shifted here as everywhere in Transformers, or without their first
-                column `(batch, length − 1)`, as `VaeCollator` gives them; −100 on padding. The loss is in nats per
-                sentence.
+                column `(batch, length − 1)`, as `VaeCollator` gives them; −100 on padding. Of the former, none counts
+                that follows a position where `attention_mask` is 0. The loss is in nats per sentence.
             past_key_values: the state to go on from.
             use_cache: whether to give out the state; `config.use_cache` by default.
             return_logits: by default unless in training with `labels`.
             inputs_embeds: word vectors in the place of `input_ids`, `(batch, length, embedding_size)`.
-            word_positions: where in the flattened labels (without their first column) the words are, `(words,)`.
-                `VaeCollator` knows them; to look for them waits for a GPU.
+            word_positions: where in the flattened labels the words are, `(words,)`. `VaeCollator` knows them; to look
+                for them waits for a GPU.
             kwargs: `shift_labels` `(batch, length)`, the word after each position, may stand in the place of `labels`.
                 It has no name of its own, because `Trainer` asks data for all arguments that are named like labels.
 
@@ -94,7 +96,9 @@ class LstmLMForCausalLM(DecodingMixin, BaseWeightsMixin, PreTrainedModel, Genera
                 input_ids = with_hidden_words(input_ids, self.config, kwargs.get("noise_seed"))
             inputs_embeds = self.decoder.embed(input_ids)
         if labels is not None and labels.size(1) == inputs_embeds.size(1):
-            labels = labels[:, 1:]
+            labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+            if attention_mask is not None:
+                labels = labels.masked_fill(attention_mask[:, -labels.size(1) :] == 0, IGNORED)
         if kwargs.get("shift_labels") is not None:
             labels, word_positions = kwargs["shift_labels"], None
         latents = self._no_latents(inputs_embeds)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..errors import ParameterError
 from ..plans import resolve
 from ..training import VaeTrainingArguments
 from ..training.arguments import refuse_unread
+from ..training.field_types import read_values
 from ..training.ranges import check_ranges
 from .checks import check_output_file, check_output_folder
 from .model_arguments import MethodArguments
@@ -16,23 +16,21 @@ from .model_arguments import MethodArguments
 def arguments_from_values(*dataclass_types, values: Mapping[str, Any]) -> tuple:
     """Dataclasses of arguments, from values by the names of their fields; None is not given.
 
-    Where several set the same value, the order is: `values`, the method, the recipe, the size.
+    Where several set the same value, the order is: `values`, the model that a run starts from, the method, the recipe,
+    the size.
 
     Raises:
         ValueError: a name that no field has, or a value that cannot be used.
     """
-    given = {name: value for name, value in values.items() if value is not None}
+    given = read_values(*dataclass_types, values=values)
     known = {item.name for kind in dataclass_types for item in fields(kind) if item.init}
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        raise ParameterError(f"unknown parameters: {', '.join(unknown)}")
     models = next(kind for kind in dataclass_types if issubclass(kind, MethodArguments))
     chosen = {"method": models.method, "recipe": models.usual_recipe(given)}
     chosen |= {name: given[name] for name in ("method", "recipe", "size") if name in given}
     of_the_plan = {name: value for name, value in given.items() if name in plan_fields(models)}
     plan = resolve(**chosen, **of_the_plan)
     decided = {name: value for name, value in {**chosen, **plan.config, **plan.training}.items() if name in known}
-    decided |= given
+    decided |= models.inherited(given) | given
     arguments = [
         kind(**{item.name: decided[item.name] for item in fields(kind) if item.name in decided})
         for kind in dataclass_types

@@ -1,9 +1,11 @@
 """What runs on sentences and on dialogues share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from ..hub import Published
 from ..training import VaeTrainer
@@ -26,6 +28,8 @@ class Run:
         command: what the card shows as the command of the run; None for none.
         report: is called with the results before the run is published.
         report_published: is called with the address of the published run.
+        tokenizer: of the run, in place of the one that `model` describes.
+        callbacks: of the trainer, beside its own.
     """
 
     data: Any
@@ -36,6 +40,8 @@ class Run:
     command: str | None = None
     report: Callable[[dict], None] | None = None
     report_published: Callable[[Published], None] | None = None
+    tokenizer: PreTrainedTokenizerBase | None = None
+    callbacks: Sequence[Any] = ()
 
     @property
     def folder(self) -> Path:

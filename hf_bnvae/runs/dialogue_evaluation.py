@@ -15,12 +15,13 @@ from ..data import (
     encode_dialogues,
     load_tokenizer,
 )
+from ..data.vocabularies import check_tokenizer
 from ..errors import ParameterError
 from ..evaluation import dialogue_metrics, infer_with_use
 from ..evaluation.references import reference_responses
 from .dialogue_data_arguments import DialogueDataArguments
 from .evaluation_arguments import DialogueEvaluationArguments, ResponseArguments
-from .loading import DIALOGUE_MODELS, check_tokenizer, load_model
+from .loading import DIALOGUE_MODELS, load_model
 from .metrics import evaluate_nll
 from .responses import evaluate_sampled, load_others, write_samples
 from .results import log_reports, of_split, unknown_shares

@@ -128,7 +128,7 @@ def encode_dialogue_run(run: DialogueRun, checkpoint: str | None) -> EncodedDial
     if "train" not in corpus.splits:
         raise CorpusError(f"{corpus.name} has no training split: pass `train_file`")
     texts = [turn.text for dialogue in corpus.splits["train"] for turn in dialogue.turns]
-    tokenizer = run.model.make_tokenizer(texts, checkpoint)
+    tokenizer = run.model.make_tokenizer(texts, checkpoint, run.tokenizer)
     config = run.model.config(tokenizer, corpus)
     if checkpoint is not None:
         check_same_model(config, checkpoint, run.model)
@@ -158,6 +158,7 @@ def make_dialogue_trainer(run: DialogueRun, model, encoded: EncodedDialogues) ->
         eval_dataset=encoded.splits.get("validation"),
         data_collator=DialogueCollator(encoded.tokenizer.pad_token_id),
         processing_class=encoded.tokenizer,
+        callbacks=list(run.callbacks),
     )
 
 

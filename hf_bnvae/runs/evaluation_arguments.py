@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import load_tokenizer
+from ..data.vocabularies import check_tokenizer
 from ..errors import ParameterError
 from ..evaluation import WordVectors
 from ..models import LstmLMConfig, LstmLMForCausalLM
@@ -13,7 +14,7 @@ from ..training.recipes import bf16_pays
 from .checks import check_least, check_output_file, check_seeds
 from .data_arguments import DataArguments
 from .dialogue_data_arguments import DialogueDataArguments
-from .loading import check_tokenizer, load_model, load_vectors
+from .loading import load_model, load_vectors
 
 SCORES_ENDINGS = (".csv", ".jsonl")
 

@@ -9,6 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..data.tokenizer_pair import TokenizerPair, writing_tokenizer
 from ..data.tokenizers import bare_tokenizer, with_ends
+from ..data.vocabularies import check_vocabulary
 from ..errors import ParameterError, last_line
 from ..methods import METHODS
 from ..models import BnVaeConfig, LstmLMConfig
@@ -19,9 +20,10 @@ from ..models.pretrained_parts import refuse_no_language_model, special_tokens
 from ..models.rates import RATE_FIELDS
 from ..plans import SENTENCES, Family
 from ..training import RECIPES, SIZES
+from ..training.pretrained_encoder import SIZES_OF_AN_ENCODER
 from .checks import check_least
 from .config_fields import with_fields_of
-from .loading import check_vocabulary, read_config
+from .loading import load_config, read_config
 from .tokenizer_arguments import VOCABULARY_HELP, TokenizerArguments
 
 OF_A_TOKENIZER = ("tokenizer", "vocab_size", "min_count", "keep_linebreaks", "split_punctuation")
@@ -67,6 +69,11 @@ class MethodArguments:
     def usual_recipe(values: Mapping[str, Any]) -> str:
         """The recipe of a run that names none, by its other arguments."""
         return "fast"
+
+    @staticmethod
+    def inherited(given: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that the model decides which the run starts from, where nobody gives them."""
+        return {}
 
     def choices(self) -> dict[str, str]:
         """The choices that `READ_BY` names, as they stand."""
@@ -268,7 +275,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             setattr(sizes, name, getattr(tokenizer, name))
         return config
 
-    def make_tokenizer(self, texts, started_from: str | None):
+    def make_tokenizer(self, texts, started_from: str | None, at_hand=None):
         """The tokenizer of a run; a model on a pretrained part has two, one to read and one to write."""
         decoder = self._source("decoder")
         if started_from is None and decoder is not None:
@@ -279,7 +286,7 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             except ValueError as error:
                 raise ParameterError(f"`{decoder}`: {error}") from error
         if started_from is not None or not self.is_pretrained:
-            return super().make_tokenizer(texts, started_from)
+            return super().make_tokenizer(texts, started_from, at_hand)
         parts: dict[str, Any] = {
             parameter: bare_tokenizer(name, f"`{parameter}`")
             for parameter in ("encoder_name_or_path", "decoder_name_or_path")
@@ -292,8 +299,21 @@ class ModelArguments(MethodArguments, TokenizerArguments):
             return with_ends(writes)
         if self.encoder == "given":
             parts["encoder_name_or_path"] = writes  # it reads nothing
-        own: Any = None if len(parts) == 2 else self.own_tokenizer(texts)
+        own: Any = None if len(parts) == 2 else super().make_tokenizer(texts, None, at_hand)
         return TokenizerPair(*(parts.get(f"{part}_name_or_path", own) for part in ("encoder", "decoder")))
+
+    @staticmethod
+    def inherited(given: Mapping[str, Any]) -> dict[str, Any]:
+        name = given.get("pretrained_encoder")
+        if name is None or given.get("size") is not None:
+            return {}
+        try:
+            config = load_config(name, f"`pretrained_encoder` {name}")
+        except ParameterError:
+            return {}  # a run refuses it, in its turn
+        if not isinstance(config, BnVaeConfig) or config.encoder != "lstm":
+            return {}
+        return {size: getattr(config, size) for size in SIZES_OF_AN_ENCODER if size not in given}
 
     @property
     def is_pretrained(self) -> bool:

@@ -36,6 +36,7 @@ RECIPE: dict[str, Any] = {
     "optim": "sgd",
     "learning_rate": 0.5,
     "lr_scheduler_type": "constant",
+    "weight_decay": 0.0,
     "kl_schedule": "constant",
     "eval_strategy": "no",
     "save_strategy": "no",

@@ -11,12 +11,13 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from ..data import Corpus, LengthBucketSampler, SentenceStates, VaeCollator, encode_corpus, load_tokenizer
+from ..data.vocabularies import check_tokenizer
 from ..errors import ParameterError
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from .data_arguments import EMBEDDING_FILES, DataArguments
 from .embeddings import Embeddings
 from .evaluation_arguments import EvaluationArguments, TextMetricArguments
-from .loading import check_tokenizer, load_model
+from .loading import load_model
 from .metrics import evaluate_nll, evaluate_texts
 from .pretrained import check_positions
 from .results import log_reports, of_split, unknown_shares

@@ -155,6 +155,8 @@ def check_run(run: TextRun) -> str | None:
     encoder = run.model.pretrained_encoder
     if encoder is not None:
         load_config(encoder, f"`pretrained_encoder` {encoder}")
+        if run.tokenizer is not None:
+            raise ParameterError("`pretrained_encoder` has a tokenizer of its own: leave out either it or `tokenizer`")
     if run.model.trained_parts.get("train_decoder") == "lora":
         try:
             check_peft()
@@ -182,7 +184,7 @@ def encode_text_run(run: TextRun, started_from: str | None, embeddings: Embeddin
         embeddings.check(corpus)
     if data.streaming:
         sources = data.sources()
-        tokenizer = run.model.make_tokenizer(data.texts(sources), started_from)
+        tokenizer = run.model.make_tokenizer(data.texts(sources), started_from, run.tokenizer)
         with run.training.main_process_first(desc="tokenising"):
             train = data.store(sources, tokenizer)
         splits = {"train": train} | encode_corpus(corpus, tokenizer, data.max_length)
@@ -191,7 +193,7 @@ def encode_text_run(run: TextRun, started_from: str | None, embeddings: Embeddin
     else:
         if "train" not in corpus.splits:
             raise CorpusError(f"{corpus.name} has no training split: pass `train_file`")
-        tokenizer = run.model.make_tokenizer(corpus.splits["train"]["text"], started_from)
+        tokenizer = run.model.make_tokenizer(corpus.splits["train"]["text"], started_from, run.tokenizer)
         splits = encode_corpus(corpus, tokenizer, data.max_length)
         longest = max(splits["train"]["length"])
         if embeddings is not None:
@@ -225,6 +227,7 @@ def make_text_trainer(run: TextRun, model, encoded: EncodedCorpus) -> VaeTrainer
         eval_dataset=encoded.splits.get("validation"),
         data_collator=VaeCollator(encoded.tokenizer.pad_token_id),
         processing_class=encoded.tokenizer,
+        callbacks=list(run.callbacks),
     )
 
 

@@ -48,11 +48,11 @@ class TokenizerArguments:
                     f"{self.tokenizer}: leave it out"
                 )
 
-    def make_tokenizer(self, texts, started_from: str | None):
-        """The tokenizer of the model that the run starts from, one by name, or one built from the training texts."""
+    def make_tokenizer(self, texts, started_from: str | None, at_hand=None):
+        """The tokenizer of the model that the run starts from, one at hand or by name, or one built from the texts."""
         if started_from is not None:
             return load_tokenizer(started_from)
-        return self.own_tokenizer(texts)
+        return self.own_tokenizer(texts) if at_hand is None else at_hand
 
     def own_tokenizer(self, texts):
         """One by name, or one built from the training texts."""

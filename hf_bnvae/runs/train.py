@@ -1,19 +1,21 @@
 """`train` and `train_dialogue`: from data to a trained model in one call."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from datasets import Dataset, IterableDataset
-
 from ..data import CorpusError
+from ..data.python_data import as_rows, holds_splits
 from ..data.splits import SPLIT_NAMES
+from ..data.tokenizers import tokenizer_at_hand
 from ..dialogue_pipeline import DialoguePipeline
+from ..errors import ParameterError
 from ..methods import DIALOGUE_METHODS, METHODS, Method
 from ..pipelines import LanguageModelPipeline, TextVaePipeline
 from ..training import DialogueTrainingArguments, VaeTrainer, VaeTrainingArguments
+from ..training.field_types import read_values
 from .arguments import arguments_from_values
 from .card_arguments import CardArguments
 from .data_arguments import TrainingDataArguments
@@ -25,8 +27,8 @@ from .model_arguments import ModelArguments
 from .text_run import TextRun, train_text_model
 
 VALIDATION_PERCENTAGE = 10.0
-COLUMNS = ("text", "turns", "context")
-"""A dict with one of these keys holds columns; any other holds splits."""
+NAMES_OF_COLUMNS = ("text_column", "context_column", "response_column", "utterance_column")
+"""Parameters that name a column. A dict that has it holds columns, and no splits."""
 
 
 @overload
@@ -45,6 +47,8 @@ def train(
     method: str = "bn_vae",
     output_dir: str | Path = "out",
     embeddings: Any = None,
+    tokenizer: Any = None,
+    callbacks: Sequence[Any] = (),
     **parameters,
 ) -> TextVaePipeline: ...
 
@@ -54,6 +58,8 @@ def train(
     method: str = "bn_vae",
     output_dir: str | Path = "out",
     embeddings: Any = None,
+    tokenizer: Any = None,
+    callbacks: Sequence[Any] = (),
     **parameters,
 ) -> TextVaePipeline | LanguageModelPipeline:
     """Train a text VAE on sentences, or the language model beside it.
@@ -62,16 +68,20 @@ def train(
     `all_results.json` and the model card.
 
     Args:
-        dataset: a list of strings, a `datasets.Dataset`, a `DatasetDict`, a pandas `DataFrame` or `Series`, a dict of
-            any of these by split, the path of a file, or the name of a built-in corpus, a folder or a dataset on the
-            Hub. Without a validation split, a tenth of the data is put aside as one. None where `parameters` name the
-            data.
+        dataset: a list or any other iterable of strings, a `datasets.Dataset` or one of its columns, a `DatasetDict`,
+            a pandas `DataFrame` or `Series`, a dict of any of these by split, a dict of columns, the path of a file, or
+            the name of a built-in corpus, a folder or a dataset on the Hub. Without a validation split, a tenth of the
+            data is put aside as one. Of a stream or a generator no more is read than `max_train_samples` take. None
+            where `parameters` name the data.
         method: a row of `methods.METHODS`.
         output_dir: a folder that holds no run yet.
         embeddings: of the texts, `(texts, width)`, an array or a tensor, which the model reads in the place of an
             encoder; a dict of them by split (`train`, `validation`, `test`) where the data have splits. A validation
             split that is put aside takes its own with it. `embeddings_file` and its companions name files of them.
+        tokenizer: a fast tokenizer of Transformers, or what the flag takes: a kind to build, or a name.
+        callbacks: of `Trainer`, such as `transformers.EarlyStoppingCallback(3)`.
         parameters: any flag of `hf-bnvae train`, by its name: `rate=8`, `num_train_epochs=5`, `text_column="review"`.
+            Texts that read as a number or as true or false are taken as such.
 
     Returns:
         The trained model with its tokenizer: of the methods lm and lstm_lm a `LanguageModelPipeline`.
@@ -87,15 +97,23 @@ def train(
     """
     kinds = (TrainingDataArguments, ModelArguments, TextMetricArguments, CardArguments, VaeTrainingArguments)
     with _plain_names():
-        sentences, values = _data_and_values(dataset, method, METHODS, output_dir, parameters)
+        made, named = _tokenizer_and_name(tokenizer)
+        named |= {"method": method, "output_dir": output_dir} | parameters
+        sentences, values = _data_and_values(dataset, METHODS, kinds, named)
         data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
-        run = TextRun(data, model_args, metrics, card, args, sentences=sentences, embeddings=_by_split(embeddings))
+        run = TextRun(data, model_args, metrics, card, args, tokenizer=made, callbacks=callbacks)
+        run.sentences, run.embeddings = sentences, _by_split(embeddings)
         trainer, _ = train_text_model(run)
     return _pipeline(TextVaePipeline if METHODS[method].has_latent else LanguageModelPipeline, trainer)
 
 
 def train_dialogue(
-    dataset: Any = None, method: str = "bn_cvae", output_dir: str | Path = "out", **parameters
+    dataset: Any = None,
+    method: str = "bn_cvae",
+    output_dir: str | Path = "out",
+    tokenizer: Any = None,
+    callbacks: Sequence[Any] = (),
+    **parameters,
 ) -> DialoguePipeline:
     """Train a conditional VAE that answers in dialogues.
 
@@ -107,6 +125,7 @@ def train_dialogue(
             that `train` takes. The layouts of a row are those of `data.load_dialogues`.
         method: a row of `methods.DIALOGUE_METHODS`.
         output_dir: a folder that holds no run yet.
+        tokenizer, callbacks: as of `train`.
         parameters: any flag of `hf-bnvae dialogue`, by its name: `rate=8`, `num_responses=0`.
 
     Returns:
@@ -129,10 +148,22 @@ def train_dialogue(
         DialogueTrainingArguments,
     )
     with _plain_names():
-        dialogues, values = _data_and_values(dataset, method, DIALOGUE_METHODS, output_dir, parameters)
+        made, named = _tokenizer_and_name(tokenizer)
+        named |= {"method": method, "output_dir": output_dir} | parameters
+        dialogues, values = _data_and_values(dataset, DIALOGUE_METHODS, kinds, named)
         data, model_args, metrics, card, args = arguments_from_values(*kinds, values=values)
-        trainer, _ = train_dialogue_model(DialogueRun(data, model_args, metrics, card, args, dialogues=dialogues))
+        run = DialogueRun(data, model_args, metrics, card, args, tokenizer=made, callbacks=callbacks)
+        run.dialogues = dialogues
+        trainer, _ = train_dialogue_model(run)
     return _pipeline(DialoguePipeline, trainer)
+
+
+def _tokenizer_and_name(tokenizer: Any) -> tuple[Any, dict[str, Any]]:
+    """A tokenizer that is given (None where it has but a name), and the parameter that names it."""
+    if tokenizer is None or isinstance(tokenizer, str | Path):
+        return None, {"tokenizer": tokenizer}
+    made = tokenizer_at_hand(tokenizer)
+    return made, {"tokenizer": made.name_or_path or type(made).__name__}
 
 
 def _by_split(embeddings: Any) -> Mapping[str, Any] | None:
@@ -149,72 +180,34 @@ def _pipeline(kind: Any, trainer: VaeTrainer) -> Any:
 
 
 def _data_and_values(
-    dataset: Any,
-    method: str,
-    methods: Mapping[str, Method],
-    output_dir: str | Path,
-    parameters: dict[str, Any],
+    dataset: Any, methods: Mapping[str, Method], kinds: tuple[type, ...], named: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """The data at hand (None where parameters name them), and the values of the run's arguments by their names."""
-    if method not in methods:
-        raise ValueError(f"method must be one of {', '.join(methods)}, got {method!r}")
-    at_hand, named = _data_of(dataset)
-    values = {"method": method, "output_dir": str(output_dir)} | named | parameters
-    if _lacks_validation(at_hand, values):
-        values["validation_split_percentage"] = VALIDATION_PERCENTAGE
-    return at_hand, values
-
-
-def _data_of(dataset: Any) -> tuple[Any, dict[str, str]]:
-    """The data in a shape that `data.load_corpus` takes, or parameters that name them."""
-    if dataset is None:
-        return None, {}
+    if named["method"] not in methods:
+        raise ValueError(f"method must be one of {', '.join(methods)}, got {named['method']!r}")
+    values = read_values(*kinds, values=named)
     if isinstance(dataset, str | Path):
-        return None, {"train_file" if Path(dataset).is_file() else "dataset_name": str(dataset)}
-    if isinstance(dataset, Mapping) and not isinstance(dataset, Dataset):
-        if any(column in dataset for column in COLUMNS):
-            return Dataset.from_dict(dict(dataset)), {}
-        return {split: _as_dataset(rows) for split, rows in dataset.items()}, {}
-    return _as_dataset(dataset), {}
-
-
-def _as_dataset(rows: Any) -> Any:
-    """A data set of a list of texts, of dialogues or of rows, or of what pandas holds; anything else as it is.
-
-    The first row that is not None says which of the three; a text may be None, or NaN in a table.
-    """
-    if type(rows).__module__.partition(".")[0] == "pandas":
-        if hasattr(rows, "columns"):
-            return Dataset.from_pandas(rows, preserve_index=False)
-        rows = rows.tolist()
-    if not isinstance(rows, list | tuple):
-        return rows
-    rows = list(rows)
-    first = next((row for row in rows if row is not None), None)
-    if isinstance(first, Mapping):
-        return Dataset.from_list(_of_kind(Mapping, "a dict", rows))
-    if isinstance(first, list | tuple):
-        return Dataset.from_dict({"turns": _of_kind(list | tuple, "a list", rows)})
-    texts = [None if row != row else row for row in rows]
-    return Dataset.from_dict({"text": _of_kind(str | None, "text", texts)})
-
-
-def _of_kind(kind: Any, called: str, rows: list) -> list:
-    """The rows; a CorpusError with the number of the first that is of another kind."""
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, kind):
-            raise CorpusError(f"the data, row {number}: must be {called}, got {type(row).__name__}")
-    return rows
+        values = {"train_file" if Path(dataset).is_file() else "dataset_name": str(dataset)} | values
+        dataset = None
+    if dataset is not None and values.get("streaming"):
+        raise ParameterError(
+            "`streaming` reads what `train_file` or `dataset_name` names, and the data are given in its place: leave "
+            "it out, or name them"
+        )
+    if isinstance(dataset, Mapping) and any(values.get(name) in dataset for name in NAMES_OF_COLUMNS):
+        dataset = as_rows(dataset)
+    if _lacks_validation(dataset, values):
+        values["validation_split_percentage"] = VALIDATION_PERCENTAGE
+    return dataset, values
 
 
 def _lacks_validation(at_hand: Any, values: Mapping[str, Any]) -> bool:
     """Whether a validation split is to be put aside: there is none, and the caller says nothing of it."""
-    decided = ("validation_file", "validation_split", "validation_split_percentage", "eval_strategy", "dataset_name")
-    if any(values.get(name) is not None for name in decided) or values.get("streaming"):
+    decided = ("validation_file", "validation_split", "validation_split_percentage", "dataset_name")
+    without = values.get("streaming") or values.get("eval_strategy") == "no"
+    if without or any(values.get(name) is not None for name in decided):
         return False
-    if isinstance(at_hand, Mapping) and not isinstance(at_hand, Dataset | IterableDataset):
-        return not any(name in at_hand for name in SPLIT_NAMES["validation"])
-    return True
+    return not (holds_splits(at_hand) and any(name in at_hand for name in SPLIT_NAMES["validation"]))
 
 
 @contextmanager

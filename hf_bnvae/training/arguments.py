@@ -1,9 +1,10 @@
 """Arguments of VAE training, on top of `transformers.TrainingArguments`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,9 +18,10 @@ from transformers.training_args import OptimizerNames
 
 from ..data.errors import first_line
 from ..errors import ParameterError
+from .field_types import read_fields
 from .ranges import check_ranges
-from .recipes import bf16_pays
-from .schedules import KL_SCHEDULES
+from .recipes import DIALOGUE_RECIPES, RECIPES, bf16_pays
+from .schedules import ANNEALING_SHARES, KL_SCHEDULES
 from .strategies import STRATEGIES
 
 UNREAD = {
@@ -82,6 +84,21 @@ OPTIMISER_PACKAGES = {
 """What the name of an optimiser holds, and the package that it comes from: of several the first."""
 MADE_OF_A_MODEL = ("galore", "apollo", "lomo")
 """Parts of the names of optimisers that look at the model."""
+MUON_WITH = ("adamw_torch_fused", "adamw_torch")
+
+
+LEFT_OUT: dict[str, Any] = {"warmup_steps": 0, "weight_decay": 0.0, "pretrained_learning_rate": None}
+"""What a recipe means that leaves them out; the defaults of the arguments are those of the recipe fast."""
+
+
+def of_recipe(recipe: dict[str, Any], name: str, text: str | None = None) -> Any:
+    """A field whose default is a recipe's, with the help of Transformers where `text` is None."""
+    helped = TrainingArguments.__dataclass_fields__[name].metadata if text is None else {"help": text}
+    return field(default=(LEFT_OUT | recipe)[name], metadata=helped)
+
+
+of_fast = partial(of_recipe, RECIPES["fast"])
+of_dialogue = partial(of_recipe, DIALOGUE_RECIPES["fast"])
 
 
 def refuse_unread(names: Iterable[str]) -> None:
@@ -125,20 +142,32 @@ def check_checkpointing(args: TrainingArguments, model) -> None:
 
 @dataclass
 class VaeTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with the choices that a VAE adds, and defaults that suit one.
+    """`TrainingArguments` with the choices that a VAE adds, and the defaults of the recipe fast, in fp32.
 
-    By default a run evaluates and saves every epoch and keeps the model with the best ELBO.
+    By default a run evaluates and saves every epoch and keeps the model with the best ELBO. `save_strategy`,
+    `save_steps` and `load_best_model_at_end` follow `eval_strategy` where they are not given, and
+    `kl_annealing_epochs` the recipe and `num_train_epochs`. The learning rate is for batches of the recipe's size:
+    `plans.resolve` has it follow another.
+
+    Values may be texts that read as what a field holds.
+
+    Raises:
+        ParameterError: a value that cannot be used; the sentence names its field.
     """
 
+    RECIPE: ClassVar[Mapping[str, Any]] = RECIPES["fast"]
     METRICS: ClassVar[tuple[str, ...]] = ("elbo", "rec", "kl", "mi", "au", "agg_kl", "use", "bow_loss", "loss")
 
     kl_schedule: str = field(
         default="linear",
         metadata={"help": "how the KL weight moves over training", "choices": sorted(KL_SCHEDULES)},
     )
-    kl_annealing_epochs: float = field(
-        default=10.0,
-        metadata={"help": "epochs until the KL weight is full; the cyclic schedule then holds it as long, and repeats"},
+    kl_annealing_epochs: float | None = field(
+        default=None,
+        metadata={
+            "help": "epochs until the KL weight is full; the cyclic schedule then holds it as long, and repeats; by "
+            "default the recipe's, and at most half of `num_train_epochs`, in cycles a quarter"
+        },
     )
     kl_annealing_steps: int | None = field(
         default=None, metadata={"help": "the same in optimiser steps; wins over `kl_annealing_epochs`"}
@@ -155,10 +184,15 @@ class VaeTrainingArguments(TrainingArguments):
         default=False,
         metadata={"help": "batches of one sentence length only; by default lengths are near-equal (bucketed)"},
     )
-    pretrained_learning_rate: float | None = field(
-        default=None,
+    pretrained_learning_rate: float | None = of_fast(
+        "pretrained_learning_rate",
+        "learning rate of weights or adapters of pretrained parts; that of all in the paper's recipe",
+    )
+    muon: bool = field(
+        default=False,
         metadata={
-            "help": "learning rate of weights or adapters of pretrained parts; that of all in the paper's recipe"
+            "help": "let Muon train the matrices of the layers in place of AdamW, which trains the rest: it makes more "
+            "of large batches"
         },
     )
     statistics_samples: int = field(
@@ -185,14 +219,32 @@ class VaeTrainingArguments(TrainingArguments):
     plateau_start_epoch: float = field(default=0.0, metadata={"help": "no halving before this epoch"})
     plateau_max_halvings: int = field(default=5, metadata={"help": "stop at this many halvings"})
 
-    num_train_epochs: float = field(default=20.0, metadata={"help": "passes over the training data"})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "sentences in a batch on each device"})
+    optim: OptimizerNames | str = of_fast("optim")  # noqa: RUF009
+    learning_rate: float = of_fast("learning_rate")
+    lr_scheduler_type: SchedulerType | str = of_fast("lr_scheduler_type")  # noqa: RUF009
+    warmup_steps: float = of_fast("warmup_steps")
+    weight_decay: float = of_fast("weight_decay")
+    num_train_epochs: float = of_fast("num_train_epochs", "passes over the training data")
+    per_device_train_batch_size: int = of_fast("per_device_train_batch_size", "sentences in a batch on each device")
     per_device_eval_batch_size: int = field(default=128, metadata={"help": "sentences in an evaluation batch"})
-    max_grad_norm: float = field(default=5.0, metadata={"help": "clip the gradient to this norm"})
+    max_grad_norm: float = of_fast("max_grad_norm", "clip the gradient to this norm")
     eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate: no, steps, epoch"})
-    save_strategy: str = field(default="epoch", metadata={"help": "when to save: no, steps, epoch, best"})
+    save_strategy: str | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "when to save: no, steps, epoch, best; by default with each evaluation, or else every epoch"},
+    )
+    save_steps: float | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "optimiser steps between two checkpoints, below 1 their share of the training; by default those of "
+            "the evaluations, or else 500"
+        },
+    )
     save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints to keep, the best among them"})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "end with the best model, not the last"})
+    load_best_model_at_end: bool | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "end with the best model, not the last; by default where each evaluation has a checkpoint"},
+    )
     metric_for_best_model: str | None = field(
         default="elbo", metadata={"help": "what the best model is best in; the ELBO counts the KL in full"}
     )
@@ -225,6 +277,7 @@ class VaeTrainingArguments(TrainingArguments):
             raise ParameterError(
                 "`hub_token` would show the token to others: set HF_TOKEN, or run `hf auth login` once"
             )
+        read_fields(self)
         defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
         # `do_eval` is set by Transformers, and comes back where arguments are made of others.
         refuse_unread(name for name, value in defaults.items() if getattr(self, name) != value and name != "do_eval")
@@ -232,6 +285,7 @@ class VaeTrainingArguments(TrainingArguments):
         self._refuse_what_nothing_reads(defaults)
         self._check_names()
         self._check_what_is_installed()
+        self._fill_in()
         if self.greater_is_better is None:
             self.greater_is_better = (self.metric_for_best_model or "elbo").endswith(("mi", "au", "use"))
         # Without this, `bf16` on a machine with no accelerator is refused.
@@ -269,6 +323,30 @@ class VaeTrainingArguments(TrainingArguments):
             if getattr(value, "value", value) != defaults[name] and not getattr(self, reader):
                 raise ParameterError(f"`{name}` is read with `{reader}` only: leave it out, or give both")
 
+    def _fill_in(self) -> None:
+        """The values of fields that follow others where they are not given."""
+        evaluations, steps = IntervalStrategy(self.eval_strategy), IntervalStrategy.STEPS
+        if self.save_strategy is None:
+            self.save_strategy = "epoch" if evaluations == IntervalStrategy.NO else evaluations.value
+        if self.save_steps is None:
+            with_evaluations = evaluations == steps and self.save_strategy == steps
+            plain: Any = TrainingArguments.__dataclass_fields__["save_steps"].default
+            self.save_steps = self.eval_steps or self.logging_steps if with_evaluations else plain
+        saved = evaluations != IntervalStrategy.NO and self.save_strategy in (evaluations, SaveStrategy.BEST)
+        if self.load_best_model_at_end is None:
+            self.load_best_model_at_end = saved
+        if self.load_best_model_at_end and not saved:
+            raise ParameterError(
+                "`load_best_model_at_end` takes the checkpoint of an evaluation, and `eval_strategy` "
+                f"{evaluations.value} with `save_strategy` {SaveStrategy(self.save_strategy).value} saves none: leave "
+                "it out, or let both be steps or epoch"
+            )
+        if self.kl_annealing_epochs is None:
+            most = ANNEALING_SHARES.get(self.kl_schedule, 1.0) * self.num_train_epochs
+            self.kl_annealing_epochs = self.RECIPE["kl_annealing_epochs"]
+            if self.max_steps < 1:
+                self.kl_annealing_epochs = min(self.kl_annealing_epochs, most)
+
     def _check_names(self) -> None:
         """Refuse names that are none, and texts that do not say what they are read as."""
         for name, kind in CHOICES.items():
@@ -302,6 +380,8 @@ class VaeTrainingArguments(TrainingArguments):
             raise ParameterError(
                 f"`optim` {optimiser} takes the package {package}, which is not installed: install it, or name another"
             )
+        if self.muon and optimiser not in MUON_WITH:
+            raise ParameterError(f"`muon` goes with `optim` {' or '.join(MUON_WITH)}, got {optimiser}")
         if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
             raise ParameterError(f"`accelerator_config` {self.accelerator_config} does not exist")
         metric = (self.metric_for_best_model or "elbo").removeprefix("eval_")
@@ -315,6 +395,8 @@ class VaeTrainingArguments(TrainingArguments):
         """Refuse what the machine, or the number of processes, cannot do."""
         if self.bf16 and self.device.type == "cpu" and not bf16_pays():
             raise ParameterError("`bf16`: this machine has no products in bf16, leave it out")
+        if self.muon and (self.fsdp or self.deepspeed):
+            raise ParameterError("`muon` takes whole matrices, which `fsdp` and `deepspeed` share out: leave one out")
         if self.fsdp and self.world_size == 1:
             raise ParameterError("`fsdp` shards a model over several processes, and this is one: leave it out")
 
@@ -349,10 +431,22 @@ class VaeTrainingArguments(TrainingArguments):
 
 @dataclass
 class DialogueTrainingArguments(VaeTrainingArguments):
-    """`VaeTrainingArguments` for dialogue, whose losses and metrics are in nats per response."""
+    """`VaeTrainingArguments` for dialogue, with the defaults of its recipe fast; losses are in nats per response."""
 
+    RECIPE = DIALOGUE_RECIPES["fast"]
     METRICS = ("elbo", "rec", "kl", "kl_prior", "rec_ppl", "use", "bow_loss", "loss")
 
+    optim: OptimizerNames | str = of_dialogue("optim")  # noqa: RUF009
+    learning_rate: float = of_dialogue("learning_rate")
+    pretrained_learning_rate: float | None = of_dialogue(
+        "pretrained_learning_rate", "learning rate of pretrained parts, of which a model of dialogues has none"
+    )
+    lr_scheduler_type: SchedulerType | str = of_dialogue("lr_scheduler_type")  # noqa: RUF009
+    warmup_steps: float = of_dialogue("warmup_steps")
+    weight_decay: float = of_dialogue("weight_decay")
+    num_train_epochs: float = of_dialogue("num_train_epochs", "passes over the training data")
+    per_device_train_batch_size: int = of_dialogue("per_device_train_batch_size", "responses in a batch on each device")
+    max_grad_norm: float = of_dialogue("max_grad_norm", "clip the gradient to this norm")
     run_length: int = field(
         default=8,
         metadata={

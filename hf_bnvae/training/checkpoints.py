@@ -152,13 +152,14 @@ def _judged_finite(folder: Path) -> bool:
     return not losses or (isinstance(losses[-1], int | float) and abs(losses[-1]) < float("inf"))
 
 
-def wanted_checkpoint(output_dir: str, wanted: str | None) -> str | None:
+def wanted_checkpoint(output_dir: str, wanted: str | bool | None) -> str | None:
     """The checkpoint folder to resume from: a path, or `last` (also `true`), the newest whole one of `output_dir`.
 
     Raises:
         CheckpointError: there is none, or it is not whole.
     """
-    if wanted is None or wanted.lower() == "false":
+    wanted = str(wanted or False)
+    if wanted.lower() == "false":
         return None
     if wanted.lower() in ("last", "true"):
         checkpoint = last_checkpoint(output_dir, resumable=True)

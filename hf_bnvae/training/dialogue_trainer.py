@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from torch.utils.data import DataLoader, Sampler
 
-from ..data import DialogueSampler, LengthBucketSampler
+from ..data import DialogueCollator, DialogueSampler, LengthBucketSampler
 from ..evaluation import Inference, dialogue_metrics
+from .arguments import DialogueTrainingArguments
 from .trainer import VaeTrainer
 
 
@@ -17,6 +18,8 @@ class DialogueTrainer(VaeTrainer):
     `evaluation.dialogue_metrics` does. The data sets are `data.DialogueResponses`, the collator a
     `data.DialogueCollator`.
     """
+
+    ARGUMENTS, COLLATOR = DialogueTrainingArguments, DialogueCollator
 
     def __init__(self, model=None, args=None, **kwargs):
         self.PARTS = self.PARTS | {"kl_prior": "kl_prior"}

@@ -4,6 +4,7 @@ from ..errors import ParameterError
 from ..models import BnVaeForConditionalGeneration
 
 EQUAL_SIZES = ("vocab_size", "embedding_size", "hidden_size", "latent_size")
+SIZES_OF_AN_ENCODER = (*EQUAL_SIZES[1:], "encoder_embedding_size", "encoder_hidden_size")
 DECODER_CHOICES = ("decoder", "tie_word_embeddings", "cnn_dilations", "cnn_kernel_size")
 
 

@@ -17,6 +17,7 @@ MUST_STAY = (
     "seed",
     "data_seed",
     "optim",
+    "muon",
     "learning_rate",
     "pretrained_learning_rate",
     "lr_scheduler_type",
@@ -132,8 +133,10 @@ def check_same_run(checkpoint: str | Path, arguments: Mapping) -> list[str]:
                 f"`resume_from_checkpoint` {checkpoint}: its run {did} {before[number]:,} examples, which are not "
                 f"the {arguments[number]:,} of this one: repeat its data, {most} and max_length"
             )
+    by_steps = arguments.get("kl_annealing_steps") is not None
     for name, value in arguments.items():
-        if name in MAY_CHANGE or before.get(name, value) == value:
+        unread = by_steps and name == "kl_annealing_epochs"
+        if unread or name in MAY_CHANGE or before.get(name, value) == value:
             continue
         shown = "sentences in a step" if name == "sentences_a_step" else name
         raise CheckpointError(

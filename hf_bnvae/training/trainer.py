@@ -14,23 +14,25 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Sampler
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
-from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator, encoded_rows, with_token_ids
+from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator
 from ..evaluation import Inference, elbo_metrics, infer_with_use
 from ..models.modeling_common import renamed
 from ..models.objectives import kl_objective
 from ..models.pretrained_parts import pretrained_parameters
-from .arguments import VaeTrainingArguments, check_checkpointing, refuse_unread
+from .arguments import VaeTrainingArguments
 from .best_metric import check_best_metric
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
+from .muon import MuonAdamW, matrices_of
 from .non_finite import ruined
 from .saving import SavingTrainer
 from .schedules import KL_SCHEDULES
 from .step_graphs import StepGraphs, graphs_of
 from .strategies import STRATEGIES
+from .trainer_inputs import ready_inputs, with_rows
 
 STATISTICS_BATCH_SIZE = 256
 STATISTICS_ROWS = 64 * STATISTICS_BATCH_SIZE
@@ -58,27 +60,25 @@ class VaeTrainer(SavingTrainer):
 
     The data sets hold texts in a column `text`, which `processing_class` tokenises, or `input_ids`, in any shape that
     `data.with_token_ids` and `data.encoded_rows` take; a stream is read into memory, as far as `args.max_steps` goes.
-    `data_collator` is by default the `data.VaeCollator` of `processing_class`. The training set may be a
-    `data.TokenStore`, of which a few blocks are in memory at a time. `eval_dataset` may be a dict by name: the metrics
-    of each stand under `eval_<name>_`, and those of the first under `eval_` as well, so that it is the one to choose
-    the best model by.
+    `data_collator` is by default a `data.VaeCollator`, which pads as `processing_class` or else the model does. The
+    training set may be a `data.TokenStore`, of which a few blocks are in memory at a time. `eval_dataset` may be a dict
+    by name: the metrics of each stand under `eval_<name>_`, and those of the first under `eval_` as well, so that it is
+    the one to choose the best model by.
+
+    Raises:
+        CorpusError: a data set cannot be trained on.
+        ParameterError: something else that is given cannot be used; the sentence names it.
     """
 
+    ARGUMENTS, COLLATOR = VaeTrainingArguments, VaeCollator
     PARTS = {"rec": "reconstruction_loss", "kl": "kl"}
     """The names that the log has beside the loss, each with its name in the output of a model."""
 
     current_gradient_accumulation_steps = 1
 
     def __init__(self, model=None, args: VaeTrainingArguments | None = None, **kwargs):
-        args = VaeTrainingArguments() if args is None else args
-        tokenizer = kwargs.get("processing_class")
-        for name in ("train_dataset", "eval_dataset"):
-            if kwargs.get(name) is not None:
-                kwargs[name] = self._encoded(kwargs[name], args, name, tokenizer)
-        if tokenizer is not None and kwargs.get("data_collator") is None:
-            kwargs["data_collator"] = VaeCollator(tokenizer.pad_token_id)
-        check_checkpointing(args, model)
-        refuse_unread(name for name, value in kwargs.items() if value is not None)
+        args = self.ARGUMENTS() if args is None else args
+        kwargs = ready_inputs(model, args, type(self), kwargs)
         super().__init__(model, args, **kwargs)
         self.model_accepts_loss_kwargs = False
         if getattr(self.model, "words_of_z", None) is not None:
@@ -108,17 +108,6 @@ class VaeTrainer(SavingTrainer):
         return not any(isinstance(callback, kind) for callback in self.callback_handler.callbacks)
 
     # Data
-
-    @staticmethod
-    def _encoded(data, args: VaeTrainingArguments, name: str, tokenizer=None):
-        """A data set, or each of several by name, in a shape to draw batches from."""
-        if isinstance(data, dict) and name != "train_dataset":
-            names = {key: f"{name}[{key!r}]" for key in data}
-            rows = {key: with_token_ids(each, tokenizer, names[key]) for key, each in data.items()}
-            return {key: encoded_rows(each, names[key], tokenizer=tokenizer) for key, each in rows.items()}
-        drawn = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        most = drawn if name == "train_dataset" and drawn > 0 else None
-        return encoded_rows(with_token_ids(data, tokenizer, name, most), name, most, tokenizer)
 
     def train_sampler(self) -> Sampler:
         """The sampler of the batches of this process, a new order every epoch."""
@@ -162,7 +151,7 @@ class VaeTrainer(SavingTrainer):
             dataset = self.eval_dataset[dataset]
         if dataset is None:
             raise ValueError("evaluation needs a data set")
-        dataset = self._encoded(dataset, self.args, "the data set", self.processing_class)
+        dataset = with_rows(dataset, self.args, "the data set", self.processing_class)
         batch_size = self.args.per_device_eval_batch_size
         return self._data_loader(dataset, self._sampler(dataset, batch_size, shuffle=False, **self._share_of(dataset)))
 
@@ -197,6 +186,8 @@ class VaeTrainer(SavingTrainer):
         if self.optimizer is not None:
             return super().create_optimizer(model)
         optimizer = super().create_optimizer(model)
+        if isinstance(optimizer, MuonAdamW):
+            optimizer.move_to_muon(matrices_of(self.model))
         rate = self.args.pretrained_learning_rate
         if rate is not None:
             pretrained = {id(parameter) for parameter in pretrained_parameters(self.model)}
@@ -206,6 +197,11 @@ class VaeTrainer(SavingTrainer):
                     group["params"] = [parameter for parameter in group["params"] if id(parameter) not in pretrained]
                     optimizer.add_param_group({**group, "params": chosen, "lr": rate})
         return optimizer
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args, model=None):
+        chosen, settings = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        return (MuonAdamW, settings) if args.muon else (chosen, settings)
 
     def get_decay_parameter_names(self, model) -> list[str]:
         """Matrices alone decay: not biases, and not the shifts and scales of a posterior."""

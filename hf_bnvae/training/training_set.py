@@ -33,6 +33,5 @@ def check_training_set(args: VaeTrainingArguments, config, name: str, examples: 
     if not has_validation and args.eval_strategy != "no":
         raise CorpusError(
             f"{name} has no validation split: pass a `validation_file`, put a part of the training split aside by "
-            "`validation_split_percentage` 5, or pass the `eval_strategy` no together with `load_best_model_at_end` "
-            "false"
+            "`validation_split_percentage` 5, or pass the `eval_strategy` no"
         )

@@ -18,7 +18,7 @@ from hf_bnvae.models.decoders import DECODERS
 from hf_bnvae.models.posteriors import POSTERIORS
 from hf_bnvae.runs.loading import load_model
 from hf_bnvae.runs.model_arguments import ModelArguments
-from hf_bnvae.training import KL_SCHEDULES
+from hf_bnvae.training import KL_SCHEDULES, VaeTrainingArguments
 from hf_bnvae.training.strategies import STRATEGIES
 from tests.helpers import flags
 
@@ -153,6 +153,12 @@ def test_a_pretrained_encoder_comes_with_its_weights_and_new_statistics(autoenco
     batch = VaeCollator(0)(corpus_ids.__getitems__(range(len(corpus_ids))))
     posterior = model.infer(batch["input_ids"], batch["attention_mask"])
     torch.testing.assert_close(posterior.mean.std(0, correction=0), torch.full((3,), 0.7), rtol=1e-3, atol=0)
+
+
+def test_sizes_that_no_flag_gives_are_those_of_the_pretrained_encoder(autoencoder, tmp_path):
+    argv = ["--pretrained_encoder", str(autoencoder), "--output_dir", str(tmp_path), "--latent_size", "5"]
+    (arguments, _) = parse_arguments(ModelArguments, VaeTrainingArguments, description="", argv=argv)
+    assert (arguments.embedding_size, arguments.hidden_size, arguments.latent_size) == (8, 12, 5)
 
 
 def test_a_pretrained_encoder_of_another_size_is_refused(autoencoder, corpus, tmp_path):

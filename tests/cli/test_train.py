@@ -83,12 +83,16 @@ def test_flags_win_over_yaml_and_yaml_over_recipe_and_size(tmp_path):
     assert model.embedding_size == 256 and args.optim == "sgd" and args.plateau_patience == 5
 
 
-def test_a_mapping_in_yaml_is_a_mapping(tmp_path):
+def test_values_of_yaml_are_read_as_those_of_flags(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("lr_scheduler_type: cosine_with_restarts\nlr_scheduler_kwargs: {num_cycles: 2}\n")
-    argv = [str(path), "--output_dir", str(tmp_path)]
-    (args,) = parse_arguments(VaeTrainingArguments, description="", argv=argv)
-    assert args.lr_scheduler_kwargs == {"num_cycles": 2}
+    lines = ["learning_rate: 1e-3", "seed: '3'", "equal_length: 'no'", "lr_scheduler_type: cosine_with_min_lr"]
+    path.write_text("\n".join([*lines, "lr_scheduler_kwargs: {min_lr: 0.001}"]))
+    (args,) = parse_arguments(VaeTrainingArguments, description="", argv=[str(path), "--output_dir", str(tmp_path)])
+    assert (args.learning_rate, args.seed, args.equal_length) == (1e-3, 3, False)
+    assert args.lr_scheduler_kwargs == {"min_lr": 0.001}
+    path.write_text("learning_rate: fast")
+    with pytest.raises(UsageError, match="invalid float value: 'fast'; --help lists all flags"):
+        parse_arguments(VaeTrainingArguments, description="", argv=[str(path)])
 
 
 def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus):
@@ -116,7 +120,10 @@ def test_a_folder_with_a_model_is_refused_and_resumed_on_demand(finished, corpus
         ({"dataset_name": None, "train_file": "{corpus}/train.txt"}, "has no validation split"),
         ({"train_file": "missing.txt"}, "missing.txt does not exist"),
         ({"gama": 0.5}, "unknown flags: --gama; --help lists all"),
-        ({"eval_strategy": "steps", "eval_steps": 10}, "save and eval strategy to match"),
+        (
+            {"eval_strategy": "no", "load_best_model_at_end": True},
+            "--load_best_model_at_end takes the checkpoint of an evaluation",
+        ),
         ({"kl_annealing_epochs": -1}, "--kl_annealing_epochs must be at least 0"),
         ({"max_length": 1}, "--max_length must be at least 3"),
         ({"max_nll_samples": 0}, "--max_nll_samples must be at least 1"),

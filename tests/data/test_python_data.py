@@ -1,6 +1,7 @@
 """Data that a program has at hand is read like files of the same content."""
 
 import pickle
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,25 +29,55 @@ def test_a_data_set_a_stream_and_dicts_of_them_are_corpora():
     assert split(rows.with_format("torch")) == TEXTS
 
 
-def test_of_a_stream_no_more_is_read_than_is_wanted():
+SHAPES = {
+    "list": list,
+    "column": lambda texts: Dataset.from_dict({"text": texts})["text"],
+    "array": np.array,
+    "generator": iter,
+    "set": set,
+    "columns": lambda texts: {"sentence": iter(texts), "label": [0, 1, 0]},
+    "splits": lambda texts: {"train": iter(texts), "dev": np.array(texts)},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_strings_in_any_shape_are_a_corpus(shape):
+    assert split(SHAPES[shape](TEXTS)) == TEXTS
+
+
+@pytest.mark.parametrize("kind", ["stream", "generator"])
+@pytest.mark.parametrize("percentage", [None, 10])
+def test_of_a_stream_no_more_is_read_than_is_wanted(kind, percentage):
     read = []
 
     def rows():
-        for number in range(1000):
+        for number in count():
             read.append(number)
             yield {"text": f"word{number}"}
 
+    data = IterableDataset.from_generator(rows) if kind == "stream" else (row["text"] for row in rows())
+    corpus = load_corpus(data, max_samples={"train": 30}, validation_split_percentage=percentage)
+    assert len(corpus.splits["train"]) == 30 and len(corpus.splits.get("validation", ())) in (0, 3)
+    assert len(read) < 40 and corpus.origins["train"].total is None
+
+
+def test_of_a_stream_of_dialogues_no_more_is_read_than_is_wanted():
+    def rows():
+        for number in count():
+            yield {"turns": [f"word{number}", "yes"]}
+
     stream = IterableDataset.from_generator(rows)
-    corpus = load_corpus(stream, max_samples={"train": 3})
-    assert corpus.splits["train"]["text"][:] == ["word0", "word1", "word2"] and len(read) < 10
+    corpus = load_dialogues(stream, max_dialogues={"train": 30}, validation_split_percentage=10)
+    assert {name: len(found) for name, found in corpus.splits.items()} == {"train": 30, "validation": 3}
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         ({"unsupervised": Dataset.from_dict({"text": TEXTS})}, "neither train nor test, only unsupervised"),
-        ({"train": TEXTS}, "the split train is a list: give a Dataset"),
-        (TEXTS, "a list is no data set"),
+        ({"train": 3}, "the split train must be a list of strings, or a Dataset, .*, got int"),
+        (b"a b c", "the data must be a list of strings, or .*, got bytes"),
+        ({"train": ["a", 3]}, "the split train, row 2: must be text, got int"),
         (Dataset.from_dict({"a": TEXTS, "b": TEXTS}), r"the data \(train\) has the columns a, b"),
         (DatasetDict(), "no split"),
     ],
@@ -81,8 +112,10 @@ def test_token_ids_need_no_length_and_may_come_in_many_shapes():
         assert rows["input_ids"][:] == ids and rows["length"][:] == [3, 4, 2]
         assert VaeCollator(0)(rows.__getitems__([0, 1]))["input_ids"].tolist() == [[1, 5, 2, 0], [1, 5, 6, 2]]
     assert len(encoded_rows(plain.to_iterable_dataset(), "train_dataset", 2)) == 2
-    with pytest.raises(CorpusError, match="train_dataset has the columns text and no input_ids: encode its texts by"):
+    with pytest.raises(CorpusError, match="train_dataset has the columns text and no input_ids: give their tok"):
         encoded_rows(Dataset.from_dict({"text": TEXTS}), "train_dataset")
+    with pytest.raises(CorpusError, match="train_dataset holds rows of str and no input_ids: give the tokenizer"):
+        encoded_rows(TEXTS, "train_dataset")
 
 
 def test_rows_with_states_of_an_encoder_are_arrays_whatever_holds_them():

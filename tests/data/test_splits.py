@@ -44,7 +44,13 @@ def test_dialogues_are_drawn_alike(tmp_path):
     [
         (rows("a", "b"), {"validation_split_percentage": 0}, "must lie between 0 and 100, got 0"),
         (rows("a", "b"), {"validation_split_percentage": 100}, "must lie between 0 and 100, got 100"),
-        (rows("a", "b"), {"validation_split_percentage": 5}, "5 of 2 rows leaves one of the two splits empty"),
+        (rows("a", "b"), {"validation_split_percentage": 5}, "5% of 2 rows leaves one of the two splits empty"),
+        (
+            rows("a"),
+            {"validation_split_percentage": 10},
+            "10% of 1 row leaves .* train without one by --eval_strategy no",
+        ),
+        ([], {"validation_split_percentage": 10}, "^the training split holds no rows$"),
         (
             DatasetDict(train=rows("a"), dev=rows("b")),
             {"validation_split_percentage": 5},

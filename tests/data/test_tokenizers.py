@@ -4,7 +4,18 @@ import sys
 import pytest
 from transformers import AutoTokenizer, BertTokenizerFast
 
-from hf_bnvae.data import CorpusError, build_tokenizer, load_tokenizer
+from hf_bnvae.data import (
+    CorpusError,
+    Dialogue,
+    DialogueCorpus,
+    DialogueReport,
+    TokenizerPair,
+    Turn,
+    build_tokenizer,
+    encode_dialogues,
+    load_tokenizer,
+)
+from hf_bnvae.data.batches import encoded_columns
 
 SENTENCES = ["the cat sat .", "the dog sat on the mat .", "a <unk> cat"]
 
@@ -64,6 +75,14 @@ def test_a_tokenizer_without_ends_gets_them(tmp_path):
     assert AutoTokenizer.from_pretrained(tmp_path)("a")["input_ids"][0] != plain.bos_token_id
     ids = load_tokenizer(str(tmp_path))("a")["input_ids"]
     assert ids[0] == plain.bos_token_id and ids[-1] == plain.eos_token_id
+    dialogues = DialogueCorpus({"test": [Dialogue((Turn("A", "the"), Turn("B", "dog")))]}, {"test": DialogueReport()})
+    for encode in (lambda: encoded_columns(SENTENCES, plain, 20), lambda: encode_dialogues(dialogues, plain, 20, 3)):
+        with pytest.raises(
+            CorpusError, match=r"^the tokenizer does not put a start and an end symbol around each text"
+        ):
+            encode()
+    pair = TokenizerPair(plain, plain)
+    assert len(encoded_columns(SENTENCES, pair, 20)["labels"]) == 3
 
 
 def test_a_tokenizer_json_alone_is_a_tokenizer(tmp_path):

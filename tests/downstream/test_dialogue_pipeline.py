@@ -58,3 +58,18 @@ def test_a_saved_pipeline_loads_and_answers_as_before(chat, tmp_path):
     assert loaded.respond_to_all(CONTEXTS, 3) == chat.respond_to_all(CONTEXTS, 3)
     with pytest.raises(ValueError, match="is a bncvae model, and TextVaePipeline needs a text VAE"):
         TextVaePipeline.from_pretrained(str(tmp_path / "saved"))
+
+
+def test_drawn_words_repeat_by_the_seed(chat):
+    options = {"num_responses": 4, "do_sample": True}
+    first, again, other = (chat.respond_to_all(CONTEXTS, seed=seed, **options) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_a_model_in_training_answers_as_in_evaluation_and_trains_on(chat):
+    wanted = chat.respond_to_all(CONTEXTS, 3)
+    chat.model.train()
+    chat.model.decoder.eval()
+    modes = [module.training for module in chat.model.modules()]
+    assert DialoguePipeline(chat.model, chat.tokenizer).respond_to_all(CONTEXTS, 3) == wanted
+    assert [module.training for module in chat.model.modules()] == modes

@@ -144,9 +144,9 @@ def test_what_cannot_be_used_is_named(vae, tokenizer, tmp_path):
     for wrong in ({"text": ["a"]}, None, 3):
         with pytest.raises(TypeError, match="texts must be strings, got a "):
             vae.encode(wrong)
-    with pytest.raises(ValueError, match=r"a latent must have 4 numbers, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"b must be \(4,\) or \(batch, 4\), got \(3,\)"):
         vae.interpolate("a", torch.zeros(3))
-    with pytest.raises(ValueError, match=r"latents must be \(n, 4\), got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"latents must be \(batch, 4\), got \(2, 3\)"):
         vae.decode(torch.zeros(2, 3))
     dialogue = BnCvaeForConditionalGeneration(BnCvaeConfig(vocab_size=20, latent_size=2, hidden_size=4))
     with pytest.raises(TypeError, match="needs a whole text VAE, got a BnCvae"):

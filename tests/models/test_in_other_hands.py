@@ -1,13 +1,17 @@
 """The models under plain `Trainer`, adapters, compilers and callers of `generate` that know nothing of this package."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import GenerationConfig, Trainer, TrainingArguments
 
 from hf_bnvae import BnCvaeForConditionalGeneration, BnVaeForConditionalGeneration, LstmLMForCausalLM
+from hf_bnvae.data import VaeCollator
 from hf_bnvae.export import export_encoder
+from hf_bnvae.models.labels import words_to_predict
 from tests.helpers import make_batch
 from tests.models.test_transformers_promises import CLASSES, SIZES
 
@@ -298,6 +302,142 @@ def test_the_whole_forward_is_exported(name):
     model, batch = still(name), make_batch([6, 6])
     program = torch.export.export(model, (), batch | {"use_cache": False})
     torch.testing.assert_close(program.module()(**batch, use_cache=False).loss, model(**batch, use_cache=False).loss)
+
+
+# Labels
+
+
+def in_usual_form(batch: dict) -> dict:
+    """The same batch with labels that repeat what they are of, start symbol and all."""
+    labels = nn.functional.pad(batch["labels"], (1, 0), value=1)
+    return batch | {"labels": labels}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", WHOLE)
+def test_labels_with_the_start_symbol_give_the_loss_of_those_without(name, training):
+    model, batch = still(name).train(training), make_batch([6, 9, 4])
+    wanted = model(**batch, noise_seed=1)
+    usual = in_usual_form(batch)
+    assert torch.equal(usual["labels"] == -100, batch["attention_mask"] == 0)
+    given = [usual]
+    if name != "language model":
+        inputs = model.prepare_decoder_input_ids_from_labels(usual["labels"])
+        assert torch.equal(inputs[:, :-1], model.prepare_decoder_input_ids_from_labels(batch["labels"]))
+        given.append(usual | {"decoder_input_ids": inputs})
+    for other in given:
+        found = model(**other, noise_seed=1)
+        torch.testing.assert_close(found.loss, wanted.loss)
+        assert found.kl is None or torch.equal(found.kl, wanted.kl)
+
+
+@pytest.mark.parametrize("name", ["vae", "tied", "dialogue"])
+def test_labels_padded_on_the_left_give_the_loss_of_those_padded_on_the_right(name):
+    model, batch = still(name), make_batch([6, 9, 4])
+    wanted = model(**batch).loss
+    for right in (batch, in_usual_form(batch)):
+        labels = torch.full_like(right["labels"], -100)
+        for row, length in enumerate((right["labels"] != -100).sum(1).tolist()):
+            labels[row, -length:] = right["labels"][row, :length]
+        torch.testing.assert_close(model(**batch | {"labels": labels}).loss, wanted)
+        inputs = model.prepare_decoder_input_ids_from_labels(labels)
+        torch.testing.assert_close(model(**batch | {"labels": labels}, decoder_input_ids=inputs).loss, wanted)
+        latents = torch.zeros(3, getattr(model.config, "condition_size", model.config.latent_size))
+        losses = model.sentence_losses(labels, latents)
+        torch.testing.assert_close(losses, model.sentence_losses(batch["labels"], latents))
+
+
+def test_a_language_model_predicts_no_start_behind_padding():
+    model, batch = still("language model"), make_batch([6, 9, 4])
+    left = padded_on_the_left(batch)
+    labels = left["input_ids"].masked_fill(left["attention_mask"] == 0, -100)
+    torch.testing.assert_close(model(**left, labels=labels).loss, model(**batch).loss)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["vae", "language model"])
+def test_a_collator_takes_labels_that_repeat_the_input(name, training):
+    model = still(name).train(training)
+    rows = [{"input_ids": [1, 5, 6, 2]}, {"input_ids": [1, 7, 2]}]
+    repeated = [row | {"labels": row["input_ids"]} for row in rows]
+    wanted, found = (model(**VaeCollator(0)(some), noise_seed=1).loss for some in (rows, repeated))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_decoder_inputs_of_the_caller_keep_their_labels_where_they_are():
+    model, batch = still("vae"), make_batch([6, 9, 4])
+    inputs = model.prepare_decoder_input_ids_from_labels(batch["labels"])
+    rest = batch["labels"].clone()
+    rest[:, :2] = -100
+    output = model(**batch | {"labels": rest}, decoder_input_ids=inputs)
+    words = rest != -100
+    losses = nn.functional.cross_entropy(output.logits[words], rest[words], reduction="sum")
+    torch.testing.assert_close(output.reconstruction_loss, losses / 3)
+
+
+@pytest.mark.parametrize("end", [1, 2])
+def test_only_a_start_symbol_is_dropped(end):
+    config = SimpleNamespace(decoder_start_token_id=1)
+    for rows in ([[5, end], [end, -100]], [[end, -100], [end, -100]], [[end], [end]], [[1, 5], [6, end]]):
+        labels = torch.tensor(rows)
+        assert torch.equal(words_to_predict(labels, config), labels)
+    some = torch.tensor([[1, 5, end], [1, end, -100], [-100, -100, -100]])
+    wanted = torch.tensor([[5, end, -100], [end, -100, -100], [-100, -100, -100]])
+    assert torch.equal(words_to_predict(some, config), wanted)
+
+
+# generate
+
+
+class Letters:
+    """Writes a letter for every token."""
+
+    def batch_decode(self, rows, skip_special_tokens=True):
+        return [" ".join(chr(97 + number % 26) for number in row) for row in rows.tolist()]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_max_length_counts_and_the_saved_number_of_new_tokens_does_not(name):
+    model, batch = make(name), make_batch([6, 9, 4])
+    model.generation_config.eos_token_id = None
+    prompt = 9 if name == "language model" else 1
+    for options in ({"max_length": prompt + 3}, {"generation_config": GenerationConfig(max_length=prompt + 3)}):
+        assert model.generate(batch["input_ids"], **options).shape == (3, prompt + 3)
+    assert model.generate(batch["input_ids"], max_new_tokens=2).shape == (3, prompt + 2)
+
+
+@pytest.mark.parametrize("name", ["vae", "dialogue", "language model"])
+def test_stop_strings_end_texts_of_any_tokenizer(name):
+    model, ids = make(name), make_batch([6, 9, 4])["input_ids"][:1, :3]
+    model.generation_config.eos_token_id = None
+    prompt = ids.size(1) if name == "language model" else 1
+    free = model.generate(ids, max_new_tokens=6)
+    letter = Letters().batch_decode(free[:, prompt:])[0].split()[0]
+    stopped = model.generate(ids, max_new_tokens=6, stop_strings=letter, tokenizer=Letters())
+    assert torch.equal(stopped, free[:, : prompt + 1])
+    with pytest.raises(ValueError, match="stop_strings need the tokenizer"):
+        model.generate(ids, stop_strings=letter)
+
+
+def test_generation_says_what_it_lacks():
+    model, ids = make("vae"), make_batch([6, 9, 4])["input_ids"]
+    with pytest.raises(ValueError, match=r"^generate needs input_ids or latents: sample\(n\) decodes draws"):
+        model.generate(max_new_tokens=3)
+    for given in ({"inputs": ids}, {"decoder_input_ids": ids[:, :1]}):
+        with pytest.raises(ValueError, match=r"^latents have 2 rows and the tokens that the decoder reads 3: "):
+            model.generate(**given, latents=torch.zeros(2, 4), max_new_tokens=3)
+
+
+def test_latents_may_be_arrays_and_lists_and_are_finite():
+    model, latents = make("vae"), torch.randn(2, 4)
+    wanted = model.decode(latents, max_new_tokens=3)
+    for same in (latents.numpy(), latents.tolist(), list(latents), list(latents.numpy()), latents.double()):
+        assert torch.equal(model.decode(same, max_new_tokens=3), wanted)
+    latents[1, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"^latents must be finite numbers, got others in row 1, counted from 0$"):
+        model.decode(latents)
+    with pytest.raises(ValueError, match=r"^latents must be \(batch, 4\) or .* numbers, got a list of str$"):
+        model.decode(["a"])
 
 
 # Dialogue

@@ -307,7 +307,7 @@ def test_a_validation_split_needs_embeddings_of_its_own(tmp_path):
         ({"encoder_embedding_size": 8}, "encoder_embedding_size is the width of an encoder's word vectors"),
         ({"encoder_hidden_size": 8}, "encoder_hidden_size is 8, and embeddings have 5 numbers"),
         ({"method": "sa_vae"}, "refinement_steps reconstruct the words that an encoder read, and there are none"),
-        ({"streaming": True}, "embeddings has a row for each text, whose order streaming does not keep"),
+        ({"streaming": True}, "streaming reads what train_file or dataset_name names, and the data are given"),
         ({"embeddings_file": "x.npy"}, "embeddings holds what embeddings_file names: leave one of them out"),
     ],
 )

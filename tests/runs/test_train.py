@@ -6,11 +6,11 @@ import random
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
+from transformers import TrainerCallback
 
 from hf_bnvae import TextVaePipeline, train
 from hf_bnvae.cli.train import main as command
-from hf_bnvae.data import CorpusError, load_corpus
-from hf_bnvae.runs.train import _data_of
+from hf_bnvae.data import CorpusError, build_tokenizer, load_corpus
 from hf_bnvae.training.recipes import bf16_pays
 
 SMALL = {
@@ -46,6 +46,9 @@ SHAPES = {
     "frame": as_frame,
     "series": lambda texts, tmp_path: as_frame(texts, tmp_path)["text"],
     "file": as_file,
+    "column": lambda texts, tmp_path: Dataset.from_dict({"text": texts})["text"],
+    "generator": lambda texts, tmp_path: iter(texts),
+    "columns": lambda texts, tmp_path: {"sentence": texts},
 }
 
 
@@ -114,6 +117,13 @@ def test_the_command_trains_the_model_that_the_function_trains(tmp_path):
         ({"max_length": 1}, "^max_length must be at least 3, got 1$"),
         ({"strategy": "aggressive", "gradient_accumulation_steps": 2}, "use gradient_accumulation_steps 1$"),
         ({"recipe": "slow"}, "^recipe must be one of"),
+        ({"learning_rate": "fast"}, "^learning_rate must be a number, got 'fast'$"),
+        ({"latent_size": 8.0}, "^latent_size must be a whole number, got 8.0$"),
+        ({"overwrite_output_dir": "maybe"}, "^overwrite_output_dir must be true or false, got 'maybe'$"),
+        ({"streaming": True}, "^streaming reads what train_file or dataset_name names, and the data are given"),
+        ({"tokenizer": 3}, "^tokenizer must be a name or a fast tokenizer of Transformers, got int"),
+        ({"tokenizer": build_tokenizer(["a"]), "min_count": 2}, "^min_count is read where the run makes a tokenizer"),
+        ({"resume_from_checkpoint": True}, "^resume_from_checkpoint true: there is no checkpoint in"),
     ],
 )
 def test_an_error_is_one_sentence_that_names_parameters_and_no_flag(changes, sentence, tmp_path):
@@ -123,11 +133,66 @@ def test_an_error_is_one_sentence_that_names_parameters_and_no_flag(changes, sen
     assert not (tmp_path / "out").exists()
 
 
+def test_texts_that_read_as_values_train_the_model_of_these_values(trained, tmp_path):
+    written = {name: str(value) for name, value in SMALL.items()} | {"overwrite_output_dir": "false", "seed": "42"}
+    vae = train(sentences(), output_dir=tmp_path / "out", gamma="0.5", resume_from_checkpoint=False, **written)
+    for name, tensor in trained[0].model.state_dict().items():
+        assert torch.equal(vae.model.state_dict()[name], tensor), name
+    with pytest.raises(ValueError, match="already holds a model or results"):
+        train(sentences(), output_dir=tmp_path / "out", gamma="0.5", **written)
+
+
+def test_a_tokenizer_and_callbacks_of_the_program_are_those_of_the_run(tmp_path):
+    class Count(TrainerCallback):
+        steps = 0
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.steps += 1
+
+    count, tokenizer = Count(), build_tokenizer(sentences(), "char")
+    vae = train(sentences(), output_dir=tmp_path / "out", tokenizer=tokenizer, callbacks=[count], **SMALL)
+    assert count.steps == 2
+    assert vae.tokenizer.get_vocab() == tokenizer.get_vocab() and vae.tokenizer is not tokenizer
+    with pytest.raises(ValueError, match=r"^pretrained_encoder has a tokenizer of its own: leave out either"):
+        train(sentences(), pretrained_encoder=tmp_path / "out", output_dir=tmp_path / "b", tokenizer=tokenizer, **SMALL)
+
+
+def test_sizes_that_nobody_gives_are_those_of_the_model_that_a_run_starts_from(trained, tmp_path):
+    others = {name: value for name, value in SMALL.items() if not name.endswith("_size") or name.startswith("per_")}
+    vae = train(sentences(), output_dir=tmp_path / "out", pretrained_encoder=trained[1], **others)
+    assert vae.model.config.hidden_size == vae.model.config.embedding_size == 8 and vae.model.config.latent_size == 4
+    for changes in ({"hidden_size": 9}, {"size": "synthetic"}):
+        with pytest.raises(ValueError, match="give both models the same sizes"):
+            train(sentences(), output_dir=tmp_path / "b", pretrained_encoder=trained[1], **others | changes)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ([], "^the training split holds no rows$"),
+        (["a b"], "^10% of 1 row .* or train without one by eval_strategy no$"),
+    ],
+)
+def test_data_too_few_to_put_a_validation_split_aside_are_said(data, sentence, tmp_path):
+    with pytest.raises(CorpusError, match=sentence):
+        train(data, output_dir=tmp_path / "out", **SMALL)
+
+
+def test_a_validation_split_is_put_aside_however_often_it_is_looked_at(tmp_path):
+    train(sentences(), output_dir=tmp_path / "out", eval_strategy="steps", eval_steps=1, **SMALL)
+    assert "eval_elbo" in json.loads((tmp_path / "out" / "all_results.json").read_text())
+
+
+def test_a_dict_that_has_the_column_that_is_named_holds_columns(tmp_path):
+    columns = {"review": sentences(), "stars": [1] * 60}
+    vae = train(columns, output_dir=tmp_path / "out", text_column="review", eval_strategy="no", **SMALL)
+    assert len(vae.tokenizer) == 12
+
+
 def test_a_text_that_is_missing_is_counted_as_an_empty_one(tmp_path):
     pandas = pytest.importorskip("pandas")
     for number, texts in enumerate((["a b c", None, "d e"] * 10, pandas.Series(["a b c", None, "d e", "  "] * 5))):
-        at_hand, _ = _data_of(texts)
-        report = load_corpus(at_hand).reports["train"]
+        report = load_corpus(texts).reports["train"]
         assert (report.lines, report.empty) == ((30, 10), (20, 10))[number]
 
 

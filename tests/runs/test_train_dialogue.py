@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 from datasets import Dataset
+from transformers import TrainerCallback
 
 from hf_bnvae import DialoguePipeline, train_dialogue
 from hf_bnvae.cli.dialogue import main as command
+from hf_bnvae.data import build_tokenizer
 from hf_bnvae.data.toy_dialogues import toy_dialogues
 
 SMALL = {
@@ -39,6 +41,19 @@ def test_dialogues_become_a_pipeline_whose_folder_loads_as_the_same_one(tmp_path
     assert results["train_steps"] == 2 and "eval_bleu_recall" in results
     assert (tmp_path / "out" / "samples.md").is_file()
     assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_a_tokenizer_and_callbacks_of_the_program_are_those_of_the_run(tmp_path):
+    class Count(TrainerCallback):
+        steps = 0
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.steps += 1
+
+    count, tokenizer = Count(), build_tokenizer(["a word", "do you have any pets ?"])
+    given = {"tokenizer": tokenizer, "callbacks": [count], "num_responses": "0"}
+    chat = train_dialogue(iter(dialogues()), output_dir=tmp_path / "out", **SMALL | given)
+    assert count.steps == 2 and chat.tokenizer.get_vocab() == tokenizer.get_vocab()
 
 
 def test_the_command_trains_the_model_that_the_function_trains(tmp_path):

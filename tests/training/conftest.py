@@ -31,6 +31,7 @@ def make_trainer(tmp_path, make_model, sentences):
             "seed": 1,
             "optim": "sgd",
             "lr_scheduler_type": "constant",
+            "weight_decay": 0.0,
         } | settings
         return VaeTrainer(
             model if model is not None else make_model(),

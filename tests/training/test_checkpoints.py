@@ -22,6 +22,7 @@ from hf_bnvae.training import (
     run_arguments,
 )
 from hf_bnvae.training.checkpoints import (
+    ARGUMENTS_NAME,
     MARK_NAME,
     checkpoint_folders,
     fault,
@@ -125,6 +126,11 @@ def test_a_model_that_was_saved_to_its_end_is_neither_removed_nor_trained_over(s
     assert fault(newest) is not None and holds_a_run(saved)
     remove_broken(saved)
     assert newest.is_dir()
+
+
+def test_true_is_the_last_checkpoint_and_false_is_none(saved):
+    assert wanted_checkpoint(str(saved), True) == wanted_checkpoint(str(saved), "last")
+    assert wanted_checkpoint(str(saved), False) is None
 
 
 def test_a_folder_beside_the_checkpoints_is_none_of_them(saved):
@@ -239,6 +245,14 @@ def test_a_run_keeps_its_learning_rates(sentences, tmp_path):
     args = VaeTrainingArguments(str(tmp_path), learning_rate=0.2, pretrained_learning_rate=0.1)
     told = run_arguments(args, sentences)
     assert (told["learning_rate"], told["pretrained_learning_rate"]) == (0.2, 0.1)
+
+
+def test_an_annealing_by_epochs_that_steps_win_over_is_not_compared(saved):
+    path = saved / "checkpoint-8" / ARGUMENTS_NAME
+    path.write_text(json.dumps({"kl_annealing_epochs": 10.0, "kl_annealing_steps": 5}))
+    assert check_same_run(path.parent, {"kl_annealing_epochs": 1.0, "kl_annealing_steps": 5}) == []
+    with pytest.raises(CheckpointError, match="had kl_annealing_epochs 10"):
+        check_same_run(path.parent, {"kl_annealing_epochs": 1.0, "kl_annealing_steps": None})
 
 
 def test_a_folder_is_one_run_s_until_it_ends(tmp_path):

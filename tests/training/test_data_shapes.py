@@ -3,9 +3,9 @@
 import pytest
 import torch
 from datasets import Dataset
-from transformers import set_seed
+from transformers import DataCollatorWithPadding, TrainingArguments, set_seed
 
-from hf_bnvae.data import CorpusError, VaeCollator
+from hf_bnvae.data import CorpusError, VaeCollator, build_tokenizer
 from hf_bnvae.training import VaeTrainer, VaeTrainingArguments
 
 
@@ -59,6 +59,43 @@ def test_several_data_sets_are_judged_by_name_and_the_first_or_the_named_one_cho
         found = trainer.evaluate()
         assert found["eval_a_elbo"] == found["eval_elbo"] == trainer.evaluate(some)["eval_elbo"]
         assert found["eval_b_elbo"] == trainer.evaluate(others)["eval_elbo"]
+
+
+TEXTS = ["a b c", "d e", "c c a b", "e d c"] * 4
+TOKENIZER = build_tokenizer(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"args": TrainingArguments}, "^`args` must be VaeTrainingArguments, .* got TrainingArguments: make "),
+        ({"processing_class": None}, "^train_dataset holds rows of str .* as `processing_class`"),
+        ({"processing_class": None, "tokenizer": TOKENIZER}, "^`tokenizer` is called `processing_class`"),
+        ({"vocab_size": 6}, "^`processing_class`: its tokenizer has the id 8 .* with vocab_size 9 do$"),
+        ({"eval_dataset": None}, "^`eval_strategy` epoch needs an `eval_dataset`: give one, or "),
+        (
+            {"data_collator": DataCollatorWithPadding(TOKENIZER)},
+            "^`data_collator` DataCollatorWithPadding gives no lab",
+        ),
+        ({"data_collator": lambda rows: rows[5]}, "^`data_collator` function makes no batch of the training set"),
+    ],
+)
+def test_a_first_mistake_is_one_sentence_before_any_work(make_model, tmp_path, changes, sentence):
+    changes = dict(changes)
+    args = changes.pop("args", VaeTrainingArguments)(output_dir=str(tmp_path), use_cpu=True)
+    model = make_model(vocab_size=changes.pop("vocab_size", len(TOKENIZER)))
+    data = {"train_dataset": TEXTS, "eval_dataset": TEXTS, "processing_class": TOKENIZER} | changes
+    with pytest.raises(ValueError, match=sentence) as error:
+        VaeTrainer(model, args, **data)
+    assert "\n" not in str(error.value)
+
+
+def test_without_a_tokenizer_batches_are_padded_as_the_model_says(make_model, tmp_path):
+    args = VaeTrainingArguments(output_dir=str(tmp_path), max_steps=1, eval_strategy="no", use_cpu=True)
+    model = make_model(pad_token_id=3)
+    trainer = VaeTrainer(model, args, train_dataset=[{"input_ids": [1, 5, 6, 2]}, {"input_ids": [1, 5, 2]}])
+    trainer.train()
+    assert trainer.data_collator == VaeCollator(3)
 
 
 def test_data_that_holds_no_token_ids_is_named(make):

@@ -6,7 +6,7 @@ import torch
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration
 from hf_bnvae.data import DialogueCollator, DialogueResponses, build_tokenizer, encode_dialogues, load_dialogues
 from hf_bnvae.evaluation import infer, nll, sample_responses
-from hf_bnvae.training import DialogueTrainer, DialogueTrainingArguments
+from hf_bnvae.training import DialogueTrainer, DialogueTrainingArguments, VaeTrainingArguments
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,7 @@ def make_trainer(data, tmp_path):
                 "num_train_epochs": 1,
                 "kl_annealing_steps": 4,
                 "learning_rate": 5e-3,
+                "warmup_steps": 0,
                 "logging_steps": 1,
                 "disable_tqdm": True,
                 "use_cpu": True,
@@ -57,6 +58,16 @@ def make_trainer(data, tmp_path):
         )
 
     return make
+
+
+def test_a_trainer_of_dialogues_has_arguments_and_a_collator_of_its_own(data, make_trainer, tmp_path):
+    tokenizer, rows = data
+    model = make_trainer().model
+    with pytest.raises(ValueError, match=r"^`args` must be DialogueTrainingArguments, .* got VaeTrainingArguments"):
+        DialogueTrainer(model, VaeTrainingArguments(str(tmp_path), use_cpu=True), train_dataset=rows["train"])
+    args = DialogueTrainingArguments(str(tmp_path), eval_strategy="no", use_cpu=True)
+    trainer = DialogueTrainer(model, args, train_dataset=rows["train"], processing_class=tokenizer)
+    assert trainer.data_collator == DialogueCollator(tokenizer.pad_token_id)
 
 
 CVAE = {"posterior": "gaussian", "prior_kl_weight": 0.0}

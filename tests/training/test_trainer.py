@@ -1,9 +1,10 @@
 """Training: the loss, the KL weight, the choice of the best model, resuming, statistics, and a loss that breaks."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,8 +13,17 @@ from transformers import TrainerCallback, set_seed
 from hf_bnvae import BnVaeForConditionalGeneration
 from hf_bnvae.data import VaeCollator, build_tokenizer, token_store
 from hf_bnvae.data.streaming import Source
+from hf_bnvae.errors import ParameterError
 from hf_bnvae.evaluation import elbo_metrics, infer
-from hf_bnvae.training import NonFiniteLossError, PlateauCallback, VaeTrainer, VaeTrainingArguments
+from hf_bnvae.training import (
+    DIALOGUE_RECIPES,
+    RECIPES,
+    DialogueTrainingArguments,
+    NonFiniteLossError,
+    PlateauCallback,
+    VaeTrainer,
+    VaeTrainingArguments,
+)
 from hf_bnvae.training.schedules import constant, linear
 from tests.helpers import StopAt
 
@@ -476,3 +486,88 @@ def test_the_best_model_is_chosen_by_what_is_computed(make_model, sentences, tmp
 def test_arguments_are_made_again_of_what_they_say(tmp_path):
     args = VaeTrainingArguments(str(tmp_path), seed=3, use_cpu=True)
     assert VaeTrainingArguments(**args.to_dict()).to_dict() == args.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe"),
+    [(VaeTrainingArguments, RECIPES["fast"]), (DialogueTrainingArguments, DIALOGUE_RECIPES["fast"])],
+)
+def test_the_defaults_are_those_of_the_recipe_fast_in_fp32(tmp_path, kind, recipe):
+    args = kind(str(tmp_path), use_cpu=True)
+    names = {item.name for item in fields(kind)} & recipe.keys() | {"bf16"}
+    assert {"optim", "learning_rate", "warmup_steps", "weight_decay", "num_train_epochs"} <= names
+    assert {name: getattr(args, name) for name in names} == {name: recipe.get(name) for name in names} | {"bf16": False}
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs"),
+    [
+        ({}, 3.5),
+        ({"num_train_epochs": 2}, 1.0),
+        ({"num_train_epochs": 2, "kl_schedule": "cyclic"}, 0.5),
+        ({"num_train_epochs": 2, "max_steps": 900}, 3.5),
+        ({"num_train_epochs": 2, "kl_annealing_epochs": 2}, 2),
+    ],
+)
+def test_annealing_ends_by_half_of_a_training_where_nobody_says_when(tmp_path, settings, epochs):
+    assert VaeTrainingArguments(str(tmp_path), **settings).kl_annealing_epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("settings", "saves"),
+    [
+        ({}, ("epoch", 500, True)),
+        ({"eval_strategy": "no"}, ("epoch", 500, False)),
+        ({"eval_strategy": "steps", "eval_steps": 30}, ("steps", 30, True)),
+        ({"eval_strategy": "steps"}, ("steps", 100, True)),
+        ({"eval_strategy": "steps", "save_strategy": "steps", "save_steps": 200}, ("steps", 200, True)),
+        ({"eval_strategy": "steps", "save_strategy": "no"}, ("no", 500, False)),
+        ({"save_strategy": "best"}, ("best", 500, True)),
+        ({"load_best_model_at_end": False}, ("epoch", 500, False)),
+    ],
+)
+def test_saving_and_the_best_model_follow_the_evaluations(tmp_path, settings, saves):
+    args = VaeTrainingArguments(str(tmp_path), **settings)
+    assert (args.save_strategy.value, args.save_steps, args.load_best_model_at_end) == saves
+    assert replace(args, seed=3).save_steps == args.save_steps
+
+
+def test_a_best_model_without_its_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match=r"^`load_best_model_at_end` takes .* leave it out, or let both be"):
+        VaeTrainingArguments(str(tmp_path), eval_strategy="no", load_best_model_at_end=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("learning_rate", "1e-3", 1e-3),
+        ("max_steps", "3", 3),
+        ("seed", np.int64(3), 3),
+        ("equal_length", "yes", True),
+        ("overwrite_output_dir", "false", False),
+        ("kl_annealing_epochs", "0.5", 0.5),
+        ("output_dir", Path("out"), "out"),
+        ("resume_from_checkpoint", True, "true"),
+    ],
+)
+def test_a_text_that_reads_as_a_value_is_that_value(tmp_path, name, text, value):
+    found = getattr(VaeTrainingArguments(**{"output_dir": str(tmp_path), name: text}), name)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("learning_rate", "fast", "a number"),
+        ("learning_rate", None, "a number"),
+        ("max_steps", 2.5, "a whole number"),
+        ("seed", True, "a whole number"),
+        ("equal_length", "perhaps", "true or false"),
+        ("overwrite_output_dir", 2, "true or false"),
+        ("kl_schedule", ["linear"], "text"),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_what_its_field_holds(tmp_path, name, value, kind):
+    with pytest.raises(ParameterError) as error:
+        VaeTrainingArguments(**{"output_dir": str(tmp_path), name: value})
+    assert str(error.value) == f"`{name}` must be {kind}, got {value!r}"

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 from ..analysis import Run, draw_rate_distortion, read_run, write_comparison
@@ -36,7 +35,7 @@ from .flags import parse_arguments
 from .program import called_as, program_name
 from .run import run
 from .train import ARGUMENTS
-from .yaml_file import all_flags
+from .yaml_file import all_flags, flag_values, name_of
 
 TRAIN = [sys.executable, "-m", "hf_bnvae.cli", "train"]
 WITH_A_LATENT = (
@@ -51,9 +50,11 @@ WITH_A_LATENT = (
     "free_bits",
     "decorrelation",
     "bow_weight",
+    "language_model",
+    "prior_samples",
     *EMBEDDING_FILES.values(),
 )
-"""Flags of a latent, and of what it is read from, that a language model does not have."""
+"""Flags of a latent, of what it is read from and of draws of its prior, that a language model does not have."""
 OF_A_BASE = ("save_base", "no_save_base")
 """Flags of frozen weights, of which a language model has none where it trains its whole decoder."""
 
@@ -111,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
 def check_shared(shared: list[str]) -> None:
     """Refuse flags that the comparison sets itself."""
     for flag in shared:
-        name = _name_of(flag) if flag.startswith("--") else ""
+        name = name_of(flag) if flag.startswith("--") else ""
         if name in SET_FOR_EACH_RUN:
             raise UsageError(f"{flag}: a comparison sets this flag for each run itself")
         refuse_publishing(name)
@@ -159,16 +160,12 @@ def take_folder(output_dir: Path, shared: list[str]) -> None:
     write_json(record, shared)
 
 
-def _name_of(flag: str) -> str:
-    return flag[2:].partition("=")[0].replace("-", "_")
-
-
 def read_by(entry: Entry, shared: list[str]) -> list[str]:
     """The flags that all share, and for a language model those among them that it reads."""
     if METHODS[dict(entry.parameters)["method"]].has_latent:
         return shared
     kept = _without(shared, WITH_A_LATENT)
-    said = _values(kept) | dict(entry.parameters)
+    said = flag_values(kept) | dict(entry.parameters)
     unread: tuple[str, ...] = ()
     if "decoder_name_or_path" in said:
         unread += OF_A_TOKENIZER
@@ -184,19 +181,10 @@ def _without(flags: list[str], names: tuple[str, ...]) -> list[str]:
     kept, reads = [], True
     for text in flags:
         if text.startswith("--"):
-            reads = _name_of(text) not in names
+            reads = name_of(text) not in names
         if reads:
             kept.append(text)
     return kept
-
-
-def _values(flags: list[str]) -> dict[str, str]:
-    """The value of each flag by its name; of a list the first."""
-    values: dict[str, str] = {}
-    for text, following in pairwise([*flags, "--"]):
-        if text.startswith("--"):
-            values[_name_of(text)] = text.partition("=")[2] if "=" in text else following
-    return values
 
 
 def flags_of(entry: Entry, seed: int, output_dir: Path, shared: list[str]) -> list[str]:

@@ -7,6 +7,8 @@
 
 from pathlib import Path
 
+from accelerate import PartialState
+
 from ..hub.run_record import write_json
 from ..runs.dialogue_data_arguments import DialogueDataArguments
 from ..runs.dialogue_evaluation import evaluate_dialogue_model
@@ -28,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     def report(results: dict) -> None:
+        if not PartialState().is_main_process:
+            return
         print_results(results)
         if args.output_file is not None:
             write_json(Path(args.output_file), results)

@@ -4,7 +4,6 @@ import atexit
 import errno
 import sys
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +19,7 @@ from ..training.run_lock import end_with_parent
 from ..visible import visible
 from .errors import UsageError
 from .program import program_name
-from .yaml_file import all_flags
+from .yaml_file import all_flags, flag_values
 
 
 def run(main: Callable[[], None]) -> None:
@@ -57,9 +56,8 @@ def end_process_group() -> None:
 
 def say_how_to_go_on() -> None:
     """After an interruption: the checkpoint that the run can be resumed from, if there is one."""
-    argv = all_flags(None)
-    folders = [value for flag, value in pairwise(argv) if flag == "--output_dir"]
-    kept = last_checkpoint(folders[-1], resumable=True) if folders and Path(folders[-1]).is_dir() else None
+    folder = flag_values(all_flags(None)).get("output_dir")
+    kept = last_checkpoint(folder, resumable=True) if folder is not None and Path(folder).is_dir() else None
     advice = f"; go on from {kept} by --resume_from_checkpoint last" if kept is not None else ""
     print(f"{program_name()}: interrupted{advice}", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,21 @@ def all_flags(argv: list[str] | None) -> list[str]:
 
 def given_flags(argv: list[str]) -> set[str]:
     """The names of the flags in a command line."""
-    return {flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--")}
+    return {name_of(flag) for flag in argv if flag.startswith("--")}
+
+
+def name_of(flag: str) -> str:
+    """The name of a flag, which may have its value behind it."""
+    return flag[2:].partition("=")[0].replace("-", "_")
+
+
+def flag_values(argv: list[str]) -> dict[str, str]:
+    """The value of each flag of a command line by its name; of a list the first."""
+    values: dict[str, str] = {}
+    for text, following in pairwise([*argv, "--"]):
+        if text.startswith("--"):
+            values[name_of(text)] = text.partition("=")[2] if "=" in text else following
+    return values
 
 
 def _yaml_flags(path: Path) -> list[str]:

@@ -137,8 +137,11 @@ def in_memory(rows: Dataset | IterableDataset, most: int | None = None, source: 
     return dataset
 
 
-def encoded_rows(data: Any, name: str, most: int | None = None) -> Any:
+def encoded_rows(data: Any, name: str, most: int | None = None, tokenizer: Any = None) -> Any:
     """Encoded sentences in a shape that `VaeTrainer` draws batches from: with a `length`, and rows by number.
+
+    Rows that were padded already lose their padding: what their `attention_mask` says is none of the text, and without
+    one the padding symbols behind the end symbol of `tokenizer`.
 
     Args:
         data: a `Dataset` or an `IterableDataset` with a column `input_ids`, of which the batches are made; a list of
@@ -146,6 +149,7 @@ def encoded_rows(data: Any, name: str, most: int | None = None) -> Any:
             `DialogueResponses` are what is needed.
         name: what errors call it.
         most: at most so many rows of a stream, which may have no end.
+        tokenizer: that made the ids, where it is known.
 
     Raises:
         CorpusError: when it holds no token ids.
@@ -174,6 +178,7 @@ def encoded_rows(data: Any, name: str, most: int | None = None) -> Any:
         )
     if len(data) == 0:
         raise CorpusError(f"{name} holds no rows")
+    data = _without_padding(data, tokenizer)
     if "length" not in data.column_names:
         column = "labels" if "encoder_states" in data.column_names else "input_ids"
         batches = data.select_columns(column).iter(EXAMPLES_AT_ONCE)
@@ -183,6 +188,40 @@ def encoded_rows(data: Any, name: str, most: int | None = None) -> Any:
     ):  # not as lists of Python's numbers, which take most of the time of a batch
         data = data.with_format("numpy", columns=["encoder_states"], output_all_columns=True)
     return data
+
+
+def _without_padding(data: Dataset, tokenizer: Any) -> Dataset:
+    """Encoded rows without the padding that they came with, and without a mask."""
+    if "input_ids" not in data.column_names:
+        return data
+    if "attention_mask" in data.column_names:
+        batches = data.select_columns("attention_mask").iter(EXAMPLES_AT_ONCE)
+        if not any(0 in mask for batch in batches for mask in batch["attention_mask"]):
+            return data.remove_columns("attention_mask")
+
+        def words(rows):
+            pairs = zip(rows["input_ids"], rows["attention_mask"], strict=True)
+            return {"input_ids": [[number for number, there in zip(*pair, strict=True) if there] for pair in pairs]}
+
+    else:
+        padding, end = getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None)
+        if "length" in data.column_names or padding is None or padding == end:
+            return data
+        batches = data.select_columns("input_ids").iter(EXAMPLES_AT_ONCE)
+        if not any(ids[-2:] in ([end, padding], [padding] * 2) for batch in batches for ids in batch["input_ids"]):
+            return data
+
+        def words(rows):
+            return {"input_ids": [_up_to_the_padding(ids, padding, end) for ids in rows["input_ids"]]}
+
+    unwanted = [name for name in ("attention_mask", "length") if name in data.column_names]
+    return data.map(words, batched=True, remove_columns=unwanted, keep_in_memory=True, desc="Taking off padding")
+
+
+def _up_to_the_padding(ids: list[int], padding: int, end: int) -> list[int]:
+    """Token ids without the padding behind their end symbol; as they are where it stands behind none."""
+    last = next((place for place in range(len(ids) - 1, -1, -1) if ids[place] != padding), -1)
+    return ids[: last + 1] if last >= 0 and ids[last] == end else ids
 
 
 def _plain(value: object) -> object:

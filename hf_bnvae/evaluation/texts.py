@@ -102,7 +102,8 @@ def sample_ppl(
     model.eval()
     texts: list[str] = []
     writes = writing_tokenizer(tokenizer)
-    special = {token for token in writes.all_special_ids if token != writes.unk_token_id}
+    ends = {writes.bos_token_id, writes.eos_token_id, writes.pad_token_id}  # GPT-2 has one symbol for these and unk
+    special = {token for token in writes.all_special_ids if token != writes.unk_token_id or token in ends}
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)

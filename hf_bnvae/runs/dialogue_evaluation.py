@@ -92,7 +92,7 @@ def evaluate_dialogue_model(
             model, tokenizer, rows, batches.by_dialogue, references, wanted, vectors, args.seed, progress=True
         )
     report_results(of_split(args.split, metrics) | unknown_shares(report))
-    if args.samples_file is not None:
+    if args.samples_file is not None and PartialState().is_main_process:
         models = {ours: (model, tokenizer), **others}
         path = Path(args.samples_file)
         path.parent.mkdir(parents=True, exist_ok=True)

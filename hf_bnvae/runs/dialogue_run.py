@@ -12,6 +12,7 @@ from ..evaluation.references import reference_responses
 from ..hub.run_record import write_json
 from ..models import BnCvaeConfig, BnCvaeForConditionalGeneration
 from ..training import DialogueTrainer, DialogueTrainingArguments
+from ..training.run_lock import given_back
 from ..training.training_results import training_results
 from ..training.training_set import check_training_set
 from .base_run import Run, split_metrics
@@ -106,13 +107,14 @@ def train_dialogue_model(run: DialogueRun) -> tuple[DialogueTrainer, dict]:
     published = take_push_to_hub(args)
     trainer = make_dialogue_trainer(run, start_dialogue_model(run, encoded, checkpoint), encoded)
     record_arguments(trainer, checkpoint)
-    begin_run(args, checkpoint, args.overwrite_output_dir)
-    trained = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
-    results = training_results(trainer, trained, corpus.reports["train"].tokens) | unknown_shares(corpus.reports)
-    results |= evaluate_dialogue_run(run, trainer, encoded, compared.vectors)
-    if trainer.is_world_process_zero():
-        write_dialogue_results(run, trainer, encoded, results, compared, published)
+    with given_back(run.folder):
+        begin_run(args, checkpoint, args.overwrite_output_dir)
+        trained = trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_model()
+        results = training_results(trainer, trained, corpus.reports["train"].tokens) | unknown_shares(corpus.reports)
+        results |= evaluate_dialogue_run(run, trainer, encoded, compared.vectors)
+        if trainer.is_world_process_zero():
+            write_dialogue_results(run, trainer, encoded, results, compared, published)
     return trainer, results
 
 

@@ -23,7 +23,7 @@ from ..evaluation import grid_posterior
 from ..hub.run_record import write_json
 from ..models import BnVaeConfig, BnVaeForConditionalGeneration
 from ..training import SIZES, CollapseCallback, VaeTrainer, VaeTrainingArguments
-from ..training.run_lock import lock
+from ..training.run_lock import lock, unlock
 from .checks import check_folder_without_results, check_least, check_seeds
 
 logger = logging.get_logger(__name__)
@@ -149,6 +149,7 @@ def run_study(
     )
     report = study_report(in_order, data, command, args.max_steps, seconds)
     (folder / "report.md").write_text(report, encoding="utf-8")
+    unlock(folder)
     return in_order
 
 

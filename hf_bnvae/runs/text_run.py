@@ -19,6 +19,7 @@ from ..models.layers import networks_without_weights
 from ..models.lora import check_peft
 from ..training import VaeTrainer, VaeTrainingArguments
 from ..training.arguments import check_checkpointing
+from ..training.run_lock import given_back
 from ..training.strategies import STRATEGIES
 from ..training.training_results import training_results
 from ..training.training_set import check_training_set
@@ -112,15 +113,16 @@ def train_text_model(run: TextRun) -> tuple[VaeTrainer, dict]:
         with_encoder_states(model, encoded, run.training)
     trainer = make_text_trainer(run, model, encoded)
     record_arguments(trainer, checkpoint, run.data.streaming, **run.model.trained_parts)
-    begin_run(run.training, checkpoint, run.training.overwrite_output_dir)
-    trained = trainer.train(resume_from_checkpoint=checkpoint)
-    merge_adapters(trainer.model)
-    trainer.save_model()
-    reports = encoded.corpus.reports
-    results = training_results(trainer, trained, reports["train"].tokens) | unknown_shares(reports)
-    results |= evaluate_text_run(run, trainer, encoded, language_model)
-    if trainer.is_world_process_zero():
-        write_text_results(run, trainer, encoded, results, published)
+    with given_back(run.folder):
+        begin_run(run.training, checkpoint, run.training.overwrite_output_dir)
+        trained = trainer.train(resume_from_checkpoint=checkpoint)
+        merge_adapters(trainer.model)
+        trainer.save_model()
+        reports = encoded.corpus.reports
+        results = training_results(trainer, trained, reports["train"].tokens) | unknown_shares(reports)
+        results |= evaluate_text_run(run, trainer, encoded, language_model)
+        if trainer.is_world_process_zero():
+            write_text_results(run, trainer, encoded, results, published)
     return trainer, results
 
 

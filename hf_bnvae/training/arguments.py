@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from transformers import SchedulerType, TrainingArguments
+from transformers import SchedulerType, Trainer, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 from transformers.optimization import get_scheduler
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
@@ -44,6 +44,10 @@ UNREAD = {
     "compute_loss_func": "the loss is the model's own",
     "dataloader_prefetch_factor": "batches are made as they are needed",
     "dataloader_persistent_workers": "batches are made as they are needed",
+    "label_names": "labels stand in the column labels",
+    "eval_do_concat_batches": "an evaluation keeps no logits",
+    "eval_use_gather_object": "an evaluation gathers what it needs",
+    "average_tokens_across_devices": "a step's loss is the mean over the sentences of all processes",
     "accelerator_split_batches": "per_device_train_batch_size is of each process",
 }
 """Arguments of `TrainingArguments` and of `Trainer` that nothing here reads, and why."""
@@ -56,21 +60,30 @@ CHOICES: dict[str, type[Enum]] = {
     "optim": OptimizerNames,
 }
 """Arguments of `TrainingArguments` that are one of some names."""
+NO_TOKEN = "<HUB_TOKEN>"
+"""What `to_dict` writes in the place of any token, and of none."""
 OPTIMISER_PACKAGES = {
-    "bnb": "bitsandbytes",
-    "8bit": "bitsandbytes",
-    "paged": "bitsandbytes",
-    "apex": "apex",
     "galore": "galore_torch",
     "apollo": "apollo_torch",
     "lomo": "lomo_optim",
+    "torch_4bit": "torchao",
+    "torch_8bit": "torchao",
+    "torch_xla": "torch_xla",
+    "torch_npu": "torch_npu",
+    "bnb": "bitsandbytes",
+    "8bit": "bitsandbytes",
+    "paged": "bitsandbytes",
+    "lion": "bitsandbytes",
+    "ademamix": "bitsandbytes",
+    "apex": "apex",
     "grokadamw": "grokadamw",
     "schedule_free": "schedulefree",
     "stable_adamw": "optimi",
-    "4bit": "torchao",
     "anyprecision": "torchdistx",
 }
-"""What the name of an optimiser holds, and the package that it comes from."""
+"""What the name of an optimiser holds, and the package that it comes from: of several the first."""
+MADE_OF_A_MODEL = ("galore", "apollo", "lomo")
+"""Parts of the names of optimisers that look at the model."""
 MUON_WITH = ("adamw_torch_fused", "adamw_torch")
 
 
@@ -258,6 +271,8 @@ class VaeTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if self.hub_token == NO_TOKEN:
+            self.hub_token = None
         if self.hub_token is not None:
             raise ParameterError(
                 "`hub_token` would show the token to others: set HF_TOKEN, or run `hf auth login` once"
@@ -267,6 +282,7 @@ class VaeTrainingArguments(TrainingArguments):
         # `do_eval` is set by Transformers, and comes back where arguments are made of others.
         refuse_unread(name for name, value in defaults.items() if getattr(self, name) != value and name != "do_eval")
         check_ranges(self)
+        self._refuse_what_nothing_reads(defaults)
         self._check_names()
         self._check_what_is_installed()
         self._fill_in()
@@ -277,6 +293,7 @@ class VaeTrainingArguments(TrainingArguments):
         super().__post_init__()
         self._check_the_device()
         self._check_the_schedule()
+        self._check_the_optimiser()
         # Several GPUs in one process would each normalise by themselves: `accelerate launch` starts a process for each.
         self._n_gpu = min(1, self.n_gpu)
         if self.overwrite_output_dir and self.resume_from_checkpoint not in (None, "false"):
@@ -292,6 +309,19 @@ class VaeTrainingArguments(TrainingArguments):
                 "`plateau_patience` halves the learning rate by itself, and so does `lr_scheduler_type` "
                 "reduce_lr_on_plateau: leave one out"
             )
+
+    def _refuse_what_nothing_reads(self, defaults: dict[str, Any]) -> None:
+        """Refuse values that change nothing beside the others, unless they are those of `defaults`."""
+        if self.remove_unused_columns:
+            raise ParameterError(
+                "`remove_unused_columns` has no effect here, because the collator takes what it needs: leave it out"
+            )
+        readers = {"hub_strategy": "push_to_hub"}
+        readers |= dict.fromkeys(("plateau_start_epoch", "plateau_max_halvings"), "plateau_patience")
+        for name, reader in readers.items():
+            value = getattr(self, name)
+            if getattr(value, "value", value) != defaults[name] and not getattr(self, reader):
+                raise ParameterError(f"`{name}` is read with `{reader}` only: leave it out, or give both")
 
     def _fill_in(self) -> None:
         """The values of fields that follow others where they are not given."""
@@ -345,9 +375,11 @@ class VaeTrainingArguments(TrainingArguments):
                     f"`report_to` {tracker} is no tracker that is installed here: install it, or leave it out"
                 )
         optimiser = str(getattr(self.optim, "value", self.optim))
-        for part, package in OPTIMISER_PACKAGES.items():
-            if part in optimiser and find_spec(package) is None:
-                raise ParameterError(f"`optim` {optimiser} takes the package {package}, which is not installed")
+        package = next((package for part, package in OPTIMISER_PACKAGES.items() if part in optimiser), None)
+        if package is not None and find_spec(package) is None:
+            raise ParameterError(
+                f"`optim` {optimiser} takes the package {package}, which is not installed: install it, or name another"
+            )
         if self.muon and optimiser not in MUON_WITH:
             raise ParameterError(f"`muon` goes with `optim` {' or '.join(MUON_WITH)}, got {optimiser}")
         if isinstance(self.accelerator_config, str) and not Path(self.accelerator_config).is_file():
@@ -382,13 +414,27 @@ class VaeTrainingArguments(TrainingArguments):
                 what = f"`lr_scheduler_kwargs` {json.dumps(given)} do not suit `lr_scheduler_type` {kind.value}"
             raise ParameterError(f"{what}: {first_line(error)}") from error
 
+    def _check_the_optimiser(self) -> None:
+        """Refuse an optimiser that cannot be made of its arguments: one over a single matrix is made of them."""
+        name = str(getattr(self.optim, "value", self.optim))
+        if any(part in name for part in MADE_OF_A_MODEL):
+            return
+        try:
+            kind, values = Trainer.get_optimizer_cls_and_kwargs(self)
+            kind([torch.nn.Parameter(torch.zeros(2, 2))], **values)
+        except (ValueError, TypeError, AttributeError, ImportError) as error:
+            what = f"`optim` {name} cannot be made here, name another"
+            if self.optim_args:
+                what = f"`optim_args` {self.optim_args} do not suit `optim` {name}"
+            raise ParameterError(f"{what}: {first_line(error)}") from error
+
 
 @dataclass
 class DialogueTrainingArguments(VaeTrainingArguments):
     """`VaeTrainingArguments` for dialogue, with the defaults of its recipe fast; losses are in nats per response."""
 
     RECIPE = DIALOGUE_RECIPES["fast"]
-    METRICS = ("elbo", "rec", "kl", "kl_prior", "rec_ppl", "bow_loss", "loss")
+    METRICS = ("elbo", "rec", "kl", "kl_prior", "rec_ppl", "use", "bow_loss", "loss")
 
     optim: OptimizerNames | str = of_dialogue("optim")  # noqa: RUF009
     learning_rate: float = of_dialogue("learning_rate")

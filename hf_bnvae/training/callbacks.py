@@ -20,14 +20,24 @@ logger = logging.get_logger(__name__)
 
 
 class Stopwatch(TrainerCallback, ExportableState):
-    """Seconds of training, evaluations and statistics left out, over all the processes that a resumed run took."""
+    """Seconds of training, evaluations and statistics left out, over all the processes that a resumed run took.
+
+    `apart` has the seconds of what is left out, and `earlier_runtime` those of all together before this process.
+    """
 
     def __init__(self):
-        self.earlier = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.earlier = self.earlier_runtime = 0.0
+        self.apart = {"evaluation": 0.0, "statistics": 0.0}
         self._started: float | None = None
+        self._began = time.perf_counter()
 
     def state(self) -> dict:
-        return {"args": {}, "attributes": {"earlier": self.seconds}}
+        runtime = self.earlier_runtime + time.perf_counter() - self._began
+        attributes = {"earlier": self.seconds, "earlier_runtime": runtime, "apart": dict(self.apart)}
+        return {"args": {}, "attributes": attributes}
 
     @property
     def seconds(self) -> float:
@@ -51,6 +61,9 @@ class Stopwatch(TrainerCallback, ExportableState):
                 self.start()
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self._begin()
+        self._began = time.perf_counter()
         self.start()
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -66,6 +79,10 @@ class LossSum(TrainerCallback, ExportableState):
 
     def state(self) -> dict:
         return {"args": {}, "attributes": {"earlier": self.saved}}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self.earlier = 0.0
 
 
 class BestCheckpoint(TrainerCallback):
@@ -96,7 +113,8 @@ class PlateauCallback(TrainerCallback, ExportableState):
     """When the best model's metric stops improving, go back to the best checkpoint and halve the learning rate.
 
     The rule of He et al. (2019) that the paper's recipe follows. Evaluations in which the KL weight is not yet full
-    do not count. Its state is saved with every checkpoint.
+    do not count. Where saves are rarer than evaluations, and the best weights were not saved, those of now stay. Its
+    state is saved with every checkpoint.
 
     Args:
         patience: evaluations without improvement before a halving.
@@ -119,10 +137,12 @@ class PlateauCallback(TrainerCallback, ExportableState):
         self.max_halvings = max_halvings
         self.metric = metric
         self.greater_is_better = greater_is_better
+        self._begin()
+
+    def _begin(self) -> None:
         self.best = math.inf
         self.evaluations_without_improvement = 0
         self.halvings = 0
-        self._in_training = False
 
     @classmethod
     def of(cls, args) -> "PlateauCallback":
@@ -153,14 +173,13 @@ class PlateauCallback(TrainerCallback, ExportableState):
         }
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self._in_training = True
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self._in_training = False
+        if state.global_step == 0:
+            self._begin()
 
     def on_evaluate(self, args, state, control, metrics, model=None, optimizer=None, lr_scheduler=None, **kwargs):
         metric = f"eval_{self.metric.removeprefix('eval_')}"
-        if not self._in_training or metric not in metrics or metrics["eval_kl_weight"] < 1:
+        during_training = "eval_kl_weight" in metrics
+        if not during_training or metric not in metrics or metrics["eval_kl_weight"] < 1:
             return
         value = -metrics[metric] if self.greater_is_better else metrics[metric]
         if value < self.best:
@@ -175,17 +194,20 @@ class PlateauCallback(TrainerCallback, ExportableState):
         if self.halvings >= self.max_halvings:
             logger.warning(f"The {self.metric} has not improved after {self.halvings} halvings: training ends here.")
             control.should_training_stop = True
-        went_back = state.best_model_checkpoint is not None
-        if went_back:
-            best = load_file(Path(state.best_model_checkpoint) / SAFE_WEIGHTS_NAME)
-            model.load_state_dict(best, strict=False)
+        saved = state.best_model_checkpoint
+        if saved is None:
+            went = "no checkpoint to go back to (`save_strategy`)"
+        elif not saved.endswith(f"-{state.best_global_step}"):
+            went = f"the weights of step {state.best_global_step}, the best, were not saved (`save_steps`)"
+        else:
+            went = "back to the best checkpoint"
+            model.load_state_dict(load_file(Path(saved) / SAFE_WEIGHTS_NAME), strict=False)
         for group in optimizer.param_groups:
             group["lr"] /= 2
         lr_scheduler.base_lrs = [rate / 2 for rate in lr_scheduler.base_lrs]
         logger.warning(
-            f"No better {self.metric} than {abs(self.best):.2f} in {self.patience} evaluations: "
-            + ("back to the best checkpoint, " if went_back else "no checkpoint to go back to (`save_strategy`), ")
-            + f"learning rate halved to {lr_scheduler.base_lrs[0]:g}."
+            f"No better {self.metric} than {abs(self.best):.2f} in {self.patience} evaluations: {went}, learning rate "
+            f"halved to {lr_scheduler.base_lrs[0]:g}."
         )
 
 
@@ -209,6 +231,9 @@ class CollapseCallback(TrainerCallback):
         self.max_active_share = max_active_share
         self.max_mi = max_mi
         self.max_kl = max_kl
+        self._warned = False
+
+    def on_train_begin(self, args, state, control, **kwargs):
         self._warned = False
 
     def on_evaluate(self, args, state, control, metrics, model=None, **kwargs):

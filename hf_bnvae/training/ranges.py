@@ -16,12 +16,14 @@ class Range:
     Args:
         least, most: both included; None for no end.
         above: greater than this.
+        below: less than this.
         besides: single numbers that stand for something else.
     """
 
     least: float | None = None
     most: float | None = None
     above: float | None = None
+    below: float | None = None
     besides: tuple[float, ...] = ()
 
     def holds(self, value: float) -> bool:
@@ -32,10 +34,12 @@ class Range:
             and (self.least is None or value >= self.least)
             and (self.most is None or value <= self.most)
             and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
         )
 
     def __str__(self) -> str:
         most = "" if self.most is None else f" and at most {self.most:,}"
+        most += "" if self.below is None else f" and below {self.below:g}"
         if self.above is not None:
             words = f"a finite number above {self.above:g}{most}"
         elif self.least is None:
@@ -57,8 +61,8 @@ RANGES = {
     "warmup_ratio": Range(0, 1),
     "weight_decay": Range(0),
     "max_grad_norm": Range(0),
-    "adam_beta1": Range(0, 1),
-    "adam_beta2": Range(0, 1),
+    "adam_beta1": Range(0, below=1),
+    "adam_beta2": Range(0, below=1),
     "adam_epsilon": Range(0),
     "gradient_accumulation_steps": Range(1),
     "per_device_train_batch_size": Range(1),

@@ -4,6 +4,8 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +27,7 @@ class LockError(ParameterError):
 
 
 def lock(output_dir: str | Path) -> None:
-    """Keep a folder for this process until it ends, however it ends: the system then drops the lock.
+    """Keep a folder for this process until `unlock`, or until it ends, however it ends: the system then drops the lock.
 
     Where the file system knows no locks nothing is locked, and a warning says so.
 
@@ -70,6 +72,15 @@ def unlock(output_dir: str | Path) -> None:
     if file is not None:
         (folder / LOCK_NAME).unlink(missing_ok=True)
         file.close()
+
+
+@contextmanager
+def given_back(output_dir: str | Path) -> Iterator[None]:
+    """Give a folder back when this is over, however it ends: the process may live on."""
+    try:
+        yield
+    finally:
+        unlock(output_dir)
 
 
 def end_with_parent() -> None:

@@ -163,11 +163,18 @@ class AggressiveCallback(TrainerCallback, ExportableState):
     """
 
     def __init__(self):
+        self._begin()
+
+    def _begin(self) -> None:
         self.active = True
         self.last_mi = -math.inf
 
     def state(self) -> dict:
         return {"args": {}, "attributes": {"active": self.active, "last_mi": self.last_mi}}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self._begin()
 
     def on_evaluate(self, args, state, control, metrics, **kwargs):
         during_training = "train_seconds" in metrics

@@ -1,25 +1,21 @@
 """A `transformers.Trainer` for the ELBO."""
 
 import hashlib
-import json
 import math
-import os
 import random
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
-from pathlib import Path
+from statistics import fmean
 
 import torch
 from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Sampler
-from transformers import Trainer
-from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from ..data import LengthBucketSampler, StreamSampler, TokenStore, VaeCollator
@@ -28,10 +24,11 @@ from ..models.modeling_common import renamed
 from ..models.objectives import kl_objective
 from ..models.pretrained_parts import pretrained_parameters
 from .arguments import VaeTrainingArguments
+from .best_metric import check_best_metric
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
-from .checkpoints import ARGUMENTS_NAME, PARTIAL_NAME, write_mark
 from .muon import MuonAdamW, matrices_of
 from .non_finite import ruined
+from .saving import SavingTrainer
 from .schedules import KL_SCHEDULES
 from .step_graphs import StepGraphs, graphs_of
 from .strategies import STRATEGIES
@@ -44,16 +41,18 @@ MOST_STATISTICS_ROWS = 131_072  # a mean over so many is within 0.3% of a standa
 logger = logging.get_logger(__name__)
 
 
-class VaeTrainer(Trainer):
+class VaeTrainer(SavingTrainer):
     """Trains a text VAE on rec + weight · KL, in nats per sentence.
 
     Beside what `Trainer` does:
 
     - the KL weight follows `args.kl_schedule`; it and the parts of the loss stand beside the loss in the log;
+    - a step's gradient is the mean over its sentences, whatever the sizes of its micro-batches;
     - batches hold sentences of near-equal or equal length, never one sentence alone;
     - an evaluation gives `loss` (at the current KL weight), `elbo` (at weight 1), `rec`, `kl`, `mi`, `au`,
       `agg_kl`, `use`;
-    - the best model is the one with the best ELBO among those evaluated at the full KL weight;
+    - the best model is the one with the best ELBO among those evaluated at the full KL weight; other evaluations count
+      neither for an `EarlyStoppingCallback` nor for the scheduler reduce_lr_on_plateau;
     - before every evaluation and save, the batch-norm statistics of the posterior are re-estimated by an
       encoder-only pass over a fixed sample of the training set, and after training over all of it;
     - a step updates what `args.strategy` says, see `training.strategies`;
@@ -75,6 +74,8 @@ class VaeTrainer(Trainer):
     PARTS = {"rec": "reconstruction_loss", "kl": "kl"}
     """The names that the log has beside the loss, each with its name in the output of a model."""
 
+    current_gradient_accumulation_steps = 1
+
     def __init__(self, model=None, args: VaeTrainingArguments | None = None, **kwargs):
         args = self.ARGUMENTS() if args is None else args
         kwargs = ready_inputs(model, args, type(self), kwargs)
@@ -84,25 +85,27 @@ class VaeTrainer(Trainer):
             self.PARTS = self.PARTS | {"bow_loss": "bow_loss"}
         if getattr(self.model.config, "decorrelation", 0) > 0:
             self.PARTS = self.PARTS | {"total_correlation": "total_correlation"}
+        check_best_metric(self.args, self.model, self.eval_dataset, self.PARTS)
         self._parts = torch.zeros(len(self.PARTS) + 1, device=self.args.device)
         self._first_bad_step = torch.full((), -1.0, device=self.args.device)
         self._statistics_step: int | None = None
         self._statistics_sample: list[dict[str, torch.Tensor]] | None = None
-        self.seconds = {"evaluation": 0.0, "statistics": 0.0}
-        self.run_arguments: dict | None = None
-        """Saved with every checkpoint, see `resuming.run_arguments`."""
         self.add_callback(Stopwatch())
         self.add_callback(LossSum())
         self._best_checkpoint = BestCheckpoint()
         self.add_callback(self._best_checkpoint)
-        if self.model.config.latent_size > 0:
+        if self.model.config.latent_size > 0 and self._lacks(CollapseCallback):
             self.add_callback(CollapseCallback())
         self.graphs: StepGraphs | None = None
         self.strategy = STRATEGIES[self.args.strategy]()
         for callback in self.strategy.callbacks():
             self.add_callback(callback)
-        if self.args.plateau_patience is not None:
+        if self.args.plateau_patience is not None and self._lacks(PlateauCallback):
             self.add_callback(PlateauCallback.of(self.args))
+
+    def _lacks(self, kind) -> bool:
+        """Whether the caller gave no callback of a class."""
+        return not any(isinstance(callback, kind) for callback in self.callback_handler.callbacks)
 
     # Data
 
@@ -222,25 +225,36 @@ class VaeTrainer(Trainer):
 
     kl_share = renamed("kl_share", "kl_annealing_factor")
 
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The micro-batches of a step, and how many sentences all processes have in them."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        own = self._filled(sum(len(batch["labels"]) for batch in batches), 1)
+        return batches, self.accelerator.gather(own).float().sum()
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The loss of a batch at the current KL weight, nats per sentence, as this process's share of the mean."""
-        inputs = self._with_numbers(inputs)
-        step = inputs.pop("step")
-        share = self._share_of_batch(len(inputs["labels"]))
+        """The loss of a batch at the current KL weight, nats per sentence, as its share of the mean.
+
+        `num_items_in_batch` is the number of sentences that `get_batch_samples` gives; without it the batch is all of
+        its step.
+        """
+        inputs = self._with_numbers(inputs, num_items_in_batch)
+        step, share = inputs.pop("step"), inputs.pop("share")
         outputs = model(**inputs)
         loss = outputs.loss * share
         with torch.no_grad():
             parts = [outputs[name] * share for name in self.PARTS.values()]
-            self._parts += torch.stack([*parts, torch.ones_like(parts[0])])
+            whole = torch.stack([*parts, torch.ones_like(parts[0])])
+            self._parts += whole / self.current_gradient_accumulation_steps
             bad = (self._first_bad_step < 0) & ~torch.isfinite(outputs.loss)
             self._first_bad_step.masked_fill_(bad, step)
         return (loss, outputs) if return_outputs else loss
 
-    def _with_numbers(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _with_numbers(self, batch: dict[str, torch.Tensor], sentences=None) -> dict[str, torch.Tensor]:
         """A batch and all that differs between two steps beside it, as tensors, so that a graph can read them."""
         if "step" in batch:
             return dict(batch)
-        return {**batch, **self._numbers(), "step": self._filled(self.state.global_step + 1.0)}
+        numbers = {"step": self._filled(self.state.global_step + 1.0)}
+        return {**batch, **self._numbers(), **numbers, "share": self._share_of_step(len(batch["labels"]), sentences)}
 
     def _numbers(self, draw: int = 0) -> dict[str, torch.Tensor]:
         """The KL weight and the seed of the noise, as a model takes them."""
@@ -257,18 +271,22 @@ class VaeTrainer(Trainer):
         name = f"{self.args.seed}-{self.state.global_step}-{draw}".encode()
         return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big", signed=True)
 
-    def _share_of_batch(self, own: int) -> torch.Tensor | float:
-        """What a mean over this process's part of a batch counts in the mean over processes: 1 where all are equal."""
-        if self.args.world_size == 1:
-            return 1.0
-        counts = self.accelerator.gather(self._filled(own, 1))
-        return own / counts.float().mean()
+    def _share_of_step(self, own: int, sentences: torch.Tensor | None = None) -> torch.Tensor:
+        """What a mean over `own` sentences counts in the mean over the processes and micro-batches of a step.
+
+        Args:
+            sentences: of the step; None where each process has one batch in it.
+        """
+        micro_batches = self.current_gradient_accumulation_steps
+        if sentences is None:
+            sentences, micro_batches = self.accelerator.gather(self._filled(own, 1)).float().sum(), 1
+        return own / (sentences / (self.args.world_size * micro_batches))
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One batch under `args.strategy`, which may take more of the training set; gives its loss."""
         update = partial(super().training_step, model, num_items_in_batch=num_items_in_batch)
         if self.graphs is not None:
-            batch = self._with_numbers(self._prepare_inputs(inputs))
+            batch = self._with_numbers(self._prepare_inputs(inputs), num_items_in_batch)
             return self.graphs.step(update, batch, self.current_gradient_accumulation_steps)
         return self.strategy.step(self, model, partial(update, inputs))
 
@@ -286,17 +304,18 @@ class VaeTrainer(Trainer):
         """
         with self.compute_loss_context_manager():
             loss = model(**batch, **self._numbers(draw)).loss
-        self.accelerator.backward(loss * self._share_of_batch(len(batch["labels"])))
+        self.accelerator.backward(loss * self._share_of_step(len(batch["labels"])))
         return loss.detach()
-
-    def callback(self, kind):
-        """The callback of a class. It is looked up, because resuming replaces callbacks by new ones."""
-        return next(item for item in self.callback_handler.callbacks if isinstance(item, kind))
 
     @property
     def stopwatch(self) -> Stopwatch:
         """Seconds of training, evaluations left out."""
         return self.callback(Stopwatch)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of evaluations and of statistics."""
+        return self.stopwatch.apart
 
     @contextmanager
     def _apart_from_training(self, what: str) -> Iterator[None]:
@@ -342,7 +361,8 @@ class VaeTrainer(Trainer):
             *parts, count = self.accelerator.reduce(self._parts).tolist()
             self._parts.zero_()
             logs |= {name: part / count for name, part in zip(self.PARTS, parts, strict=True)}
-            logs["kl_weight"] = self.model.config.kl_weight * self.kl_annealing_factor()
+            steps = range(self.state.global_step - round(count / self.args.world_size), self.state.global_step)
+            logs["kl_weight"] = self.model.config.kl_weight * fmean(map(self.kl_annealing_factor, steps))
         super().log(logs, start_time)
 
     # Evaluation
@@ -371,6 +391,17 @@ class VaeTrainer(Trainer):
             metrics["eval_kl_weight"] = share
             metrics["train_seconds"] = self.stopwatch.seconds
         return EvalLoopOutput(None, None, metrics, num_samples=len(inference.kl))
+
+    def _evaluate(self, trial, ignore_keys_for_eval, skip_scheduler=False):
+        """An evaluation in training, by which nothing stops and no learning rate falls before the KL weight is full."""
+        callbacks, rising = self.callback_handler.callbacks, self.kl_annealing_factor() < 1
+        if rising:
+            others = [callback for callback in callbacks if not isinstance(callback, EarlyStoppingCallback)]
+            self.callback_handler.callbacks = others
+        try:
+            return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler or rising)
+        finally:
+            self.callback_handler.callbacks = callbacks
 
     def _judge(self, inference: Inference) -> dict[str, float]:
         """The metrics of an evaluation."""
@@ -438,55 +469,20 @@ class VaeTrainer(Trainer):
         """`Trainer.train`, and then the exact statistics of the training set for the model that it ends with."""
         resumed = args[0] if args else kwargs.get("resume_from_checkpoint")
         self._best_checkpoint.resumed = resumed if isinstance(resumed, str) else None
-        output = super().train(*args, **kwargs)
+        self._parts.zero_()
+        self._first_bad_step.fill_(-1.0)
+        self._statistics_step = self._statistics_sample = None
+        try:
+            output = super().train(*args, **kwargs)
+        finally:
+            self.is_in_train = False
+            self.stopwatch.stop()
         self._raise_if_not_finite()
-        during_training = dict(self.seconds)
+        before = self.seconds["statistics"]
         self.refresh_statistics(exact=True)
-        self.seconds = during_training | {"last_statistics": self.seconds["statistics"] - during_training["statistics"]}
-        return output
-
-    # Saving
-
-    def create_model_card(self, *args, **kwargs) -> None:
-        """Transformers' own card, unless the folder has one: that of `hub.ModelCardCallback` says more."""
-        if not (Path(self.args.output_dir) / "README.md").is_file():
-            super().create_model_card(*args, **kwargs)
+        self.seconds.update(statistics=before, last_statistics=self.seconds["statistics"] - before)
+        return output._replace(training_loss=output.metrics["train_loss"])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         self.refresh_statistics()
         super().save_model(output_dir, _internal_call)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        if not self.args.should_save:
-            return super()._save(output_dir, state_dict)
-        folder = Path(output_dir or self.args.output_dir)
-        partial = folder / PARTIAL_NAME
-        try:
-            super()._save(str(partial), state_dict)
-            # Trainer pickles its arguments; the run's `all_results.json` and model card hold what is worth keeping.
-            (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-            for path in sorted(partial.rglob("*")):
-                target = folder / path.relative_to(partial)
-                if path.is_dir():
-                    target.mkdir(exist_ok=True)
-                else:
-                    os.replace(path, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-    def _save_checkpoint(self, model, trial) -> None:
-        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        losses = self.callback(LossSum)
-        unlogged = self.accelerator.reduce(self._tr_loss.detach().clone(), "mean")
-        losses.saved = losses.earlier + self._total_loss_scalar + float(unlogged)
-        try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()  # for the random state of each process
-            if self.args.should_save:
-                if self.run_arguments is not None:
-                    text = json.dumps(self.run_arguments, indent=2, sort_keys=True) + "\n"
-                    (folder / ARGUMENTS_NAME).write_text(text, encoding="utf-8")
-                write_mark(folder)
-        except Exception:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise

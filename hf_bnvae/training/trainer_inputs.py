@@ -63,10 +63,10 @@ def with_rows(data: Any, args: VaeTrainingArguments, name: str, tokenizer: Any =
     if isinstance(data, dict) and name != "train_dataset":
         names = {key: f"{name}[{key!r}]" for key in data}
         rows = {key: with_token_ids(each, tokenizer, names[key]) for key, each in data.items()}
-        return {key: encoded_rows(each, names[key]) for key, each in rows.items()}
+        return {key: encoded_rows(each, names[key], tokenizer=tokenizer) for key, each in rows.items()}
     drawn = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
     most = drawn if name == "train_dataset" and drawn > 0 else None
-    return encoded_rows(with_token_ids(data, tokenizer, name, most), name, most)
+    return encoded_rows(with_token_ids(data, tokenizer, name, most), name, most, tokenizer)
 
 
 def check_collator(collator: Any, rows: Any) -> None:

@@ -4,6 +4,8 @@
 def training_results(trainer, trained, tokens: int) -> dict:
     """Speed and size of a training, with the seconds that evaluations and statistics took of it.
 
+    Those of a resumed run are of all the processes that it took.
+
     Args:
         trainer: the `VaeTrainer` that trained.
         trained: what its `train` returned.
@@ -13,7 +15,7 @@ def training_results(trainer, trained, tokens: int) -> dict:
     training_seconds = trainer.stopwatch.seconds
     return {
         "train_loss": metrics["train_loss"],
-        "train_runtime": metrics["train_runtime"],
+        "train_runtime": trainer.stopwatch.earlier_runtime + metrics["train_runtime"],
         "train_seconds_without_evaluation": training_seconds,
         "train_evaluation_seconds": trainer.seconds["evaluation"],
         "train_statistics_seconds": trainer.seconds["statistics"],

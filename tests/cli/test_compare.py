@@ -111,7 +111,7 @@ def test_two_comparisons_do_not_write_into_one_folder(corpus, tmp_path):
 
 def test_a_language_model_goes_without_the_flags_of_a_latent():
     shared = ["--encoder-name-or-path", "E", "--decoder_skip", "--bow_weight=1", "--embeddings_file", "e.npy"]
-    shared += ["--decorrelation", "2", "--free_bits=1"]
+    shared += ["--decorrelation", "2", "--free_bits=1", "--language_model", "L", "--prior-samples=9"]
     shared += ["--decoder-name-or-path", "D", "--max_steps=2"]
     assert compare.read_by(compare.parse_method("lm"), shared) == shared[-3:]
     assert compare.read_by(compare.parse_method("vae"), shared) == shared

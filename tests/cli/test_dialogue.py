@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from accelerate import PartialState
 from safetensors.torch import load_file
 
 from hf_bnvae.cli import dialogue, evaluate_dialogue
@@ -70,7 +71,7 @@ def test_a_method_trains_resumes_answers_and_is_judged(name, tmp_path, vectors):
     assert len(rows) == 6 and all(row[1] == row[2].removesuffix(" |") for row in rows)
 
 
-def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors):
+def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors, monkeypatch, capsys):
     judge = {"word_vectors": vectors, "nll_samples": 3, "num_cases": 2}
     for name in ("one", "other"):
         dialogue.main(flags(tmp_path / name, **judge, max_steps=2, method="cvae_bow" if name == "one" else "bn_cvae"))
@@ -86,6 +87,13 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
     assert judged == {name: pytest.approx(results[name], rel=1e-5) for name in judged}
     assert judged.keys() == {name for name in results if name.startswith("test_")}
     assert "| | one | other |" in (tmp_path / "new" / "side.md").read_text()
+    for path in files.values():
+        path.unlink()
+    capsys.readouterr()
+    with monkeypatch.context() as other_process:
+        other_process.setattr(PartialState, "is_main_process", property(lambda self: False))
+        evaluate_dialogue.main([text for name, value in settings.items() for text in (f"--{name}", str(value))])
+    assert not any(path.exists() for path in files.values()) and capsys.readouterr().out == ""
     with pytest.raises(UsageError, match="--compare_with shows other models in --samples_file"):
         evaluate_dialogue.main(["--model_name_or_path", "one", "--num_cases", "2", "--compare_with", "other"])
     with pytest.raises(UsageError, match="--samples_file shows --num_cases contexts, which is 0: raise it"):

@@ -63,6 +63,11 @@ def refused(call) -> str:
         ("kl_weight", "nan", "a finite number"),
         ("report_to", "wandb", "is no tracker that is installed"),
         ("optim", "adamw_bnb_8bit", "takes the package bitsandbytes"),
+        ("optim", "adamw_torch_8bit", "takes the package torchao"),
+        ("optim", "lion_32bit", "takes the package bitsandbytes"),
+        ("optim", "ademamix", "takes the package bitsandbytes"),
+        ("optim", "adamw_torch_xla", "takes the package torch_xla"),
+        ("adam_beta1", 1, "at least 0 and below 1, got 1"),
         ("accelerator_config", "missing.json", "missing.json does not exist"),
         ("fsdp", "full_shard", "several processes, and this is one"),
         ("gradient_checkpointing", "true", "needs a model of several layers"),
@@ -84,6 +89,15 @@ def test_a_number_out_of_its_range_is_refused_with_the_range(corpus, tmp_path, n
     said = refused(lambda: train.main(flags(corpus, tmp_path / "out", **{name: value})))
     assert said.startswith(f"--{name}") and words in said
     assert not (tmp_path / "out").exists()
+
+
+def test_optim_args_that_an_optimiser_does_not_take_are_refused(tmp_path):
+    args = {"output_dir": str(tmp_path), "optim": "sgd", "use_cpu": True}
+    VaeTrainingArguments(**args, optim_args="momentum=0.9")
+    said = refused(lambda: VaeTrainingArguments(**args, optim_args="momentum=abc"))
+    assert said == "`optim_args` momentum=abc do not suit `optim` sgd: could not convert string to float: 'abc'"
+    said = refused(lambda: VaeTrainingArguments(**args, optim_args="nesterov=true"))
+    assert said.startswith("`optim_args` nesterov=true do not suit `optim` sgd: Nesterov momentum requires")
 
 
 def test_bf16_is_refused_where_a_cpu_has_none(tmp_path, monkeypatch):
@@ -218,11 +232,12 @@ def test_word_vectors_that_are_none_are_refused(tmp_path, content):
     assert "vectors.txt" in refused(lambda: dialogue.main([*argv, "--output_dir", str(tmp_path / "out")]))
 
 
-def test_an_interruption_says_what_to_resume_from(finished, monkeypatch, capsys):
+@pytest.mark.parametrize("flags", [["--output_dir", "{}"], ["--output_dir={}"], ["--output-dir={}"]])
+def test_an_interruption_says_what_to_resume_from(finished, monkeypatch, capsys, flags):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["run_lm.py", "--output_dir", str(finished)])
+    monkeypatch.setattr(sys, "argv", ["run_lm.py", *(text.format(finished) for text in flags)])
     with pytest.raises(SystemExit) as end:
         run(interrupted)
     assert end.value.code == 130

@@ -33,13 +33,17 @@ def run(finished, tmp_path):
         ({"seed": 1, "optim": "sgd"}, "had optim adamw_torch_fused and this one has sgd"),
         ({"strategy": "aggressive"}, "had strategy standard and this one has aggressive"),
         ({"adam_beta2": 0.9}, "had adam_beta2 0.999 and this one has 0.9"),
-        ({"plateau_max_halvings": 3}, "had plateau_max_halvings 5 and this one has 3"),
+        ({"plateau_patience": 3}, "had plateau_patience None and this one has 3"),
         ({"learning_rate": 0.5}, "had learning_rate 0.00177 and this one has 0.5"),
         ({"kl_annealing_epochs": 2}, "had kl_annealing_epochs 1.0 and this one has 2.0"),
         ({"max_train_samples": 50}, "trained on 80 examples, which are not the 50 of this one"),
         ({"max_length": 4}, "which are not the 80 of this one: repeat its data, max_train_samples and max_length"),
         ({"num_train_epochs": 1}, "had num_train_epochs 2, and 1 is less"),
         ({"per_device_train_batch_size": 16}, "had sentences in a step 8 and this one has 16"),
+        (
+            {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+            "had gradient_accumulation_steps 1 and this one has 2",
+        ),
     ],
 )
 def test_a_run_is_not_resumed_under_other_flags(corpus, run, changes, words):

@@ -2,6 +2,7 @@
 
 import pickle
 from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,3 +142,29 @@ def test_another_process_maps_the_file_of_the_states_itself(tmp_path):
         sent = pickle.dumps(SentenceStates(sentences, source, np.array([7, 3])))
         assert (len(sent) < states.nbytes) == isinstance(source, np.memmap)
         np.testing.assert_array_equal(pickle.loads(sent)[1]["encoder_states"], states[3])
+
+
+def test_rows_that_were_padded_already_lose_their_padding():
+    rows = [[1, 5, 6, 2], [1, 5, 2], [1, 2]]
+    behind = [row + [0] * (6 - len(row)) for row in rows]
+    masks = [[1] * len(row) + [0] * (6 - len(row)) for row in rows]
+    padded = {"input_ids": behind, "attention_mask": masks, "length": [6] * 3}
+    in_front = {name: [row[::-1] for row in padded[name]] for name in ("input_ids", "attention_mask")}
+    ends = {"input_ids": [[number or 2 for number in row] for row in behind], "attention_mask": masks}
+    for data, expected in ((padded, rows), (in_front, [row[::-1] for row in rows]), (ends, rows)):
+        found = encoded_rows(Dataset.from_dict(data), "train_dataset")
+        assert found["input_ids"][:] == expected and found["length"][:] == [4, 3, 2]
+        again = encoded_rows(found, "train_dataset")
+        assert again.column_names == found.column_names and again["input_ids"][:] == expected
+    whole = {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]}
+    assert encoded_rows(Dataset.from_dict(whole), "train_dataset")["input_ids"][:] == rows
+
+
+def test_without_a_mask_the_padding_behind_the_end_is_taken_off():
+    tokenizer = SimpleNamespace(pad_token_id=0, eos_token_id=2)
+    data = Dataset.from_dict({"input_ids": [[1, 5, 2, 0, 0], [1, 5, 0, 6, 2], [1, 0, 2, 0, 0], [1, 5, 6, 0, 0]]})
+    found = encoded_rows(data, "train_dataset", tokenizer=tokenizer)
+    assert found["input_ids"][:] == [[1, 5, 2], [1, 5, 0, 6, 2], [1, 0, 2], [1, 5, 6, 0, 0]]
+    both = SimpleNamespace(pad_token_id=2, eos_token_id=2)
+    for unknown in (None, both):
+        assert encoded_rows(data, "train_dataset", tokenizer=unknown)["input_ids"][:] == data["input_ids"][:]

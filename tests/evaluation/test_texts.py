@@ -4,6 +4,9 @@ import math
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.data import build_tokenizer
@@ -107,3 +110,23 @@ def test_samples_are_judged_whole_by_a_language_model_of_finer_tokens(make_model
     monkeypatch.setattr(texts, "nll", lambda model, batches: read.extend(batches) or {"ppl": 1.0})
     sample_ppl(model, tokenizer, judge, characters, 7, seed=1)
     assert {int((row != -100).sum()) for batch in read for row in batch["labels"]} == {6 + 5 + 1}  # spaces and the end
+
+
+def test_the_ends_of_samples_are_no_words_where_they_are_the_unknown_word_too(make_model, tokenizer, monkeypatch):
+    """GPT-2 has one symbol for all of them."""
+    end = "<|endoftext|>"
+    words = WordLevel({end: 0} | {word: number for number, word in enumerate("abcdefg", 1)}, end)
+    writes = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(words), bos_token=end, eos_token=end, pad_token=end, unk_token=end
+    )
+    model = make_model(posterior="gaussian", **sizes(tokenizer))
+    judge = LstmLMForCausalLM(LstmLMConfig(vocab_size=40, embedding_size=8, hidden_size=16, **sizes(tokenizer)))
+    read = []
+    monkeypatch.setattr(texts, "nll", lambda model, batches: read.extend(batches) or {"ppl": 1.0})
+    said = {writes: [0, 1, 2, 0, 0, 0], tokenizer: tokenizer("a <unk> b")["input_ids"]}
+    for written_by, ids in said.items():
+        model.sample = lambda count, ids=ids, **options: torch.tensor([ids] * count)
+        sample_ppl(model, written_by, judge, tokenizer, 3)
+    one, other = (batch["input_ids"][0].tolist() for batch in read)
+    assert one == tokenizer("a b")["input_ids"]
+    assert other == tokenizer("a <unk> b")["input_ids"]

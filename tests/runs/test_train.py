@@ -66,6 +66,7 @@ def test_sentences_become_a_pipeline_whose_folder_loads_as_the_same_one(trained)
     results = json.loads((folder / "all_results.json").read_text())
     assert results["train_sentences"] + results["eval_sentences"] == 60 and results["train_steps"] == 2
     assert "bn_vae" in (folder / "README.md").read_text()
+    assert not (folder / ".lock").exists()
 
 
 @pytest.mark.skipif(not bf16_pays(), reason="this machine has no products in bf16")

@@ -40,6 +40,7 @@ def test_dialogues_become_a_pipeline_whose_folder_loads_as_the_same_one(tmp_path
     results = json.loads((tmp_path / "out" / "all_results.json").read_text())
     assert results["train_steps"] == 2 and "eval_bleu_recall" in results
     assert (tmp_path / "out" / "samples.md").is_file()
+    assert not (tmp_path / "out" / ".lock").exists()
 
 
 def test_a_tokenizer_and_callbacks_of_the_program_are_those_of_the_run(tmp_path):

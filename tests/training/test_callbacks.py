@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback, TrainerControl, TrainerState, set_seed
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, set_seed
 
 from hf_bnvae import BnCvaeConfig, BnVaeConfig
 from hf_bnvae.cli.errors import with_flags
@@ -49,6 +49,50 @@ def test_a_plateau_goes_back_to_the_best_and_halves_the_rate(make_trainer):
         assert torch.equal(best[name], after[name]) or name.endswith("num_batches_tracked"), name
 
 
+def test_a_plateau_goes_back_to_no_other_weights_than_the_best(make_trainer, warnings):
+    steps = {"eval_strategy": "steps", "eval_steps": 8, "save_strategy": "steps", "save_steps": 16}
+    trainer, _ = run(
+        make_trainer, [9, 8, 5, 6], plateau_patience=1, load_best_model_at_end=False, learning_rate=0.5, **steps
+    )
+    older = load_file(Path(trainer.args.output_dir) / "checkpoint-16" / "model.safetensors")
+    assert trainer.state.best_model_checkpoint.endswith("-16") and trainer.state.best_global_step == 24
+    assert not torch.equal(older["decoder.output.weight"], trainer.model.decoder.output.weight)
+    said = "the weights of step 24, the best, were not saved (--save_steps), learning rate halved to 0.25."
+    assert any(said in warning for warning in warnings)
+
+
+def test_a_callback_of_ones_own_takes_the_place_of_the_usual_one(make_trainer):
+    own = [CollapseCallback(max_mi=3), PlateauCallback(2)]
+    trainer = make_trainer(callbacks=own, plateau_patience=1)
+    for callback in own:
+        assert [item for item in trainer.callback_handler.callbacks if isinstance(item, type(callback))] == [callback]
+
+
+def test_nothing_stops_or_slows_by_evaluations_with_a_rising_kl_weight(make_trainer):
+    class Worse(TrainerCallback):
+        """Every evaluation is worse than the one before it."""
+
+        elbo, rates = 0.0, {}
+
+        def on_evaluate(self, args, state, control, metrics, optimizer=None, **kwargs):
+            self.elbo += 1
+            metrics["eval_elbo"] = self.elbo
+            self.rates[state.global_step] = optimizer.param_groups[0]["lr"], metrics["eval_kl_weight"]
+
+    settings = {"kl_schedule": "cyclic", "kl_annealing_steps": 8, "max_steps": 32, "eval_strategy": "steps"}
+    settings |= {"eval_steps": 2, "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = make_trainer(callbacks=[Worse(), EarlyStoppingCallback(6)], **settings)
+    trainer.train()
+    weights = [row["eval_kl_weight"] for row in trainer.state.log_history if "eval_elbo" in row]
+    assert weights.count(1.0) == 7 and weights[-1] == 1.0 and len(weights) > 9
+
+    worse = Worse()
+    plateau = {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"patience": 0}}
+    make_trainer(callbacks=[worse], **(settings | {"max_steps": 16}), **plateau).train()
+    rates, weights = zip(*worse.rates.values(), strict=True)
+    assert weights[:4] == (0.25, 0.5, 0.75, 1.0) and rates[:5] == (0.05,) * 5 and rates[5] < 0.05
+
+
 def test_training_ends_after_the_last_halving_and_never_halves_early(make_trainer):
     trainer, rates = run(
         make_trainer, [4, 5, 5, 5, 5, 5, 5], plateau_patience=1, plateau_start_epoch=3, plateau_max_halvings=2
@@ -59,7 +103,7 @@ def test_training_ends_after_the_last_halving_and_never_halves_early(make_traine
 
 def test_evaluations_with_a_rising_kl_weight_do_not_count():
     callback = PlateauCallback(patience=1)
-    callback.on_train_begin(None, None, None)
+    callback.on_train_begin(None, TrainerState(), None)
     control = TrainerControl()
     rising = {"eval_elbo": 1.0, "eval_kl_weight": 0.5}
     for _ in range(3):
@@ -134,6 +178,8 @@ def test_the_stopwatch_leaves_evaluations_out_and_goes_on_after_a_resume(make_tr
     seconds = {line["step"]: line["train_seconds"] for line in resumed.state.log_history if "train_seconds" in line}
     assert seconds == {4: 4, 8: 8, 12: 12, 16: 16}
     assert resumed.stopwatch.seconds == 16
+    assert resumed.stopwatch.earlier_runtime == 8 + 2 * 100
+    assert resumed.seconds["evaluation"] == 4 * 100
 
 
 def pretrained_config(**z) -> BnVaeConfig:

@@ -13,7 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hf_bnvae.training import CheckpointError, LockError, NonFiniteLossError, check_same_run
+from hf_bnvae.training import (
+    CheckpointError,
+    LockError,
+    NonFiniteLossError,
+    VaeTrainingArguments,
+    check_same_run,
+    run_arguments,
+)
 from hf_bnvae.training.checkpoints import (
     ARGUMENTS_NAME,
     MARK_NAME,
@@ -232,6 +239,12 @@ def test_a_run_is_resumed_under_what_it_was_started_with(saved, changes, words):
     ]
     with pytest.raises(CheckpointError, match=words):
         check_same_run(saved / "checkpoint-8", told | changes)
+
+
+def test_a_run_keeps_its_learning_rates(sentences, tmp_path):
+    args = VaeTrainingArguments(str(tmp_path), learning_rate=0.2, pretrained_learning_rate=0.1)
+    told = run_arguments(args, sentences)
+    assert (told["learning_rate"], told["pretrained_learning_rate"]) == (0.2, 0.1)
 
 
 def test_an_annealing_by_epochs_that_steps_win_over_is_not_compared(saved):

@@ -30,7 +30,13 @@ def make(tmp_path, make_model, sentences):
 def test_every_shape_of_the_data_gives_the_same_model(make, sentences):
     ids = sentences["input_ids"][:16]
     plain = Dataset.from_dict({"input_ids": ids})
-    shapes = [plain, plain.with_format("torch"), plain.to_iterable_dataset(), [{"input_ids": row} for row in ids]]
+    longest = max(map(len, ids))
+    padded = {
+        "input_ids": [row + [0] * (longest - len(row)) for row in ids],
+        "attention_mask": [[1] * len(row) + [0] * (longest - len(row)) for row in ids],
+    }
+    shapes = [plain, Dataset.from_dict(padded), plain.with_format("torch"), plain.to_iterable_dataset()]
+    shapes.append([{"input_ids": row} for row in ids])
     states = []
     for shape in shapes:
         trainer = make(shape, shape, eval_strategy="no", save_strategy="no", load_best_model_at_end=False)

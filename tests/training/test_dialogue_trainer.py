@@ -79,8 +79,9 @@ def test_the_log_shows_every_part_of_the_loss(make_trainer, method):
     trainer.train()
     config = trainer.model.config
     logs = [row for row in trainer.state.log_history if "rec" in row]
-    assert [row["kl_weight"] for row in logs] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
-    for row, weight in zip(logs, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0], strict=True):
+    weights = [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert [row["kl_weight"] for row in logs] == pytest.approx(weights)
+    for row, weight in zip(logs, weights, strict=True):
         parts = row["rec"] + weight * (row["kl"] + config.prior_kl_weight * row["kl_prior"])
         assert row["loss"] == pytest.approx(parts + config.bow_weight * row.get("bow_loss", 0.0), rel=1e-4)
         assert ("bow_loss" in row) is (config.bow_weight > 0)
@@ -165,3 +166,11 @@ def test_a_part_of_the_responses_shares_the_utterances(data):
     part = rows.select([3, 5])
     assert len(part) == 2 and part.utterances is rows.utterances
     assert part[0] == rows[3] and part.lengths == [rows.lengths[3], rows.lengths[5]]
+
+
+def test_the_best_model_may_be_the_one_that_uses_its_latent_most(make_trainer):
+    trainer = make_trainer({}, max_steps=2, metric_for_best_model="use", kl_annealing_steps=0)
+    trainer.train()
+    assert trainer.state.best_metric == max(row["eval_use"] for row in trainer.state.log_history if "eval_use" in row)
+    with pytest.raises(ValueError, match="`metric_for_best_model` bow_loss is not computed here"):
+        make_trainer({}, metric_for_best_model="bow_loss")

@@ -21,6 +21,7 @@ from hf_bnvae.training import (
     DialogueTrainingArguments,
     NonFiniteLossError,
     PlateauCallback,
+    VaeTrainer,
     VaeTrainingArguments,
 )
 from hf_bnvae.training.schedules import constant, linear
@@ -45,6 +46,7 @@ def test_the_log_holds_the_weighted_loss_and_its_parts(make_trainer):
     assert len(logs) == 12
     for line in logs:
         share = min(1.0, (line["step"] - 1) / 8)
+        assert line["kl_weight"] == 0.5 * share
         assert line["loss"] == pytest.approx(line["rec"] + 0.5 * share * line["kl"], rel=1e-5)
 
 
@@ -115,7 +117,8 @@ def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(make_trainer, 
     train_seeded(whole)
     train_seeded(trainer("stopped", [StopAt(stop)]))
     resumed = trainer("stopped")
-    resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / f"checkpoint-{stop}"))
+    output = resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / f"checkpoint-{stop}"))
+    assert output.training_loss == output.metrics["train_loss"]
     assert resumed.state.global_step == whole.state.global_step == 24
     for name, value in whole.model.state_dict().items():
         if name.endswith("num_batches_tracked"):
@@ -193,32 +196,54 @@ def test_a_loaded_model_is_judged_with_its_own_statistics(make_trainer):
     assert torch.equal(trainer.model.model.posterior.mean_norm.running_var, before)
 
 
-def test_gradient_accumulation_averages_the_gradients_of_its_micro_batches(make_trainer, make_model):
+def test_the_gradient_of_a_step_is_the_mean_over_its_sentences_whatever_its_micro_batches(make_trainer, make_model):
     torch.manual_seed(2)
-    model = make_model(embedding_dropout=0.0, output_dropout=0.0)
+    model = make_model(posterior="gaussian", embedding_dropout=0.0, output_dropout=0.0)
     start = {name: parameter.clone() for name, parameter in model.named_parameters()}
     trainer = make_trainer(
         model,
         max_steps=1,
-        gradient_accumulation_steps=2,
+        gradient_accumulation_steps=4,
+        equal_length=True,
         kl_annealing_steps=0,
         eval_strategy="no",
         save_strategy="no",
         load_best_model_at_end=False,
         max_grad_norm=0.0,
     )
-    batches = [batch for batch, _ in zip(trainer.get_train_dataloader(), range(2), strict=False)]
+    batches = [batch for batch, _ in zip(trainer.get_train_dataloader(), range(4), strict=False)]
+    sizes = [len(batch["labels"]) for batch in batches]
+    assert len(set(sizes)) > 1
     noise_seed = trainer._noise_seed()
     train_seeded(trainer)
     stepped = {name: parameter.clone() for name, parameter in model.named_parameters()}
     model.load_state_dict(start, strict=False)
     model.zero_grad()
     model.train()
-    for batch in batches:
-        (model(**batch, noise_seed=noise_seed).loss / 2).backward()
+    means = dict.fromkeys(("loss", "rec", "kl"), 0.0)
+    for batch, size in zip(batches, sizes, strict=True):
+        outputs = model(**batch, noise_seed=noise_seed)
+        (outputs.loss * size / sum(sizes)).backward()
+        for name, part in zip(means, ("loss", "reconstruction_loss", "kl"), strict=True):
+            means[name] += float(outputs[part].detach()) * size / sum(sizes)
     for name, parameter in model.named_parameters():
         expected = start[name] if parameter.grad is None else start[name] - 0.05 * parameter.grad
         torch.testing.assert_close(stepped[name], expected, rtol=1e-4, atol=1e-6)
+    line = next(line for line in trainer.state.log_history if "loss" in line)
+    assert {name: line[name] for name in means} == pytest.approx(means, rel=1e-5)
+
+
+def test_the_parts_of_the_loss_are_means_over_the_same_steps_as_the_loss(make_trainer):
+    """Also where the last step of an epoch has fewer micro-batches, and over a rising KL weight."""
+    trainer = make_trainer(num_train_epochs=1, gradient_accumulation_steps=3, kl_annealing_epochs=0, logging_steps=3)
+    train_seeded(trainer)
+    (line,) = (line for line in trainer.state.log_history if "loss" in line)
+    assert trainer.state.global_step == 3 and len(trainer.train_sampler()) == 8
+    assert line["loss"] == pytest.approx(line["rec"] + line["kl"], rel=1e-5)
+    rising = make_trainer(max_steps=8, kl_annealing_steps=8, logging_steps=4)
+    train_seeded(rising)
+    weights = [line["kl_weight"] for line in rising.state.log_history if "loss" in line]
+    assert weights == [(0 + 1 + 2 + 3) / 4 / 8, (4 + 5 + 6 + 7) / 4 / 8]
 
 
 def test_a_loss_that_breaks_stops_the_run_and_keeps_the_last_good_checkpoint(make_trainer):
@@ -248,6 +273,52 @@ def test_a_loss_that_breaks_in_the_last_steps_is_not_saved_either(make_trainer):
     quiet = {"logging_steps": 1000, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     with pytest.raises(NonFiniteLossError, match="since step 11; there is no checkpoint yet"):
         train_seeded(make_trainer(max_steps=12, callbacks=[Poison()], **quiet))
+
+
+def test_a_training_that_broke_leaves_nothing_to_the_next(make_trainer, make_model):
+    class Poison(TrainerCallback):
+        poisons = True
+
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if self.poisons and state.global_step == 3:
+                with torch.no_grad():
+                    model.decoder.output.weight[0, 0] = math.nan
+
+    poison = Poison()
+    trainer = make_trainer(num_train_epochs=1, callbacks=[poison])
+    trainer.model_init = lambda trial: make_model()
+    with pytest.raises(NonFiniteLossError, match="since step 4"):
+        train_seeded(trainer)
+    assert not trainer.is_in_train
+    stopped = trainer.stopwatch.seconds
+    assert trainer.stopwatch.seconds == stopped
+    poison.poisons = False
+    assert train_seeded(trainer).global_step == 8
+
+
+def test_a_second_training_begins_as_the_first(make_trainer, sentences):
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.first = None
+
+        def on_save(self, args, state, control, model=None, **kwargs):
+            if self.first is None:
+                norm = model.model.posterior.mean_norm
+                mean, _ = exact_statistics(model.eval(), sentences)
+                self.first = mean, norm.running_mean.clone()
+
+    look = Look()
+    trainer = make_trainer(num_train_epochs=1, callbacks=[look], plateau_patience=1, load_best_model_at_end=False)
+    for item in ("evaluation", "statistics"):
+        trainer.seconds[item] = 1e6
+    train_seeded(trainer)
+    assert max(trainer.seconds.values()) < 1e6
+    plateau = trainer.callback(PlateauCallback)
+    plateau.best, plateau.halvings = -math.inf, 3
+    trainer.stopwatch.earlier = 1e6
+    train_seeded(trainer)
+    assert trainer.stopwatch.seconds < 1e6 and plateau.halvings < 3 and math.isfinite(plateau.best)
+    torch.testing.assert_close(*look.first, rtol=1e-4, atol=1e-5)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(make_trainer, monkeypatch):
@@ -387,6 +458,34 @@ def test_more_information_is_better_and_a_larger_loss_is_not(tmp_path):
         args = VaeTrainingArguments(str(tmp_path), metric_for_best_model=metric)
         assert args.greater_is_better is better
     assert replace(args, seed=3).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "config", "words"),
+    [
+        ("bow_loss", {}, "bow_loss is not computed here, which takes a model with a `bow_weight`: use elbo, rec"),
+        ("use", {"rows": 1}, "use is not computed here, which takes a latent and at least two sentences to evaluate"),
+        ("use", {"sets": "ab", "rows": 1}, "use is not computed here"),
+        ("c_elbo", {"sets": "ab"}, "c_elbo is not computed here: use elbo, .*, a_elbo, .*, b_elbo"),
+        ("a_elbo", {}, "a_elbo is not computed here: use elbo"),
+    ],
+)
+def test_the_best_model_is_chosen_by_what_is_computed(make_model, sentences, tmp_path, metric, config, words):
+    rows = sentences.select(range(config.get("rows", 3)))
+    data = dict.fromkeys(config["sets"], rows) if "sets" in config else rows
+
+    def trainer(**settings):
+        args = VaeTrainingArguments(str(tmp_path), metric_for_best_model=metric, use_cpu=True, **settings)
+        return VaeTrainer(make_model(), args, train_dataset=sentences, eval_dataset=data, data_collator=VaeCollator(0))
+
+    with pytest.raises(ValueError, match=f"`metric_for_best_model` {words}"):
+        trainer()
+    trainer(eval_strategy="no", save_strategy="no", load_best_model_at_end=False)
+
+
+def test_arguments_are_made_again_of_what_they_say(tmp_path):
+    args = VaeTrainingArguments(str(tmp_path), seed=3, use_cpu=True)
+    assert VaeTrainingArguments(**args.to_dict()).to_dict() == args.to_dict()
 
 
 @pytest.mark.parametrize(

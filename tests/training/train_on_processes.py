@@ -41,6 +41,7 @@ VAES = {
     "bn_vae": ({"posterior": "batch_norm"}, {"save_strategy": "steps", "save_steps": 27}),
     "fb_sum": ({"posterior": "gaussian", "free_bits": 3.0, "free_bits_mode": "sum"}, {}),
     "matched": ({"posterior": "matched", "decorrelation": 2.0}, {}),
+    "accumulated": ({"posterior": "gaussian"}, {"gradient_accumulation_steps": 3, "equal_length": True}),
     "aggressive": ({"posterior": "gaussian"}, {"strategy": "aggressive", "max_steps": 12, "eval_steps": 6}),
 }
 

@@ -174,7 +174,7 @@ def _by_split(embeddings: Any) -> Mapping[str, Any] | None:
 def _pipeline(kind: Any, trainer: VaeTrainer) -> Any:
     """The trained model with its tokenizer, which knows the output folder."""
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without the run's autocast
-    pipeline = kind(model, trainer.processing_class)
+    pipeline = kind(model.eval(), trainer.processing_class)
     pipeline.folder = Path(str(trainer.args.output_dir))
     return pipeline
 

@@ -188,6 +188,9 @@ class VaeTrainingArguments(TrainingArguments):
         "pretrained_learning_rate",
         "learning rate of weights or adapters of pretrained parts; that of all in the paper's recipe",
     )
+    use_cache: bool = field(
+        default=True, metadata={"help": "kept on: the saved configuration says that decoding goes on from states"}
+    )
     muon: bool = field(
         default=False,
         metadata={

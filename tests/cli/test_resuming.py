@@ -32,7 +32,7 @@ def run(finished, tmp_path):
         ({"seed": 2}, "had seed 1 and this one has 2"),
         ({"seed": 1, "optim": "sgd"}, "had optim adamw_torch_fused and this one has sgd"),
         ({"strategy": "aggressive"}, "had strategy standard and this one has aggressive"),
-        ({"adam_beta2": 0.9}, "had adam_beta2 0.999 and this one has 0.9"),
+        ({"adam_beta2": 0.9}, "had adam_beta2 0.999875 and this one has 0.9"),
         ({"plateau_patience": 3}, "had plateau_patience None and this one has 3"),
         ({"learning_rate": 0.5}, "had learning_rate 0.00177 and this one has 0.5"),
         ({"kl_annealing_epochs": 2}, "had kl_annealing_epochs 1.0 and this one has 2.0"),

@@ -12,6 +12,7 @@ from hf_bnvae.errors import ParameterError
 from hf_bnvae.training import VaeTrainingArguments
 from hf_bnvae.training.muon import MuonAdamW, matrices_of, orthogonal
 from tests.helpers import StopAt
+from tests.training.test_no_waiting import NoWaiting
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 5), (2, 5, 12), (1, 7, 7)])
@@ -71,6 +72,15 @@ def test_a_weight_of_more_dimensions_is_a_matrix_and_one_without_a_gradient_stay
     flat.grad = weights[4].grad.flatten(1)
     optimizer.step()
     assert torch.equal(weights[4].flatten(1), flat) and torch.equal(weights[0], before)
+
+
+def test_a_step_of_muon_does_not_wait():
+    weights = some_weights()
+    optimizer = MuonAdamW(weights, lr=0.1, fused=True)
+    optimizer.move_to_muon(weights[:3])
+    train(optimizer, weights, [0])
+    with NoWaiting():
+        train(optimizer, weights, [1])
 
 
 def test_a_loaded_state_goes_on_as_if_nothing_had_been(tmp_path):

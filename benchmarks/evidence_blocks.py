@@ -141,9 +141,9 @@ def rates(name: str, methods: tuple[str, ...], seed: int) -> Block:
 
 def muon(name: str, seed: int) -> Block:
     """Recipe muon, beside the recipe fast of `rates`, and larger batches at the same quality."""
-    bn_vae = "bn_vae:gamma=0.7"
-    methods = ("lstm_lm", "vae", bn_vae, "matched_vae:rate=8", f"{bn_vae}:per_device_train_batch_size=1024")
-    block = rates(name, (*methods, f"{bn_vae}:recipe=fast:per_device_train_batch_size=256"), seed)
+    bn_vae, larger = "bn_vae:gamma=0.7", "per_device_train_batch_size"
+    methods = ("lstm_lm", "vae", bn_vae, "matched_vae:rate=4", "matched_vae:rate=8", f"{bn_vae}:{larger}=1024")
+    block = rates(name, (*methods, f"{bn_vae}:recipe=fast:{larger}=256"), seed)
     return replace(block, group="short_yelp_muon", flags=block.flags | {"recipe": "muon"}, classify=False)
 
 

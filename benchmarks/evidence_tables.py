@@ -141,9 +141,7 @@ RATES = (
 )
 MUON = (
     *RATES[:9],
-    Column("epochs", "train_epochs", ".1f"),
     Column("steps", "train_steps", ",.0f"),
-    Column("seconds", "train_seconds_without_evaluation", ",.0f"),
 )
 PAIRS = (
     Column("NLL", "test_nll", best=min, sentences=True),

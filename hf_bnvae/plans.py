@@ -110,8 +110,8 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
     """The values that train a method.
 
     Where several set the same value, the order is: `overrides`, the method, the recipe, the size. The optimiser
-    of the recipe `fast` follows the batch (`training.recipes.grown`). An annealing by epochs takes half of a training
-    at most, so that the KL weight gets full, and a quarter of one in cycles, so that there are two.
+    of the recipes `fast` and `muon` follows the batch (`training.recipes.grown`). An annealing by epochs takes half of
+    a training at most, so that the KL weight gets full, and a quarter of one in cycles, so that there are two.
 
     Args:
         method: a row of `METHODS` or `DIALOGUE_METHODS`.

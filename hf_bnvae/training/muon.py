@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 
 from ..models.pretrained_parts import pretrained_parameters
+from .parameter_groups import set_apart
 from .recipes import bf16_pays
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -37,12 +38,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def move_to_muon(self, matrices: Iterable[torch.nn.Parameter]) -> None:
         """Let Muon train some of the parameters, whose dimensions after the first count as one."""
-        chosen = {id(matrix) for matrix in matrices}
-        for group in list(self.param_groups):
-            moved = [weight for weight in group["params"] if id(weight) in chosen]
-            if moved:
-                group["params"] = [weight for weight in group["params"] if id(weight) not in chosen]
-                self.add_param_group({**group, "params": moved, "momentum": self.momentum})
+        set_apart(self, matrices, momentum=self.momentum)
 
     @torch.no_grad()
     def step(self, closure=None):

@@ -28,6 +28,7 @@ from .best_metric import check_best_metric
 from .callbacks import BestCheckpoint, CollapseCallback, LossSum, PlateauCallback, Stopwatch
 from .muon import MuonAdamW, matrices_of
 from .non_finite import ruined
+from .parameter_groups import set_apart
 from .saving import SavingTrainer
 from .schedules import KL_SCHEDULES
 from .step_graphs import StepGraphs, graphs_of
@@ -190,12 +191,7 @@ class VaeTrainer(SavingTrainer):
             optimizer.move_to_muon(matrices_of(self.model))
         rate = self.args.pretrained_learning_rate
         if rate is not None:
-            pretrained = {id(parameter) for parameter in pretrained_parameters(self.model)}
-            for group in list(optimizer.param_groups):
-                chosen = [parameter for parameter in group["params"] if id(parameter) in pretrained]
-                if chosen:
-                    group["params"] = [parameter for parameter in group["params"] if id(parameter) not in pretrained]
-                    optimizer.add_param_group({**group, "params": chosen, "lr": rate})
+            set_apart(optimizer, pretrained_parameters(self.model), lr=rate)
         return optimizer
 
     @staticmethod

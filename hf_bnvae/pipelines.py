@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from .data.encoded_texts import encode_counted
@@ -23,7 +23,6 @@ from .models.interpolation import interpolate_latents
 from .models.latents import latents_of
 from .models.modeling_common import is_kind
 from .models.pretrained_parts import longest_text
-from .models.stop_texts import StopTexts
 
 logger = logging.get_logger(__name__)
 
@@ -172,11 +171,8 @@ class TextVaePipeline(ModelWithTokenizer):
         Raises:
             ValueError: for latents of another shape, or with a NaN.
         """
-        stops = generation_options.pop("stop_strings", None)
-        if stops is not None:
-            generation_options.pop("tokenizer", None)
-            criteria = [*generation_options.get("stopping_criteria", ()), StopTexts(self.tokenizer, stops)]
-            generation_options["stopping_criteria"] = StoppingCriteriaList(criteria)
+        if generation_options.get("stop_strings") is not None:
+            generation_options["tokenizer"] = self.tokenizer
         latents = latents_of(latents, self.latent_size).float()
         texts: list[str] = []
         with self.evaluating(), nullcontext() if seed is None else draws(seed):

@@ -22,7 +22,7 @@ from .training import (
 )
 from .training.arguments import LEFT_OUT, MUON_WITH
 from .training.recipes import grown
-from .training.schedules import ANNEALING_SHARES
+from .training.schedules import most_annealing
 
 MODELS = {
     BnVaeConfig: BnVaeForConditionalGeneration,
@@ -139,7 +139,7 @@ def resolve(method: str, recipe: str = "fast", size: str | None = None, **overri
     values |= _values_of(family.methods[method], overrides)
     if "kl_annealing_epochs" in values and overrides.get("max_steps", -1) < 1:
         asked = values | overrides
-        most = ANNEALING_SHARES.get(asked["kl_schedule"], 1.0) * asked["num_train_epochs"]
+        most = most_annealing(asked["kl_schedule"], asked["num_train_epochs"])
         values["kl_annealing_epochs"] = min(values["kl_annealing_epochs"], most)
     if "kl_annealing_epochs" in overrides:
         values.pop("kl_annealing_steps", None)  # steps would win over epochs

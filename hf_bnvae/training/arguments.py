@@ -21,7 +21,7 @@ from ..errors import ParameterError
 from .field_types import read_fields
 from .ranges import check_ranges
 from .recipes import DIALOGUE_RECIPES, RECIPES, bf16_pays
-from .schedules import ANNEALING_SHARES, KL_SCHEDULES
+from .schedules import KL_SCHEDULES, most_annealing
 from .strategies import STRATEGIES
 
 UNREAD = {
@@ -345,7 +345,7 @@ class VaeTrainingArguments(TrainingArguments):
                 "it out, or let both be steps or epoch"
             )
         if self.kl_annealing_epochs is None:
-            most = ANNEALING_SHARES.get(self.kl_schedule, 1.0) * self.num_train_epochs
+            most = most_annealing(self.kl_schedule, self.num_train_epochs)
             self.kl_annealing_epochs = self.RECIPE["kl_annealing_epochs"]
             if self.max_steps < 1:
                 self.kl_annealing_epochs = min(self.kl_annealing_epochs, most)

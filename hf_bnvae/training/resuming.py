@@ -11,7 +11,7 @@ from datasets import Dataset
 from ..data import DialogueResponses, SentenceStates, TokenStore
 from .arguments import VaeTrainingArguments
 from .checkpoints import ARGUMENTS_NAME, CheckpointError, read_json
-from .schedules import ANNEALING_SHARES
+from .schedules import most_annealing
 
 MUST_STAY = (
     "seed",
@@ -104,7 +104,7 @@ def keep_annealing(checkpoint: str | Path, args: VaeTrainingArguments) -> None:
     before = read_json(Path(checkpoint) / ARGUMENTS_NAME)
     if isinstance(before, dict) and before.get("num_train_epochs", args.num_train_epochs) != args.num_train_epochs:
         annealing = before.get("kl_annealing_epochs")
-        if annealing == ANNEALING_SHARES.get(args.kl_schedule, 1.0) * before["num_train_epochs"]:
+        if annealing == most_annealing(args.kl_schedule, before["num_train_epochs"]):
             args.kl_annealing_epochs = annealing
 
 

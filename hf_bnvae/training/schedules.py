@@ -29,4 +29,8 @@ def cyclic(annealing_steps: int, total_steps: int) -> KlSchedule:
 
 KL_SCHEDULES = {"constant": constant, "linear": linear, "cyclic": cyclic}
 ANNEALING_SHARES = {"linear": 0.5, "cyclic": 0.25}
-"""The most of a training that the KL weight takes to get full, where nobody says how long, by the schedule."""
+
+
+def most_annealing(schedule: str, epochs: float) -> float:
+    """The most epochs of a training that the KL weight takes to get full, where nobody says how long."""
+    return ANNEALING_SHARES.get(schedule, 1.0) * epochs

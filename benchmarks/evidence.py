@@ -163,7 +163,7 @@ class Worker:
                 self.train_entry(parse_method(method), seed)
             else:
                 own: Flags = dict(parse_method(method, METHODS_OF["dialogue"]).parameters)
-                self.run(SCRIPTS["dialogue"], self.flags(seed) | own | going_on(folder / MODEL), folder)
+                self.run(SCRIPTS["dialogue"], self.training_flags(own, seed) | going_on(folder / MODEL), folder)
             if self.block.kind == "sentences" and self.flags(seed).get("nll_samples") != 0:
                 self.judge(folder)
             if self.block.classify and method != "lstm_lm":
@@ -187,12 +187,16 @@ class Worker:
                 self.train_entry(entry.first, seed)
                 pretrained = kept_folder(self.work, self.scale, self.block.group, entry.first.text, seed) / MODEL
                 flags |= {"pretrained_encoder": str(pretrained), "reset_decoder": "true"}
+            self.run(SCRIPTS["sentences"], self.training_flags(flags, seed) | going_on(folder / MODEL), folder)
+
+    def training_flags(self, own: Flags, seed: int) -> Flags:
+        """The flags of one training, whose own are `own`."""
+        flags = self.flags(seed)
+        if self.block.kind == "sentences":
             # The NLL comes afterwards, with that of each sentence.
-            without = {"nll_bf16", "max_nll_samples"}
-            own = {name: value for name, value in self.flags(seed).items() if name not in without}
-            if METHODS[str(flags["method"])].has_latent:
-                own |= self.block.with_latent
-            self.run(SCRIPTS["sentences"], own | {"nll_samples": 0} | flags | going_on(folder / MODEL), folder)
+            flags = {name: value for name, value in flags.items() if name not in ("nll_bf16", "max_nll_samples")}
+            flags |= {"nll_samples": 0} | (self.block.with_latent if METHODS[str(own["method"])].has_latent else {})
+        return flags | own
 
     def flags(self, seed: int) -> Flags:
         flags = self.block.flags | (self.block.cpu if self.scale == "cpu" else ON_A_GPU)

@@ -1,7 +1,7 @@
 """The blocks of evidence.py in order of worth: which trainings, on what, at which sizes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 Flags = dict[str, object]
 
@@ -30,6 +30,7 @@ class Block:
     corpora: tuple[str, ...]
     methods: tuple[str, ...]
     seeds: tuple[int, ...] = (1,)
+    _: KW_ONLY
     flags: Flags = field(default_factory=dict)
     with_latent: Flags = field(default_factory=dict)
     cpu: Flags = field(default_factory=dict)
@@ -92,12 +93,14 @@ def without_nll(flags: Flags) -> Flags:
 
 
 def imdb(name: str, methods: tuple[str, ...], seeds: tuple[int, ...] = (1,)) -> Block:
-    return Block(name, "imdb_passages", ("imdb_passages",), methods, seeds, IMDB, IMDB_CPU, classify=True)
+    return Block(name, "imdb_passages", ("imdb_passages",), methods, seeds, flags=IMDB, cpu=IMDB_CPU, classify=True)
 
 
 def yelp(name: str, methods: tuple[str, ...], seed: int) -> Block:
     flags = YELP | {"max_nll_samples": 2_000}
-    return Block(name, "short_yelp", ("short_yelp",), methods, (seed,), flags, YELP_CPU, together=4, classify=True)
+    return Block(
+        name, "short_yelp", ("short_yelp",), methods, (seed,), flags=flags, cpu=YELP_CPU, together=4, classify=True
+    )
 
 
 def pairs(name: str, corpus: str, epochs: int, methods: tuple[str, ...]) -> Block:
@@ -136,7 +139,7 @@ def pairs(name: str, corpus: str, epochs: int, methods: tuple[str, ...]) -> Bloc
 def rates(name: str, methods: tuple[str, ...], seed: int) -> Block:
     """What a rate buys, on the 40,000 sentences of which docs/rate.md tells."""
     flags = YELP | {"hidden_size": 256, "max_train_samples": 40_000, "max_eval_samples": 2_000, "max_nll_samples": 500}
-    return Block(name, "short_yelp_rates", ("short_yelp",), methods, (seed,), flags, together=5, classify=True)
+    return Block(name, "short_yelp_rates", ("short_yelp",), methods, (seed,), flags=flags, together=5, classify=True)
 
 
 def muon(name: str, seed: int) -> Block:
@@ -147,6 +150,13 @@ def muon(name: str, seed: int) -> Block:
     return replace(block, group="short_yelp_muon", flags=block.flags | {"recipe": "muon"}, classify=False)
 
 
+def dropout(name: str, seed: int) -> Block:
+    """Recipe fast with recipe muon's dropout: what of the latter's figures is the dropout's, for each method."""
+    block = rates(name, ("lstm_lm", "bn_vae:gamma=0.7", "matched_vae:rate=8"), seed)
+    flags = block.flags | {"embedding_dropout": 0.3, "output_dropout": 0.3}
+    return replace(block, group="short_yelp_dropout", flags=flags, classify=False)
+
+
 def dialogue(corpus: str, seed: int) -> Block:
     return Block(
         f"table4_{corpus}_{seed}",
@@ -154,8 +164,8 @@ def dialogue(corpus: str, seed: int) -> Block:
         (corpus, "glove"),
         ("cvae", "cvae_bow", "bn_cvae", "matched_cvae:rate=8"),
         (seed,),
-        GLOVE,
-        DIALOGUE_CPU,
+        flags=GLOVE,
+        cpu=DIALOGUE_CPU,
         kind="dialogue",
     )
 
@@ -170,6 +180,7 @@ BLOCKS = (
     muon("muon_1", 1),
     muon("muon_2", 2),
     muon("muon_3", 3),
+    *(dropout(f"dropout_{seed}", seed) for seed in (1, 2, 3)),
     *(
         rates(
             f"rates_{seed}a",
@@ -238,7 +249,7 @@ BLOCKS = (
             yelp(f"table3_{seed}c", ("delta_vae:delta=0.15", "agg_vae"), seed),
         )
     ),
-    Block("ptb_1", "ptb", ("ptb",), PTB_METHODS, (1, 2, 3), PTB, PTB_CPU, together=12),
+    Block("ptb_1", "ptb", ("ptb",), PTB_METHODS, (1, 2, 3), flags=PTB, cpu=PTB_CPU, together=12),
     Block(
         "ptb_paper",
         "ptb_paper",

@@ -96,9 +96,7 @@ def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scal
         worker = evidence.Worker(block, scale, tmp_path, tmp_path, tmp_path, 0, 1, None)
         for method in block.methods:
             entry = dict(evidence.parse_method(method, evidence.METHODS_OF[block.kind]).parameters)
-            method = evidence.METHODS.get(entry["method"])
-            latent = block.with_latent if method is not None and method.has_latent else {}
-            line = evidence.command_flags(worker.flags(1) | latent | entry, tmp_path)
+            line = evidence.command_flags(worker.training_flags(entry, 1), tmp_path)
             if (block.kind, *line) in seen:
                 continue
             seen.add((block.kind, *line))
@@ -106,6 +104,9 @@ def test_every_training_of_the_queue_is_one_that_the_scripts_take(evidence, scal
                 sources[block.kind], *scripts[block.kind], description="", argv=[*line, "--output_dir", "out"]
             )
             assert parsed[1].method == entry["method"]
+            scaled = block.flags | (block.cpu if scale == "cpu" else {})
+            for name in ("max_train_samples", "max_eval_samples"):
+                assert getattr(parsed[0], name) == scaled.get(name)
 
 
 def test_the_corpora_travel_as_one_archive(evidence, tmp_path, capsys):

@@ -79,11 +79,14 @@ GLOVE: Flags = {
 }
 DIALOGUE_CPU: Flags = {
     "size": "switchboard_half",
-    "max_train_samples": 200,
-    "max_eval_samples": 20,
     "num_train_epochs": 4,
     "kl_annealing_epochs": 1,
     "max_response_contexts": 300,
+}
+# As many turns of either: a dialogue of Switchboard has 172, one of DailyDialog eight.
+DIALOGUES_CPU: dict[str, Flags] = {
+    "switchboard": {"max_train_samples": 200, "max_eval_samples": 20},
+    "dailydialog": {"max_train_samples": 4_000, "max_eval_samples": 400},
 }
 
 
@@ -165,7 +168,7 @@ def dialogue(corpus: str, seed: int) -> Block:
         ("cvae", "cvae_bow", "bn_cvae", "matched_cvae:rate=8"),
         (seed,),
         flags=GLOVE,
-        cpu=DIALOGUE_CPU,
+        cpu=DIALOGUE_CPU | DIALOGUES_CPU[corpus],
         kind="dialogue",
     )
 

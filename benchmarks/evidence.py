@@ -166,7 +166,7 @@ class Worker:
                 self.run(SCRIPTS["dialogue"], self.training_flags(own, seed) | going_on(folder / MODEL), folder)
             if self.block.kind == "sentences" and self.flags(seed).get("nll_samples") != 0:
                 self.judge(folder)
-            if self.block.classify and method != "lstm_lm":
+            if self.block.classify and METHODS[str(dict(parse_method(method).parameters)["method"])].has_latent:
                 self.classify(folder)
         except EvidenceError as error:
             return f"{method}, seed {seed}: {error}"

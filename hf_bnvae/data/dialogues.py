@@ -20,7 +20,7 @@ from .dialogue_formats import (
     with_turns,
 )
 from .errors import CorpusError
-from .python_data import splits_at_hand
+from .python_data import plain_rows, splits_at_hand
 from .readers import find_splits, holds_files, is_saved, load_saved, matching_files, refuse_address, refuse_file
 from .splits import SplitChoice
 from .toy_dialogues import toy_dialogues
@@ -212,7 +212,7 @@ def _named_rows(
         refuse_file(data)
         source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES, choice=choice)
     else:
-        source, splits = "the data", splits_at_hand(data, choice)
+        source, splits = "the data", splits_at_hand(data, choice, read=plain_rows)
     located: dict[str, Iterable[Located]] = {
         split: _in_one_layout(_of_table(rows, f"{source} ({split})"), layout) for split, rows in splits.items()
     }
@@ -221,8 +221,8 @@ def _named_rows(
     return located
 
 
-def _of_table(rows: Dataset | IterableDataset, source: str) -> Iterator[Located]:
-    for number, row in enumerate(rows.with_format(None), start=1):
+def _of_table(rows: list | Dataset | IterableDataset, source: str) -> Iterator[Located]:
+    for number, row in enumerate(rows if isinstance(rows, list) else rows.with_format(None), start=1):
         yield f"{source}, row {number}", row
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, dropwhile
 from pathlib import Path
@@ -274,3 +274,47 @@ def grouped(rows: Iterable[Located], columns: tuple[str, str, str | None]) -> It
         )
         dialogue["topic"] = dialogue["topic"] or row.get("topic") or None
     yield from conversations.values()
+
+
+def whole_dialogues(rows: Sequence[object], layout: DialogueLayout) -> list[list[int]]:
+    """The numbers of the rows of each dialogue, of which a table of pairs holds one in several rows.
+
+    Pairs are of one dialogue where they have one conversation's id, or, without an id, where the context of a row
+    begins with that of the row before, or with the end of what that row says.
+    """
+    dialogues: list[list[int]] = []
+    by_id: dict[str, list[int]] = {}
+    context: list[str] = []
+    said: list[str] = []
+    for number, row in enumerate(rows):
+        columns = None
+        if isinstance(row, Mapping) and "turns" not in with_turns(row):  # type: ignore[operator]
+            columns = layout.pair_columns(list(row))
+        if columns is None or not isinstance(row, Mapping):
+            dialogues.append([number])
+            continue
+        before, spoken = context, said
+        context = _texts(row.get(columns[0]), layout)
+        said = [*context, *_texts(row.get(columns[1]), layout)]
+        names = (layout.conversation_column, *CONVERSATION_COLUMNS)
+        name = next((str(row[column]) for column in names if row.get(column) is not None), None)
+        if name is None:
+            goes_on = bool(before) and context[: len(before)] == before
+            if goes_on or any(context[:count] == spoken[-count:] for count in range(1, len(context) + 1)):
+                dialogues[-1].append(number)
+            else:
+                dialogues.append([number])
+        elif name in by_id:
+            by_id[name].append(number)
+        else:
+            by_id[name] = [number]
+            dialogues.append(by_id[name])
+    return dialogues
+
+
+def _texts(said: object, layout: DialogueLayout) -> list[str]:
+    """The texts of a context or of a response."""
+    if isinstance(said, str):
+        return split_turns(said, layout.turn_separator)
+    turns = as_turns(said) if isinstance(said, list) else []
+    return [str(turn.get("text") if isinstance(turn, Mapping) else turn).strip() for turn in turns]

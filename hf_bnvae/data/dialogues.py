@@ -17,6 +17,7 @@ from .dialogue_formats import (
     grouped,
     read_rows,
     split_turns,
+    whole_dialogues,
     with_turns,
 )
 from .errors import CorpusError
@@ -156,6 +157,10 @@ def load_dialogues(
             `splits.SplitChoice`.
         max_dialogues: keep at most the first so many dialogues, or rows of a table, of a split.
 
+    `validation_split_percentage` puts whole dialogues aside. Rows of pairs are of one dialogue where they have the same
+    conversation's id, or, without one, where the context of a row begins with that of the row before or goes on behind
+    its response.
+
     Raises:
         CorpusError: for input that cannot be read, naming the file, the line and the field.
     """
@@ -173,8 +178,11 @@ def load_dialogues(
         choice.refuse_names("a file")
     if choice.validation_split_percentage is not None and "train" in sources:
         rows = list(sources["train"])
-        aside = choice.put_aside(sources, len(rows))
-        sources["train"], sources["validation"] = ([rows[row] for row in part] for part in aside or ())
+        whole = whole_dialogues([row for _, row in rows], how)
+        aside = choice.put_aside(sources, len(whole), "dialogue")
+        sources["train"], sources["validation"] = (
+            [rows[row] for row in sorted(chain.from_iterable(whole[number] for number in part))] for part in aside or ()
+        )
         corpus.notes["validation"] = choice.note
     for split, dialogues in sources.items():
         report = DialogueReport()

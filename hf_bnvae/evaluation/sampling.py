@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from tqdm.auto import tqdm
 
+from ..data.tokenizer_pair import written_texts
 from ..models.noise import keyed_noise
 from .model_protocols import RespondingModel
 
@@ -31,7 +32,7 @@ def sample_responses(
         generation_options: of Transformers' `generate`, but for `num_return_sequences`.
 
     Returns:
-        The words of each response, special symbols left out, in the order of the batches.
+        The words of each response, special symbols but `<unk>` left out, in the order of the batches.
 
     Raises:
         ValueError: for `num_return_sequences`.
@@ -49,7 +50,7 @@ def sample_responses(
         noise = keyed_noise(keys, range(num_samples), model.config.latent_size, RESPONSE_NOISE_SEED + seed)
         latents = model.model.prior_of(**inputs).rsample(noise=noise).flatten(0, 1)
         tokens = model.generate(latents=latents, **inputs, **generation_options)
-        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = written_texts(tokens, tokenizer)
         responses += [texts[start : start + num_samples] for start in range(0, len(texts), num_samples)]
     model.train(was_training)
     return responses

@@ -52,6 +52,12 @@ def test_what_is_no_context_is_named(chat, context, error, sentence):
         chat.respond(context)
 
 
+def test_an_unknown_word_that_the_model_writes_is_a_word_of_its_response(chat, monkeypatch):
+    ids = chat.tokenizer(["a zebra b"])["input_ids"][0]
+    monkeypatch.setattr(chat.model, "generate", lambda **options: torch.tensor([[*ids, chat.tokenizer.pad_token_id]]))
+    assert chat.respond(["a"]) == ["a <unk> b"]
+
+
 def test_a_saved_pipeline_loads_and_answers_as_before(chat, tmp_path):
     chat.save_pretrained(tmp_path / "saved")
     loaded = DialoguePipeline.from_pretrained(str(tmp_path / "saved"))

@@ -108,8 +108,8 @@ def batches_of(model, tokenizer, corpus: DialogueCorpus, split: str, chosen: lis
     """Batches of some responses of a split, in their order, as a model reads them."""
     config = model.config
     part = DialogueCorpus({split: corpus.splits[split]}, {split: DialogueReport()})
-    rows = encode_dialogues(part, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[split]
-    rows = rows.select(chosen)
+    length = data.utterance_length(tokenizer)
+    rows = encode_dialogues(part, tokenizer, length, config.context_turns, config.topics)[split].select(chosen)
     sampler = DialogueSampler(rows.dialogues, CONTEXTS_IN_A_BATCH, shuffle=False)
     collate = DialogueCollator(tokenizer.pad_token_id)
     return (collate(rows.__getitems__(batch)) for batch in sampler)

@@ -71,6 +71,7 @@ class DialogueReport:
         empty_turns: turns that held nothing and were skipped, and
         short_dialogues: dialogues that were left out because fewer than two turns remained, or no response.
         left_out: instructions to a system, lines of a persona and silences, which are no turns.
+        unseen_topics: dialogues on topics that a model which reads topics has not learnt, and reads as none.
     """
 
     dialogues: int = 0
@@ -85,6 +86,7 @@ class DialogueReport:
     empty_turns: int = 0
     short_dialogues: int = 0
     left_out: int = 0
+    unseen_topics: int = 0
 
     @property
     def unknown_share(self) -> float:
@@ -101,6 +103,8 @@ class DialogueReport:
             parts.append(f"{self.unknown_share:.1%} of the words unknown")
         if self.symbols:
             parts.append(f"{self.symbols:,} special symbols in the texts left out")
+        if self.unseen_topics:
+            parts.append(f"{self.unseen_topics:,} dialogues on topics that the model has not learnt")
         if self.empty_turns:
             parts.append(f"{self.empty_turns:,} empty turns skipped")
         if self.short_dialogues:

@@ -73,7 +73,7 @@ def test_a_method_trains_resumes_answers_and_is_judged(name, tmp_path, vectors):
     assert len(rows) == 6 and all(row[1] == row[2].removesuffix(" |") for row in rows)
 
 
-def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors, monkeypatch, capsys):
+def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors, monkeypatch, capsys, caplog):
     judge = {"word_vectors": vectors, "nll_samples": 3, "num_cases": 2}
     for name in ("one", "other"):
         dialogue.main(flags(tmp_path / name, **judge, max_steps=2, method="cvae_bow" if name == "one" else "bn_cvae"))
@@ -85,6 +85,8 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
     evaluate_dialogue.main([text for name, value in settings.items() for text in (f"--{name}", str(value))])
     judged = json.loads((tmp_path / "judged.json").read_text())
     results = json.loads((tmp_path / "one" / "all_results.json").read_text())
+    known = judged["test_word_vectors_known"]
+    assert 0 < known < 0.8 and f"vectors.txt know {known:.0%} of the words of the references" in caplog.text
     assert judged.pop("test_word_vectors") == results.pop("test_word_vectors")
     assert judged == {name: pytest.approx(results[name], rel=1e-5) for name in judged}
     assert judged.keys() == {name for name in results if name.startswith("test_")}
@@ -195,6 +197,9 @@ def test_a_run_goes_on_with_the_topics_that_it_had_only(tmp_path):
     dialogue.main(flags(tmp_path / "run", **changes, topic_embedding=True))
     with pytest.raises(UsageError, match="the checkpoint has topics"):
         dialogue.main(flags(tmp_path / "run", **changes, resume_from_checkpoint="last"))
+    shorter = changes | {"topic_embedding": True, "max_utterance_length": 5}
+    with pytest.raises(UsageError, match="repeat its data, max_train_samples and max_utterance_length"):
+        dialogue.main(flags(tmp_path / "run", **shorter, resume_from_checkpoint="last"))
 
 
 def test_references_are_cut_into_words_as_responses_are_and_keep_the_words_that_the_model_does_not_know():

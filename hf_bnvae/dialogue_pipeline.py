@@ -7,11 +7,14 @@ from transformers import PreTrainedTokenizerBase
 
 from .data.dialogue_batches import DialogueCollator, encode_dialogues
 from .data.dialogues import Dialogue, DialogueCorpus, DialogueReport, Turn
+from .data.tokenizers import length_limit
 from .evaluation.sampling import sample_responses
 from .evaluation.text_order import progress_bar
 from .model_with_tokenizer import ModelWithTokenizer, draws
 from .models import BnCvaeConfig, BnCvaeForConditionalGeneration
 from .models.modeling_common import is_kind
+
+MAX_LENGTH = 128
 
 
 class DialoguePipeline(ModelWithTokenizer):
@@ -23,7 +26,8 @@ class DialoguePipeline(ModelWithTokenizer):
         model: the whole conditional VAE, on the device and in the dtype that it is to run in.
         tokenizer: its tokenizer.
         batch_size: contexts at once.
-        max_length: turns are cut at so many tokens, both ends counted.
+        max_length: turns are cut at so many tokens, both ends counted. By default it is that of the training, which the
+            tokenizer remembers as `model_max_length`, and 128 where it does not.
 
     Example:
 
@@ -40,10 +44,12 @@ class DialoguePipeline(ModelWithTokenizer):
         model: BnCvaeForConditionalGeneration,
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int = 128,
-        max_length: int = 128,
+        max_length: int | None = None,
     ):
         if not is_kind(model, BnCvaeForConditionalGeneration):
             raise TypeError(f"DialoguePipeline needs a whole conditional VAE, got a {type(model).__name__}")
+        if max_length is None:
+            max_length = length_limit(tokenizer) or MAX_LENGTH
         if batch_size < 1 or max_length < 3:
             raise ValueError(f"batch_size must be at least 1 and max_length 3, got {batch_size} and {max_length}")
         self.model = model
@@ -57,7 +63,7 @@ class DialoguePipeline(ModelWithTokenizer):
         name: str,
         device: str | int | torch.device | None = None,
         batch_size: int = 128,
-        max_length: int = 128,
+        max_length: int | None = None,
         **options,
     ) -> "DialoguePipeline":
         """Load a model and its tokenizer from a folder or the Hub; see `TextVaePipeline.from_pretrained`."""
@@ -68,7 +74,7 @@ class DialoguePipeline(ModelWithTokenizer):
         context: Sequence[str | tuple[str, str]],
         num_responses: int = 1,
         topic: str | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         **generation_options,
     ) -> list[str]:
         """Responses to one context; see `respond_to_all`."""
@@ -80,7 +86,7 @@ class DialoguePipeline(ModelWithTokenizer):
         contexts: Iterable[Sequence[str | tuple[str, str]]],
         num_responses: int = 1,
         topics: Sequence[str] | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         **generation_options,
     ) -> list[list[str]]:
         """Responses to each context, each decoded (greedily by default) from a draw of p(z|x) of its own.
@@ -94,11 +100,13 @@ class DialoguePipeline(ModelWithTokenizer):
                 `config.context_turns` of them.
             num_responses: to each context.
             topics: one for each context, for a model that has learnt some; an unknown one is none.
-            generation_options: of Transformers' `generate`.
+            seed: of the draws; None for others at each call.
+            generation_options: of Transformers' `generate`. `stop_strings` needs no tokenizer here.
 
         Raises:
             TypeError: a turn is neither a string nor a pair of strings.
-            ValueError: a context without turns, or another number of topics than of contexts.
+            ValueError: a context without turns, another number of topics than of contexts, or an option of
+                `generate` that gives no texts.
         """
         turns_of_all = [_turns_of(context, f"contexts[{index}]") for index, context in enumerate(contexts)]
         if topics is not None and len(topics) != len(turns_of_all):
@@ -117,6 +125,8 @@ class DialoguePipeline(ModelWithTokenizer):
         collate = DialogueCollator(config.pad_token_id or 0)
         starts = range(0, len(rows), self.batch_size)
         batches = [collate(rows.__getitems__(range(len(rows))[start : start + self.batch_size])) for start in starts]
+        if seed is None:
+            seed = int(torch.randint(2**31, ()))
         with self.evaluating(), draws(seed):
             bar = progress_bar(batches, "Responding")
             return sample_responses(self.model, bar, self.tokenizer, num_responses, seed, **generation_options)

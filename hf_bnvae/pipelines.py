@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from .data.encoded_texts import encode_counted
 from .data.errors import first_line
-from .data.tokenizer_pair import TokenizerPair
+from .data.tokenizer_pair import TokenizerPair, written_texts
 from .data.tokenizers import check_ends
 from .data.unknown_words import warn_of_unknown_words
 from .evaluation.inference import infer
@@ -34,7 +34,8 @@ class TextVaePipeline(ModelWithTokenizer):
     are read in batches of near-equal length; a progress bar appears when a call takes more than a second. The model
     reads and writes in evaluation mode, and has its own mode again after each call.
 
-    Every method that writes takes the options of `generate`, and a `seed`, which gives the same texts again.
+    Every method that writes takes the options of `generate`, and a `seed`, which gives the same texts again. Special
+    symbols are left out of the texts, but for `<unk>`, which is what the model writes for a rare word.
 
     Args:
         model: the whole text VAE, on the device and in the dtype that it is to run in.
@@ -179,7 +180,7 @@ class TextVaePipeline(ModelWithTokenizer):
             for batch in progress_bar(latents.split(self.batch_size) if len(latents) else [], "Decoding"):
                 with DRAWING if generation_options.get("do_sample") else nullcontext():
                     ids = self.model.decode(batch, **generation_options)
-                texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+                texts += written_texts(ids, self.tokenizer)
         return texts
 
     @torch.no_grad()
@@ -423,7 +424,7 @@ class LanguageModelPipeline(ModelWithTokenizer):
         """Texts whose words are drawn one after the other; the same `seed` gives the same texts."""
         with self.evaluating(), draws(seed):
             ids = self.model.sample(num_samples, **generation_options)
-        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return written_texts(ids, self.tokenizer)
 
     def score(self, texts: str | Iterable[str], batch_size: int = 128, max_length: int = 512) -> dict[str, list[float]]:
         """`nll`, −log p(x) of each text in nats, its end symbol counted: exact, and in the order of the texts.

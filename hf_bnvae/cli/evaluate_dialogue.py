@@ -3,6 +3,11 @@
     hf-bnvae evaluate-dialogue --model_name_or_path out --test_file test.jsonl --word_vectors vectors.txt
     hf-bnvae evaluate-dialogue --model_name_or_path out/bn_cvae --dataset_name toy_dialogues \
         --compare_with out/cvae out/cvae_bow --samples_file samples.md
+
+`--scores_file` (csv or jsonl, by its ending) has a row for each response, in their order: `tokens` with the end symbol,
+in nats `nll` (where it was computed), `rec`, `kl` = KL(q ‖ p), `kl_prior` = KL(p ‖ N(0, I)), `elbo` = rec + kl, and
+`use`; then the `text`. Utterances are cut where the training of the model cut them, unless `--max_utterance_length`
+says otherwise.
 """
 
 from pathlib import Path

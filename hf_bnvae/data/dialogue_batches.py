@@ -102,13 +102,15 @@ def encode_dialogues(
         report.truncated_turns = sum(counted.truncated)
         report.unknown, report.symbols = sum(counted.unknown), sum(counted.symbols)
         report.words = sum(map(len, counted.input_ids)) - 2 * len(texts)
-        report.truncated_contexts = 0
+        report.truncated_contexts = report.unseen_topics = 0
         for dialogue in dialogues:
             start, turns = len(rows.speakers), len(dialogue.turns)
             names: dict[str, int] = {}
             rows.speakers += [names.setdefault(turn.speaker, len(names)) for turn in dialogue.turns]
             rows.starts += [start] * turns
-            rows.topic_ids += [numbers.get(dialogue.topic or "", 0)] * turns
+            topic = numbers.get(dialogue.topic or "", 0)
+            rows.topic_ids += [topic] * turns
+            report.unseen_topics += bool(numbers and dialogue.topic and not topic)
             rows.responses += range(start + dialogue.first_response, start + turns)
             report.truncated_contexts += max(0, turns - max(dialogue.first_response, context_turns + 1))
         report.tokens = sum(rows.lengths) - len(rows)
@@ -174,6 +176,11 @@ class DialogueSampler(EpochSampler):
     ):
         if not dialogues:
             raise ValueError("no responses to make batches of")
+        if len(dialogues) < num_processes:
+            raise ValueError(
+                f"a split of {len(dialogues)} responses cannot be shared out to {num_processes} processes: give one of "
+                "more, or fewer processes"
+            )
         super().__init__(batch_size, seed, shuffle, num_processes, process_index)
         self.dialogues = dialogues
         self.run_length = run_length

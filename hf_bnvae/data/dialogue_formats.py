@@ -2,21 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, dropwhile
 from pathlib import Path
 
 from .corpora import check_file, read_table
 from .errors import CorpusError
 from .readers import builder_of, ending, named_as, plain_file
+from .rows import CONVERSATION_COLUMNS, TURN_FIELDS
 
 DEFAULT_TURN_SEPARATOR = "__eou__"
 ENDINGS = (".jsonl", ".json", ".tsv", ".csv", ".parquet", ".arrow", ".txt")
-TURN_FIELDS = ("turns", "dialog", "dialogue", "utterances", "messages", "conversations", "conversation")
 TEXT_FIELDS = ("text", "content", "value", "utterance")
 SPEAKER_FIELDS = ("speaker", "role", "from")
-CONVERSATION_COLUMNS = ("dialogue_id", "dialog_id", "conversation_id", "conv_id")
 UTTERANCE_COLUMNS = ("text", "utterance", "message", "content", "line")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "speaker_idx", "role", "author", "user")
 INSTRUCTIONS = ("system", "developer")
@@ -206,9 +205,10 @@ def split_turns(text: str, separator: str) -> list[str]:
 def with_turns(row: object) -> object:
     """A row whose turns stand under another name, or are strings, in the one layout of ours.
 
-    `left_out` then counts its instructions, which nobody says. What is no such row is given back as it is.
+    `left_out` then counts the instructions before a chat, which nobody says. What is no such row is given back as it
+    is.
     """
-    if isinstance(row, list) and row and all(isinstance(turn, str) for turn in row):
+    if isinstance(row, list) and row and all(isinstance(turn, str | Mapping | None) for turn in row):
         row = {"turns": row}
     if not isinstance(row, Mapping):
         return row
@@ -216,10 +216,18 @@ def with_turns(row: object) -> object:
     if name is None:
         return row
     turns = as_turns(row[name])
-    said = [turn for turn in turns if not (isinstance(turn, Mapping) and turn.get("speaker") in INSTRUCTIONS)]
+    said = list(dropwhile(_instructs, turns))
     number = next((row[key] for key in (*CONVERSATION_COLUMNS, "id") if row.get(key) is not None), None)
     left_out = row.get("left_out", 0) if isinstance(row.get("left_out", 0), int) else 0
     return {**row, "turns": said, "dialogue_id": number, "left_out": left_out + len(turns) - len(said)}
+
+
+def _instructs(turn: object) -> bool:
+    """Whether a turn of a chat is an instruction by its role; a speaker may have any name."""
+    if not isinstance(turn, Mapping):
+        return False
+    who = turn.get("speaker")
+    return who in INSTRUCTIONS and who in (turn.get("role"), turn.get("from"))
 
 
 def as_turns(turns: list | Mapping) -> list:
@@ -227,7 +235,7 @@ def as_turns(turns: list | Mapping) -> list:
     if isinstance(turns, Mapping):  # how a table holds a list of objects
         columns = [values for values in turns.values() if isinstance(values, list)]
         turns = [dict(zip(turns, values, strict=False)) for values in zip(*columns, strict=False)]
-    if all(isinstance(turn, str) for turn in turns):
+    if all(isinstance(turn, str | None) for turn in turns):
         return [{"speaker": "AB"[index % 2], "text": text} for index, text in enumerate(turns)]
     return [_renamed(turn) if isinstance(turn, Mapping) else turn for turn in turns]
 
@@ -242,14 +250,71 @@ def _renamed(turn: Mapping) -> dict:
 
 
 def grouped(rows: Iterable[Located], columns: tuple[str, str, str | None]) -> Iterator[Located]:
-    """Rows of one utterance as rows of whole dialogues: those of one id in their order, wherever they stand."""
+    """Rows of one utterance as rows of whole dialogues: those of one id in their order, wherever they stand.
+
+    A dialogue has the topic of its first row that names one.
+    """
     conversation, utterance, speaker = columns
-    conversations: dict[str, tuple[str, list[dict]]] = {}
+    conversations: dict[str, tuple[str, dict]] = {}
     for where, row in rows:
         if not isinstance(row, Mapping) or row.get(conversation) is None:
             raise CorpusError(f"{where}, field {conversation}: missing")
-        _, turns = conversations.setdefault(str(row[conversation]), (where, []))
+        name = str(row[conversation])
+        _, dialogue = conversations.setdefault(name, (where, {"dialogue_id": name, "topic": None, "turns": []}))
+        turns = dialogue["turns"]
         who = "AB"[len(turns) % 2] if speaker is None else row.get(speaker)
-        turns.append({"speaker": who, "text": row.get(utterance)})
-    for name, (where, turns) in conversations.items():
-        yield where, {"dialogue_id": name, "turns": turns}
+        references = row.get("references") or []
+        turns.append(
+            {
+                "role" if speaker == "role" else "speaker": who,
+                "text": row.get(utterance),
+                "dialogue_act": row.get("dialogue_act") or None,
+                "references": [references] if isinstance(references, str) else references,
+            }
+        )
+        dialogue["topic"] = dialogue["topic"] or row.get("topic") or None
+    yield from conversations.values()
+
+
+def whole_dialogues(rows: Sequence[object], layout: DialogueLayout) -> list[list[int]]:
+    """The numbers of the rows of each dialogue, of which a table of pairs holds one in several rows.
+
+    Pairs are of one dialogue where they have one conversation's id, or, without an id, where the context of a row
+    begins with that of the row before, or with the end of what that row says.
+    """
+    dialogues: list[list[int]] = []
+    by_id: dict[str, list[int]] = {}
+    context: list[str] = []
+    said: list[str] = []
+    for number, row in enumerate(rows):
+        columns = None
+        if isinstance(row, Mapping) and "turns" not in with_turns(row):  # type: ignore[operator]
+            columns = layout.pair_columns(list(row))
+        if columns is None or not isinstance(row, Mapping):
+            dialogues.append([number])
+            continue
+        before, spoken = context, said
+        context = _texts(row.get(columns[0]), layout)
+        said = [*context, *_texts(row.get(columns[1]), layout)]
+        names = (layout.conversation_column, *CONVERSATION_COLUMNS)
+        name = next((str(row[column]) for column in names if row.get(column) is not None), None)
+        if name is None:
+            goes_on = bool(before) and context[: len(before)] == before
+            if goes_on or any(context[:count] == spoken[-count:] for count in range(1, len(context) + 1)):
+                dialogues[-1].append(number)
+            else:
+                dialogues.append([number])
+        elif name in by_id:
+            by_id[name].append(number)
+        else:
+            by_id[name] = [number]
+            dialogues.append(by_id[name])
+    return dialogues
+
+
+def _texts(said: object, layout: DialogueLayout) -> list[str]:
+    """The texts of a context or of a response."""
+    if isinstance(said, str):
+        return split_turns(said, layout.turn_separator)
+    turns = as_turns(said) if isinstance(said, list) else []
+    return [str(turn.get("text") if isinstance(turn, Mapping) else turn).strip() for turn in turns]

@@ -17,10 +17,11 @@ from .dialogue_formats import (
     grouped,
     read_rows,
     split_turns,
+    whole_dialogues,
     with_turns,
 )
 from .errors import CorpusError
-from .python_data import splits_at_hand
+from .python_data import plain_rows, splits_at_hand
 from .readers import find_splits, holds_files, is_saved, load_saved, matching_files, refuse_address, refuse_file
 from .splits import SplitChoice
 from .toy_dialogues import toy_dialogues
@@ -70,6 +71,7 @@ class DialogueReport:
         empty_turns: turns that held nothing and were skipped, and
         short_dialogues: dialogues that were left out because fewer than two turns remained, or no response.
         left_out: instructions to a system, lines of a persona and silences, which are no turns.
+        unseen_topics: dialogues on topics that a model which reads topics has not learnt, and reads as none.
     """
 
     dialogues: int = 0
@@ -84,6 +86,7 @@ class DialogueReport:
     empty_turns: int = 0
     short_dialogues: int = 0
     left_out: int = 0
+    unseen_topics: int = 0
 
     @property
     def unknown_share(self) -> float:
@@ -100,6 +103,8 @@ class DialogueReport:
             parts.append(f"{self.unknown_share:.1%} of the words unknown")
         if self.symbols:
             parts.append(f"{self.symbols:,} special symbols in the texts left out")
+        if self.unseen_topics:
+            parts.append(f"{self.unseen_topics:,} dialogues on topics that the model has not learnt")
         if self.empty_turns:
             parts.append(f"{self.empty_turns:,} empty turns skipped")
         if self.short_dialogues:
@@ -156,6 +161,10 @@ def load_dialogues(
             `splits.SplitChoice`.
         max_dialogues: keep at most the first so many dialogues, or rows of a table, of a split.
 
+    `validation_split_percentage` puts whole dialogues aside. Rows of pairs are of one dialogue where they have the same
+    conversation's id, or, without one, where the context of a row begins with that of the row before or goes on behind
+    its response.
+
     Raises:
         CorpusError: for input that cannot be read, naming the file, the line and the field.
     """
@@ -173,8 +182,11 @@ def load_dialogues(
         choice.refuse_names("a file")
     if choice.validation_split_percentage is not None and "train" in sources:
         rows = list(sources["train"])
-        aside = choice.put_aside(sources, len(rows))
-        sources["train"], sources["validation"] = ([rows[row] for row in part] for part in aside or ())
+        whole = whole_dialogues([row for _, row in rows], how)
+        aside = choice.put_aside(sources, len(whole), "dialogue")
+        sources["train"], sources["validation"] = (
+            [rows[row] for row in sorted(chain.from_iterable(whole[number] for number in part))] for part in aside or ()
+        )
         corpus.notes["validation"] = choice.note
     for split, dialogues in sources.items():
         report = DialogueReport()
@@ -212,7 +224,7 @@ def _named_rows(
         refuse_file(data)
         source, splits = f"the Hub dataset {data}", hub_splits(data, BUILT_IN_DIALOGUES, choice=choice)
     else:
-        source, splits = "the data", splits_at_hand(data, choice)
+        source, splits = "the data", splits_at_hand(data, choice, read=plain_rows)
     located: dict[str, Iterable[Located]] = {
         split: _in_one_layout(_of_table(rows, f"{source} ({split})"), layout) for split, rows in splits.items()
     }
@@ -221,8 +233,8 @@ def _named_rows(
     return located
 
 
-def _of_table(rows: Dataset | IterableDataset, source: str) -> Iterator[Located]:
-    for number, row in enumerate(rows.with_format(None), start=1):
+def _of_table(rows: list | Dataset | IterableDataset, source: str) -> Iterator[Located]:
+    for number, row in enumerate(rows if isinstance(rows, list) else rows.with_format(None), start=1):
         yield f"{source}, row {number}", row
 
 

@@ -37,7 +37,7 @@ def encode_counted(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_len
     Between its ends a text has no start, end or padding symbol, nor another special one: where it spells one out
     (`</s>` in a corpus of language models), that is left out and counted. `<unk>` is the unknown word.
     """
-    unknown = _unknown_word(tokenizer)
+    unknown = unknown_word(tokenizer)
     symbols = set(tokenizer.all_special_ids) - {unknown}
     kept, left_out = [], []
     for ids in _token_ids(texts, tokenizer, with_ends=True):
@@ -56,7 +56,7 @@ def encode_counted(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_len
 
 def inner_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> EncodedTexts:
     """Token ids of texts without ends, uncut; special symbols that a text spells out are left out and counted."""
-    unknown = _unknown_word(tokenizer)
+    unknown = unknown_word(tokenizer)
     symbols = set(tokenizer.all_special_ids) - {unknown}
     rows = list(_token_ids(texts, tokenizer, with_ends=False))
     kept = [[number for number in ids if number not in symbols] for ids in rows]
@@ -70,7 +70,7 @@ def word_counts(texts: list[str], found: EncodedTexts, tokenizer: PreTrainedToke
 
     Of a text that was cut, or in which special symbols were left out, they are the words that its ids still spell.
     """
-    special = set(tokenizer.all_special_ids) - {_unknown_word(tokenizer)}
+    special = set(tokenizer.all_special_ids) - {unknown_word(tokenizer)}
     counts = []
     for text, ids, cut, left_out in zip(texts, found.input_ids, found.truncated, found.symbols, strict=True):
         if cut or left_out:
@@ -86,7 +86,7 @@ def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase, with_ends: 
     return (encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=with_ends))
 
 
-def _unknown_word(tokenizer: PreTrainedTokenizerBase) -> int | None:
+def unknown_word(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """None where one symbol stands for everything, of a tokenizer that knows every byte."""
     unknown = tokenizer.unk_token_id
     return None if unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) else unknown

@@ -1,6 +1,6 @@
 """Data that a program has at hand: `datasets`' and plain Python's shapes, as splits and as encoded rows."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
 
@@ -9,17 +9,20 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from .errors import CorpusError, first_line
-from .rows import USUAL_TEXT_COLUMNS
+from .rows import CONVERSATION_COLUMNS, TURN_FIELDS, USUAL_TEXT_COLUMNS
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
 
 EXAMPLES_AT_ONCE = 1_000
-USUAL_COLUMNS = (*USUAL_TEXT_COLUMNS, "turns", "context")
+USUAL_COLUMNS = (*USUAL_TEXT_COLUMNS, *TURN_FIELDS, *CONVERSATION_COLUMNS, "context", "prompt")
 """A dict with one of these keys holds columns; any other holds splits."""
 
 
 def splits_at_hand(
-    data: Any, choice: SplitChoice = USUAL, most: Mapping[str, int | None] | None = None
-) -> dict[str, Dataset | IterableDataset]:
+    data: Any,
+    choice: SplitChoice = USUAL,
+    most: Mapping[str, int | None] | None = None,
+    read: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
     """The splits of data at hand, under our names.
 
     Args:
@@ -27,18 +30,19 @@ def splits_at_hand(
             `DatasetDict`, an `IterableDatasetDict` or a dict of rows by split.
         choice: what the splits are called.
         most: read at most so many rows of each split that may have no end.
+        read: what makes the rows of a split of its data, its name and so many; by default `as_rows`.
 
     Raises:
         CorpusError: when there is neither train nor test, or a split is no data.
     """
-    most = most or {}
+    most, read = most or {}, read or as_rows
     if not holds_splits(data):
-        return {"train": as_rows(data, "the data", most.get("train"))}
+        return {"train": read(data, "the data", most.get("train"))}
     chosen = {}
     for split in SPLIT_NAMES:
         name = next((name for name in choice.names_of(split) if name in data), None)
         if name is not None:
-            chosen[split] = as_rows(data[name], f"the split {name}", most.get(split))
+            chosen[split] = read(data[name], f"the split {name}", most.get(split))
     if "train" not in chosen and "test" not in chosen:
         raise CorpusError(f"the data has neither train nor test, only {', '.join(map(str, data)) or 'no split'}")
     return chosen
@@ -68,11 +72,7 @@ def as_rows(rows: Any, name: str = "the data", most: int | None = None) -> Datas
         return Dataset.from_pandas(rows, preserve_index=False)
     if isinstance(rows, Mapping):
         return Dataset.from_dict({column: _listed(values) for column, values in rows.items()})
-    if not isinstance(rows, Iterable) or isinstance(rows, str | bytes):
-        raise CorpusError(
-            f"{name} must be a list of strings, or a Dataset, an IterableDataset or a DatasetDict of the library "
-            f"datasets, got {type(rows).__name__}"
-        )
+    _check_iterable(rows, name)
     listed = _listed(rows, None if isinstance(rows, Sized) else most)
     first = next((row for row in listed if row is not None), None)
     if isinstance(first, Mapping):
@@ -81,6 +81,48 @@ def as_rows(rows: Any, name: str = "the data", most: int | None = None) -> Datas
         return Dataset.from_dict({"turns": _of_kind(list | tuple, "a list", listed, name)})
     texts = [None if isinstance(row, float) and row != row else row for row in listed]
     return Dataset.from_dict({"text": _of_kind(str | None, "text", texts, name)})
+
+
+def plain_rows(rows: Any, name: str = "the data", most: int | None = None) -> list | Dataset | IterableDataset:
+    """Rows of any kind as plain Python holds them, so that each may have fields and types of its own.
+
+    Args:
+        rows: what `as_rows` takes, of which a data set is given back. NaN is None.
+        name, most: as of `as_rows`.
+
+    Raises:
+        CorpusError: they are nothing of the kind, or columns of unlike lengths.
+    """
+    if isinstance(rows, Dataset | IterableDataset):
+        return rows
+    if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "columns"):
+        rows = rows.to_dict("records")
+    elif isinstance(rows, Mapping):
+        columns = {column: _listed(values) for column, values in rows.items()}
+        lengths = {column: len(values) for column, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise CorpusError(f"{name}: the columns have unlike numbers of rows, {lengths}: give each as many")
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    _check_iterable(rows, name)
+    return [_as_python(row) for row in _listed(rows, None if isinstance(rows, Sized) else most)]
+
+
+def _as_python(value: Any) -> Any:
+    """A value with the lists, dicts and numbers of Python in it, and None in the place of NaN."""
+    value = _plain(value)
+    if isinstance(value, list | tuple):
+        return [_as_python(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _as_python(item) for key, item in value.items()}
+    return None if isinstance(value, float) and value != value else value
+
+
+def _check_iterable(rows: Any, name: str) -> None:
+    if not isinstance(rows, Iterable) or isinstance(rows, str | bytes):
+        raise CorpusError(
+            f"{name} must be a list of strings, or a Dataset, an IterableDataset or a DatasetDict of the library "
+            f"datasets, got {type(rows).__name__}"
+        )
 
 
 def _listed(rows: Any, most: int | None = None) -> list:

@@ -13,11 +13,10 @@ from .errors import CorpusError
 from .python_data import in_memory
 from .rows import as_texts
 from .tokenizer_pair import TokenizerPair
-from .tokenizers import check_ends, has_ends
+from .tokenizers import check_ends, has_ends, length_limit
 
 MAX_LENGTH = 256
 """Tokens of a text at most, both ends counted, where the tokenizer has no limit of its own."""
-NO_LIMIT = 1_000_000
 FIRST_ROWS = 8
 
 logger = logging.get_logger(__name__)
@@ -53,8 +52,7 @@ def with_token_ids(data: Any, tokenizer: PreTrainedTokenizerBase | None, name: s
     check_ends(tokenizer, "processing_class")
     column = _text_column(data.column_names, name)
     texts = [text for text in as_texts(data[column], name, column) if text.strip()]
-    limit = tokenizer.model_max_length if tokenizer.model_max_length < NO_LIMIT else MAX_LENGTH
-    columns = encoded_columns(texts, tokenizer, limit)
+    columns = encoded_columns(texts, tokenizer, length_limit(tokenizer) or MAX_LENGTH)
     return Dataset.from_dict({name: values for name, values in columns.items() if name not in COUNTS})
 
 

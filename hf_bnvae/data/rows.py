@@ -8,6 +8,8 @@ from transformers.utils import logging
 from .errors import CorpusError
 
 USUAL_TEXT_COLUMNS = ("text", "sentence")
+TURN_FIELDS = ("turns", "dialog", "dialogue", "utterances", "messages", "conversations", "conversation")
+CONVERSATION_COLUMNS = ("dialogue_id", "dialog_id", "conversation_id", "conv_id")
 MOST_DIGITS = 1_000  # Python makes no number of many more
 UNLABELLED = ("-", "-1")
 logger = logging.get_logger(__name__)

@@ -76,12 +76,15 @@ class SplitChoice:
             f"{self.validation_split_percentage:g}% of the training split, drawn with seed {self.validation_split_seed}"
         )
 
-    def put_aside(self, splits: Mapping[str, object], rows: int) -> tuple[Sequence[int], Sequence[int]] | None:
+    def put_aside(
+        self, splits: Mapping[str, object], rows: int, called: str = "row"
+    ) -> tuple[Sequence[int], Sequence[int]] | None:
         """The numbers of the rows that stay in the training split, and of those that make the validation split.
 
         Args:
             splits: those that there are.
             rows: of the training split.
+            called: what an error calls each of them.
 
         Returns:
             None where nothing is to be put aside.
@@ -95,12 +98,12 @@ class SplitChoice:
             raise CorpusError("`validation_split_percentage`: there is a validation split already; leave it out")
         count = self._aside(rows)
         if not rows:
-            raise CorpusError("the training split holds no rows")
+            raise CorpusError(f"the training split holds no {called}s")
         if not 0 < count < rows:
             raise CorpusError(
-                f"{self.validation_split_percentage:g}% of {rows:,} {'row' if rows == 1 else 'rows'} leaves one of the "
-                "two splits empty: give a validation split or another `validation_split_percentage`, or train without "
-                "one by `eval_strategy` no"
+                f"{self.validation_split_percentage:g}% of {rows:,} {called}{'' if rows == 1 else 's'} leaves one of "
+                "the two splits empty: give a validation split or another `validation_split_percentage`, or train "
+                "without one by `eval_strategy` no"
             )
         chosen = set(random.Random(self.validation_split_seed).sample(range(rows), count))
         logger.warning(f"validation: {self.note}")

@@ -1,12 +1,14 @@
 """Two tokenizers as one: of what an encoder reads, and of what a decoder writes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
-from .encoded_texts import EncodedTexts, inner_tokens
+from .encoded_texts import EncodedTexts, inner_tokens, unknown_word
 
 SUBFOLDER = "decoder_tokenizer"
 
@@ -75,3 +77,13 @@ def with_decoder_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str, **wher
 def writing_tokenizer(tokenizer: Any) -> PreTrainedTokenizerBase:
     """The one of what a decoder writes."""
     return tokenizer.decoder if isinstance(tokenizer, TokenizerPair) else tokenizer
+
+
+def written_texts(rows: torch.Tensor | Sequence[Sequence[int]], tokenizer: Any) -> list[str]:
+    """The texts of token ids that a model wrote: without special symbols, but with `<unk>`, which is a word of it."""
+    writes = writing_tokenizer(tokenizer)
+    special = {number for number, token in writes.added_tokens_decoder.items() if token.special}
+    special |= set(writes.all_special_ids)
+    special.discard(unknown_word(writes))
+    ids = rows.tolist() if isinstance(rows, torch.Tensor) else rows
+    return writes.batch_decode([[number for number in row if number not in special] for row in ids])

@@ -21,6 +21,7 @@ USUAL_SYMBOLS = {
 }
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 KINDS = ("word", "bpe", "unigram", "char")
+NO_LIMIT = 1_000_000
 
 
 def build_tokenizer(
@@ -191,6 +192,11 @@ def check_ends(tokenizer: Any, called: str = "the tokenizer") -> None:
             f"{called} does not put a start and an end symbol around each text: load it by "
             "hf_bnvae.data.load_tokenizer, which makes it do so"
         )
+
+
+def length_limit(tokenizer: Any) -> int | None:
+    """At how many tokens, both ends counted, a tokenizer says that texts are cut; None where it does not."""
+    return tokenizer.model_max_length if tokenizer.model_max_length < NO_LIMIT else None
 
 
 def has_ends(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> bool:

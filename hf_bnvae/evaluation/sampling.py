@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from tqdm.auto import tqdm
 
+from ..data.tokenizer_pair import written_texts
 from ..models.noise import keyed_noise
 from .model_protocols import RespondingModel
 
 RESPONSE_NOISE_SEED = 1
+OWN_OPTIONS = ("latents", "num_latents", "generator", "return_dict_in_generate")
+"""Options of `generate` that set the draws, or give no texts."""
 
 
 @torch.no_grad()
@@ -28,16 +31,21 @@ def sample_responses(
     Args:
         model: a CVAE with its decoder.
         batches: of a `data.DialogueCollator`; the responses in them are not read.
-        generation_options: of Transformers' `generate`, but for `num_return_sequences`.
+        generation_options: of Transformers' `generate`, but for those that set the draws or give no texts.
 
     Returns:
-        The words of each response, special symbols left out, in the order of the batches.
+        The words of each response, special symbols but `<unk>` left out, in the order of the batches.
 
     Raises:
-        ValueError: for `num_return_sequences`.
+        ValueError: for such an option.
     """
     if generation_options.get("num_return_sequences", 1) != 1:
         raise ValueError("num_return_sequences: ask for more responses by num_samples")
+    for name in OWN_OPTIONS:
+        if name in generation_options:
+            raise ValueError(f"{name} is no option here: call generate of the model with it")
+    if generation_options.get("stop_strings") is not None:
+        generation_options["tokenizer"] = tokenizer
     was_training = model.training
     model.eval()
     responses: list[list[str]] = []
@@ -49,7 +57,7 @@ def sample_responses(
         noise = keyed_noise(keys, range(num_samples), model.config.latent_size, RESPONSE_NOISE_SEED + seed)
         latents = model.model.prior_of(**inputs).rsample(noise=noise).flatten(0, 1)
         tokens = model.generate(latents=latents, **inputs, **generation_options)
-        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = written_texts(tokens, tokenizer)
         responses += [texts[start : start + num_samples] for start in range(0, len(texts), num_samples)]
     model.train(was_training)
     return responses

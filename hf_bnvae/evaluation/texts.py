@@ -9,7 +9,7 @@ from transformers.utils import logging
 
 from ..data.batches import VaeCollator
 from ..data.encoded_texts import encode_texts
-from ..data.tokenizer_pair import writing_tokenizer
+from ..data.tokenizer_pair import written_texts
 from ..models.encoders import ENCODER_INPUTS
 from ..models.labels import words_to_predict
 from ..models.objectives import IGNORED
@@ -101,16 +101,12 @@ def sample_ppl(
     was_training = model.training
     model.eval()
     texts: list[str] = []
-    writes = writing_tokenizer(tokenizer)
-    ends = {writes.bos_token_id, writes.eos_token_id, writes.pad_token_id}  # GPT-2 has one symbol for these and unk
-    special = {token for token in writes.all_special_ids if token != writes.unk_token_id or token in ends}
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         for start in range(0, num_samples, SAMPLES_AT_ONCE):
             count = min(SAMPLES_AT_ONCE, num_samples - start)
-            rows = model.sample(count, do_sample=True, top_k=0, num_beams=1).tolist()
-            texts += writes.batch_decode([[token for token in row if token not in special] for row in rows])
+            texts += written_texts(model.sample(count, do_sample=True, top_k=0, num_beams=1), tokenizer)
     model.train(was_training)
     most = longest_text(getattr(language_model.config, "decoder_config", None), MOST_TOKENS)
     rows, cut = encode_texts(texts, its_tokenizer, most)

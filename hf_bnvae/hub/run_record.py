@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..data.tokenizer_pair import written_texts
 from ..models.encoders import ENCODER_INPUTS
 from ..models.version import __version__
 
@@ -98,7 +99,7 @@ def sentence_examples(
     """
 
     def texts(tokens: torch.Tensor) -> list[str]:
-        return tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return written_texts(tokens, tokenizer)
 
     model.eval()
     with torch.random.fork_rng():
@@ -126,7 +127,7 @@ def response_interpolation(model, tokenizer, batch: Mapping[str, torch.Tensor], 
     }
     noise = torch.randn(1, 2, model.config.latent_size, generator=torch.Generator().manual_seed(seed))
     start, end = model.model.prior_of(**inputs).rsample(noise=noise.to(model.device))[0]
-    return tokenizer.batch_decode(model.interpolate(start, end, STEPS, **inputs), skip_special_tokens=True)
+    return written_texts(model.interpolate(start, end, STEPS, **inputs), tokenizer)
 
 
 def without_nan(content: object) -> object:

@@ -38,6 +38,10 @@ def modes_kept(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+class TopicVectors(nn.Embedding):
+    """A vector for each topic, behind that of no topic, which starts at 0, the centre of the others."""
+
+
 def words_read(input_ids: torch.Tensor, padding: int | None) -> torch.Tensor:
     """Which of `(batch, length)` token ids are read where no mask says so: all but padding, where there is such."""
     return torch.ones_like(input_ids, dtype=torch.bool) if padding is None else input_ids != padding

@@ -16,7 +16,7 @@ from .distributions import ConditionalGaussian, DiagonalGaussian
 from .interpolation import interpolate_latents
 from .labels import behind_the_start, words_of_inputs, words_to_predict
 from .latents import latents_of
-from .layers import to_the_left
+from .layers import TopicVectors, to_the_left
 from .model_outputs import BnCvaeModelOutput, BnCvaeOutput
 from .modeling_common import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -69,7 +69,7 @@ class BnCvaeModel(BnCvaePreTrainedModel):
         width = config.utterance_hidden_size
         self.utterance_gru = nn.GRU(config.embedding_size, width, batch_first=True, bidirectional=True)
         self.context_gru = nn.GRU(2 * width + 1, config.context_hidden_size, batch_first=True)
-        self.topic_embedding = nn.Embedding(len(config.topics) + 1, config.topic_size) if config.topics else None
+        self.topic_embedding = TopicVectors(len(config.topics) + 1, config.topic_size) if config.topics else None
         self.posterior = POSTERIORS[config.posterior](config)
         self.prior = PriorNetwork(config)
         self.post_init()

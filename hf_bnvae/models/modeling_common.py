@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 from .decoder_base import Decoder
 from .labels import behind_the_start, words_to_predict
 from .latent_memory import LatentMemory
-from .layers import input_dtype
+from .layers import TopicVectors, input_dtype
 from .noise import sentence_keys
 from .normalisation import BatchStatistics
 from .objectives import IGNORED, bag_of_words_losses, negative_elbo, reconstruction_loss
@@ -41,6 +41,10 @@ def initialise(module: nn.Module, scale: float | None, embedding_scale: float | 
             init.normal_(module.weight)
         else:
             init.uniform_(module.weight, -embedding_scale, embedding_scale)
+        if isinstance(module, TopicVectors):
+            start = module.weight.detach().clone()
+            start[0] = 0
+            init.copy_(module.weight, start)
     elif isinstance(module, (BatchStatistics, Posterior, LatentMap, LatentMemory)):
         module.reset_parameters()
     elif isinstance(module, (nn.Linear, nn.RNNBase)):

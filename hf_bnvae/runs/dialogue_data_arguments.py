@@ -5,9 +5,12 @@ from typing import Any
 
 from ..data import DialogueCorpus, load_dialogues
 from ..data.dialogue_formats import DEFAULT_TURN_SEPARATOR, DialogueLayout
+from ..data.tokenizers import length_limit
 from ..errors import ParameterError
 from .checks import check_least
 from .data_arguments import SplitArguments
+
+DEFAULT_UTTERANCE_LENGTH = 42
 
 
 @dataclass
@@ -45,14 +48,23 @@ class DialogueDataArguments(SplitArguments):
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "use only the first so many dialogues of each of validation and test"}
     )
-    max_utterance_length: int = field(
-        default=42, metadata={"help": "cut utterances at so many tokens, both ends counted"}
+    max_utterance_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "cut utterances at so many tokens, both ends counted: by default 42 in a training, and afterwards "
+            "as in that of the model"
+        },
     )
 
     def __post_init__(self):
         if not self.turn_separator:
             raise ParameterError("`turn_separator` is empty: give what stands between two turns, or leave it out")
         check_least(self, max_utterance_length=3, max_train_samples=1, max_eval_samples=1)
+
+    def utterance_length(self, tokenizer: Any = None) -> int:
+        """At how many tokens utterances are cut for a trained model with this tokenizer, or in a training."""
+        remembered = None if tokenizer is None else length_limit(tokenizer)
+        return self.max_utterance_length or remembered or DEFAULT_UTTERANCE_LENGTH
 
     def load(self, dialogues: Any = None) -> DialogueCorpus:
         """Read the dialogues that the arguments name, or `dialogues` in a shape that `load_dialogues` takes."""

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import torch
 from accelerate import PartialState
 from torch.utils.data import DataLoader
+from transformers.utils import logging
 
 from ..data import (
     DialogueCollator,
@@ -15,9 +19,10 @@ from ..data import (
     encode_dialogues,
     load_tokenizer,
 )
+from ..data.tokenizers import length_limit
 from ..data.vocabularies import check_tokenizer
 from ..errors import ParameterError
-from ..evaluation import dialogue_metrics, infer_with_use
+from ..evaluation import Inference, dialogue_metrics, infer_with_use
 from ..evaluation.references import reference_responses
 from .dialogue_data_arguments import DialogueDataArguments
 from .evaluation_arguments import DialogueEvaluationArguments, ResponseArguments
@@ -25,6 +30,9 @@ from .loading import DIALOGUE_MODELS, load_model
 from .metrics import evaluate_nll
 from .responses import evaluate_sampled, load_others, write_samples
 from .results import log_reports, of_split, unknown_shares
+from .text_evaluation import write_scores
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -47,6 +55,11 @@ class ResponseBatches:
         """Responses of like length in the same batches."""
         return self._loader(rows, LengthBucketSampler(rows.lengths, self.batch_size, shuffle=False))
 
+    def order_by_length(self, rows: DialogueResponses) -> list[int]:
+        """The numbers of the responses in the order of `by_length`."""
+        sampler = LengthBucketSampler(rows.lengths, self.batch_size, shuffle=False)
+        return [row for batch in sampler for row in batch]
+
     def _loader(self, rows: DialogueResponses, sampler) -> DataLoader:
         return DataLoader(rows, batch_sampler=sampler, collate_fn=self.collate)
 
@@ -57,7 +70,9 @@ def evaluate_dialogue_model(
     wanted: ResponseArguments,
     report_results: Callable[[dict], None],
 ) -> None:
-    """Evaluate a trained model of dialogues on a split, and write its samples where `args.samples_file` asks for them.
+    """Evaluate a trained model of dialogues on a split, and write the files that `args` asks for.
+
+    `scores_file` has a row for each response and `samples_file` what the model answers.
 
     Args:
         report_results: is called with the results before the samples are drawn.
@@ -78,22 +93,52 @@ def evaluate_dialogue_model(
     ours = Path(args.model_name_or_path).resolve().name
     others = load_others(wanted.compare_with, ours)
     corpus = args.corpus(data)
-    config, length = model.config, data.max_utterance_length
+    config, length, trained_with = model.config, data.utterance_length(tokenizer), length_limit(tokenizer)
+    if trained_with is not None and length != trained_with:
+        logger.warning(
+            f"Utterances are cut at {length} tokens and were cut at {trained_with} in the training of the model: "
+            "figures of the two do not compare."
+        )
     rows = encode_dialogues(corpus, tokenizer, length, config.context_turns, config.topics)[args.split]
     report = {args.split: corpus.reports[args.split]}
     log_reports(report)
     batches = ResponseBatches(args.batch_size, DialogueCollator(tokenizer.pad_token_id))
-    metrics = dialogue_metrics(infer_with_use(model, batches.by_dialogue(rows), args.seed)[0])
-    metrics |= {"sentences": len(rows)}
-    metrics |= evaluate_nll(model, rows, batches.by_length, wanted, args.seed, progress=True)
+    inference, _ = infer_with_use(model, batches.by_dialogue(rows), args.seed)
+    each: list[torch.Tensor] = []
+    metrics = dialogue_metrics(inference) | {"sentences": len(rows)}
+    metrics |= evaluate_nll(model, rows, batches.by_length, wanted, args.seed, progress=True, each=each)
     if wanted.num_responses:
         references = reference_responses(corpus, args.split, tokenizer)
         metrics |= evaluate_sampled(
             model, tokenizer, rows, batches.by_dialogue, references, wanted, vectors, args.seed, progress=True
         )
     report_results(of_split(args.split, metrics) | unknown_shares(report))
+    if args.scores_file is not None and PartialState().is_main_process:
+        texts = [dialogue.turns[turn].text for dialogue, turn in corpus.responses(args.split)]
+        judged = rows.select(range(min(wanted.max_nll_samples or len(rows), len(rows)))) if each else None
+        order = [] if judged is None else batches.order_by_length(judged)
+        write_scores(response_scores(inference, texts, order, each), Path(args.scores_file))
     if args.samples_file is not None and PartialState().is_main_process:
         models = {ours: (model, tokenizer), **others}
         path = Path(args.samples_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_samples(path, corpus, args.split, models, data, wanted, args.seed)
+
+
+def response_scores(inference: Inference, texts: list[str], order: list[int], each: list[torch.Tensor]) -> pd.DataFrame:
+    """A row for each response, in their order, losses in nats.
+
+    Args:
+        inference: what the model says of them, and `texts` what they say.
+        order: the responses whose NLL is known, in the order of `each`, the bounds of their batches.
+    """
+    posterior: Any = inference.posterior
+    rec, kl, kl_prior = inference.reconstruction, inference.kl, posterior.prior.kl().sum(-1)
+    columns = {"tokens": inference.tokens, "rec": rec, "kl": kl, "kl_prior": kl_prior, "elbo": rec + kl}
+    if inference.other_reconstruction is not None:
+        columns["use"] = inference.other_reconstruction - rec
+    frame = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+    if each:
+        frame.insert(1, "nll", pd.Series(torch.cat(each).numpy(), index=order))
+    frame["text"] = texts
+    return frame

@@ -121,6 +121,8 @@ def train_dialogue_model(run: DialogueRun) -> tuple[DialogueTrainer, dict]:
 def encode_dialogue_run(run: DialogueRun, checkpoint: str | None) -> EncodedDialogues:
     """Read the corpus, make the tokenizer and the configuration, and encode every split.
 
+    The tokenizer's `model_max_length` is then where utterances are cut.
+
     Args:
         checkpoint: whose tokenizer the run takes; None to make one.
     """
@@ -132,7 +134,7 @@ def encode_dialogue_run(run: DialogueRun, checkpoint: str | None) -> EncodedDial
     config = run.model.config(tokenizer, corpus)
     if checkpoint is not None:
         check_same_model(config, checkpoint, run.model)
-    length = run.data.max_utterance_length
+    tokenizer.model_max_length = length = run.data.utterance_length()
     splits = encode_dialogues(corpus, tokenizer, length, config.context_turns, config.topics or ())
     log_reports(corpus.reports)
     return EncodedDialogues(corpus, splits, tokenizer, config)
@@ -145,7 +147,7 @@ def start_dialogue_model(
     model = BnCvaeForConditionalGeneration(encoded.config)
     if run.model.initial_word_vectors is not None and checkpoint is None:
         logger.warning(take_word_vectors(model, encoded.tokenizer, run.model.initial_word_vectors))
-    model.generation_config.max_new_tokens = run.data.max_utterance_length - 1
+    model.generation_config.max_new_tokens = run.data.utterance_length() - 1
     return model
 
 

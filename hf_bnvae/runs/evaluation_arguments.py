@@ -31,7 +31,8 @@ class EvaluationArguments:
     seed: int = field(default=42, metadata={"help": "of the latent noise, which is keyed by sentence"})
     output_file: str | None = field(default=None, metadata={"help": "write the results here as JSON"})
     scores_file: str | None = field(
-        default=None, metadata={"help": "write the scores of each sentence here, as csv or jsonl by the ending"}
+        default=None,
+        metadata={"help": "write the scores of each sentence or response here, as csv or jsonl by the ending"},
     )
 
     def __post_init__(self):

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from accelerate import PartialState
 from accelerate.utils import gather_object
+from transformers.utils import logging
 
 from ..analysis import Case, write_case_study
 from ..analysis.case_study import CONTEXT_SHOWN
@@ -25,6 +27,9 @@ from .loading import DIALOGUE_MODELS, load_model
 
 RESPONSES_SHOWN = 3
 CONTEXTS_IN_A_BATCH = 128
+KNOWN_ENOUGH = 0.8
+
+logger = logging.get_logger(__name__)
 
 
 def load_others(names: list[str], ours: str) -> dict[str, tuple]:
@@ -50,7 +55,10 @@ def evaluate_sampled(
     seed: int,
     progress: bool,
 ) -> dict:
-    """Metrics of `num_responses` responses to each context, which all processes sample together."""
+    """Metrics of `num_responses` responses to each context, which all processes sample together.
+
+    `word_vectors_known` is the share of the words of the references that have a vector; a warning says where it is low.
+    """
     if wanted.max_response_contexts is not None:
         dataset = dataset.select(range(min(wanted.max_response_contexts, len(dataset))))
         references = references[: len(dataset)]
@@ -59,9 +67,17 @@ def evaluate_sampled(
     sampled = sample_responses(model, batches, tokenizer, wanted.num_responses, seed=seed, progress=progress)
     by_row = dict(gather_object(list(zip(rows, sampled, strict=True))))
     predictions = [by_row[row] for row in range(len(dataset))]
-    metrics = evaluate_responses(predictions, references, vectors)
+    metrics: dict = evaluate_responses(predictions, references, vectors)
     metrics |= {"response_contexts": len(dataset), "responses": wanted.num_responses}
-    return metrics | ({"word_vectors": vectors.name} if vectors is not None else {})
+    if vectors is not None:
+        known = vectors.known_share(text for texts in references for text in texts)
+        metrics |= {"word_vectors": vectors.name, "word_vectors_known": known}
+        if known < KNOWN_ENOUGH and PartialState().is_main_process:
+            logger.warning(
+                f"The word vectors {vectors.name} know {known:.0%} of the words of the references, so that A-bow and "
+                "E-bow say little: take others, or train them by hf-bnvae vectors with the tokenizer of the model."
+            )
+    return metrics
 
 
 def write_samples(path: Path, corpus, split: str, models: dict, data, wanted: ResponseArguments, seed: int) -> None:
@@ -108,8 +124,8 @@ def batches_of(model, tokenizer, corpus: DialogueCorpus, split: str, chosen: lis
     """Batches of some responses of a split, in their order, as a model reads them."""
     config = model.config
     part = DialogueCorpus({split: corpus.splits[split]}, {split: DialogueReport()})
-    rows = encode_dialogues(part, tokenizer, data.max_utterance_length, config.context_turns, config.topics)[split]
-    rows = rows.select(chosen)
+    length = data.utterance_length(tokenizer)
+    rows = encode_dialogues(part, tokenizer, length, config.context_turns, config.topics)[split].select(chosen)
     sampler = DialogueSampler(rows.dialogues, CONTEXTS_IN_A_BATCH, shuffle=False)
     collate = DialogueCollator(tokenizer.pad_token_id)
     return (collate(rows.__getitems__(batch)) for batch in sampler)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from ..data import CorpusError
-from ..data.python_data import as_rows, holds_splits
+from ..data.python_data import as_rows, holds_splits, plain_rows
 from ..data.splits import SPLIT_NAMES
 from ..data.tokenizers import tokenizer_at_hand
 from ..dialogue_pipeline import DialoguePipeline
@@ -195,7 +195,7 @@ def _data_and_values(
             "it out, or name them"
         )
     if isinstance(dataset, Mapping) and any(values.get(name) in dataset for name in NAMES_OF_COLUMNS):
-        dataset = as_rows(dataset)
+        dataset = (plain_rows if methods is DIALOGUE_METHODS else as_rows)(dataset)
     if _lacks_validation(dataset, values):
         values["validation_split_percentage"] = VALIDATION_PERCENTAGE
     return dataset, values

@@ -126,12 +126,13 @@ def check_same_run(checkpoint: str | Path, arguments: Mapping) -> list[str]:
                 f"`resume_from_checkpoint` {checkpoint}: its run had {name} {before.get(name)} and this one has "
                 f"{arguments.get(name)}; repeat the run's own, or start another run"
             )
+    length = "max_utterance_length" if "run_length" in arguments else "max_length"
     for split, (did, most) in DATA.items():
         number, digest_name = f"{split}_examples", f"{split}_digest"
         if any(before.get(name, arguments.get(name)) != arguments.get(name) for name in (number, digest_name)):
             raise CheckpointError(
                 f"`resume_from_checkpoint` {checkpoint}: its run {did} {before[number]:,} examples, which are not "
-                f"the {arguments[number]:,} of this one: repeat its data, {most} and max_length"
+                f"the {arguments[number]:,} of this one: repeat its data, {most} and {length}"
             )
     by_steps = arguments.get("kl_annealing_steps") is not None
     for name, value in arguments.items():

@@ -10,7 +10,7 @@ from ..data.errors import first_line
 from ..data.tokenizer_pair import writing_tokenizer
 from ..data.vocabularies import check_tokenizer
 from ..errors import ParameterError
-from .arguments import VaeTrainingArguments, check_checkpointing, refuse_unread
+from .arguments import DialogueTrainingArguments, VaeTrainingArguments, check_checkpointing, refuse_unread
 
 
 def ready_inputs(model: Any, args: Any, trainer: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +60,9 @@ def ready_inputs(model: Any, args: Any, trainer: Any, given: dict[str, Any]) -> 
 
 def with_rows(data: Any, args: VaeTrainingArguments, name: str, tokenizer: Any = None) -> Any:
     """A data set, or each of several by name, in a shape to draw batches from."""
+    if isinstance(args, DialogueTrainingArguments):
+        _check_responses(data, name)
+        return data
     if isinstance(data, dict) and name != "train_dataset":
         names = {key: f"{name}[{key!r}]" for key in data}
         rows = {key: with_token_ids(each, tokenizer, names[key]) for key, each in data.items()}
@@ -67,6 +70,16 @@ def with_rows(data: Any, args: VaeTrainingArguments, name: str, tokenizer: Any =
     drawn = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
     most = drawn if name == "train_dataset" and drawn > 0 else None
     return encoded_rows(with_token_ids(data, tokenizer, name, most), name, most, tokenizer)
+
+
+def _check_responses(data: Any, name: str) -> None:
+    """Refuse data sets that are no responses with their contexts."""
+    for each in data.values() if isinstance(data, dict) else [data]:
+        if not hasattr(each, "dialogues"):
+            raise ParameterError(
+                f"`{name}` must be DialogueResponses, got {type(each).__name__}: make them by "
+                "hf_bnvae.data.encode_dialogues of what load_dialogues reads, or train by hf_bnvae.train_dialogue"
+            )
 
 
 def check_collator(collator: Any, rows: Any) -> None:

@@ -2,14 +2,16 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 from accelerate import PartialState
 from safetensors.torch import load_file
 
+from hf_bnvae import DialoguePipeline
 from hf_bnvae.cli import dialogue, evaluate_dialogue
 from hf_bnvae.cli.errors import UsageError
-from hf_bnvae.data import CorpusError, Dialogue, DialogueCorpus, Turn, build_tokenizer, load_tokenizer
+from hf_bnvae.data import CorpusError, Dialogue, DialogueCorpus, Turn, build_tokenizer, load_dialogues, load_tokenizer
 from hf_bnvae.evaluation.references import reference_responses
 from hf_bnvae.methods import DIALOGUE_METHODS
 from hf_bnvae.runs.loading import DIALOGUE_MODELS, load_model
@@ -71,7 +73,7 @@ def test_a_method_trains_resumes_answers_and_is_judged(name, tmp_path, vectors):
     assert len(rows) == 6 and all(row[1] == row[2].removesuffix(" |") for row in rows)
 
 
-def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors, monkeypatch, capsys):
+def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors, monkeypatch, capsys, caplog):
     judge = {"word_vectors": vectors, "nll_samples": 3, "num_cases": 2}
     for name in ("one", "other"):
         dialogue.main(flags(tmp_path / name, **judge, max_steps=2, method="cvae_bow" if name == "one" else "bn_cvae"))
@@ -83,6 +85,8 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
     evaluate_dialogue.main([text for name, value in settings.items() for text in (f"--{name}", str(value))])
     judged = json.loads((tmp_path / "judged.json").read_text())
     results = json.loads((tmp_path / "one" / "all_results.json").read_text())
+    known = judged["test_word_vectors_known"]
+    assert 0 < known < 0.8 and f"vectors.txt know {known:.0%} of the words of the references" in caplog.text
     assert judged.pop("test_word_vectors") == results.pop("test_word_vectors")
     assert judged == {name: pytest.approx(results[name], rel=1e-5) for name in judged}
     assert judged.keys() == {name for name in results if name.startswith("test_")}
@@ -100,6 +104,33 @@ def test_a_finished_model_is_judged_again_as_its_run_judged_it(tmp_path, vectors
         evaluate_dialogue.main(["--model_name_or_path", "one", "--num_cases", "0", "--samples_file", "s.md"])
     with pytest.raises(UsageError, match=r"--samples_file .* is a folder: name a file"):
         evaluate_dialogue.main(["--model_name_or_path", "one", "--samples_file", str(tmp_path)])
+
+
+def test_utterances_are_cut_as_in_the_training_unless_another_length_is_named(tmp_path, caplog):
+    folder = tmp_path / "run"
+    dialogue.main(flags(folder, max_utterance_length=6, max_steps=1, num_responses=0))
+    results = json.loads((folder / "all_results.json").read_text())
+    settings = {"model_name_or_path": folder, "dataset_name": "toy_dialogues", "max_eval_samples": 4}
+    settings |= {"num_responses": 0, "num_cases": 0, "nll_samples": 3, "max_nll_samples": 4, "batch_size": 3}
+    files = {"output_file": tmp_path / "judged.json", "scores_file": tmp_path / "new" / "scores.csv"}
+    argv = [text for name, value in (settings | files).items() for text in (f"--{name}", str(value))]
+    caplog.clear()
+    evaluate_dialogue.main(argv)
+    judged = json.loads(files["output_file"].read_text())
+    assert judged["test_elbo"] == pytest.approx(results["test_elbo"], rel=1e-5) and "compare" not in caplog.text
+    scores = pd.read_csv(files["scores_file"])
+    corpus = load_dialogues("toy_dialogues", max_dialogues={"test": 4})
+    assert scores["text"].tolist() == [row.turns[turn].text for row, turn in corpus.responses("test")]
+    assert scores["tokens"].tolist() == [min(len(text.split()) + 1, 5) for text in scores["text"]]
+    for column in ("nll", "rec", "kl", "kl_prior", "elbo"):
+        assert scores[column].mean() == pytest.approx(judged[f"test_{column}"], abs=1e-4), column
+    assert scores["nll"].notna().sum() == 4 and scores["nll"][:4].notna().all()
+    chat = DialoguePipeline.from_pretrained(str(folder))
+    assert chat.max_length == 6 and DialoguePipeline.from_pretrained(str(folder), max_length=9).max_length == 9
+    assert chat.respond(["one two three four five six"]) == chat.respond(["one two three four nine ten"])
+    evaluate_dialogue.main([*argv, "--max_utterance_length", "12"])
+    assert json.loads(files["output_file"].read_text())["test_elbo"] > judged["test_elbo"]
+    assert "cut at 12 tokens and were cut at 6 in the training" in caplog.text
 
 
 def test_word_vectors_to_start_from_and_topics_travel_with_the_model(tmp_path, vectors, caplog):
@@ -166,6 +197,9 @@ def test_a_run_goes_on_with_the_topics_that_it_had_only(tmp_path):
     dialogue.main(flags(tmp_path / "run", **changes, topic_embedding=True))
     with pytest.raises(UsageError, match="the checkpoint has topics"):
         dialogue.main(flags(tmp_path / "run", **changes, resume_from_checkpoint="last"))
+    shorter = changes | {"topic_embedding": True, "max_utterance_length": 5}
+    with pytest.raises(UsageError, match="repeat its data, max_train_samples and max_utterance_length"):
+        dialogue.main(flags(tmp_path / "run", **shorter, resume_from_checkpoint="last"))
 
 
 def test_references_are_cut_into_words_as_responses_are_and_keep_the_words_that_the_model_does_not_know():

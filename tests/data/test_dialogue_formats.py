@@ -71,6 +71,40 @@ def test_messages_have_roles_and_an_instruction_is_no_turn_and_counted(tmp_path)
     assert "1 instructions, persona lines or silences left out" in str(corpus.reports["train"])
 
 
+def test_only_the_instructions_before_a_chat_are_no_turns(tmp_path):
+    late = {"messages": [*chat(SAID[:1]), {"role": "system", "content": "be kind"}]}
+    spoken = {"turns": [{"speaker": "system", "text": "hello"}, {"speaker": "user", "text": "hi there"}]}
+    table = "conversation_id,speaker,text\n1,developer,hello\n1,tester,hi there\n"
+    for name, content in (("late.jsonl", lines(late)), ("spoken.jsonl", lines(spoken)), ("table.csv", table)):
+        corpus = read(tmp_path / name, content)
+        assert [len(dialogue.turns) for dialogue in corpus.splits["train"]] == [2], name
+        assert corpus.reports["train"].left_out == 0
+    table = "conversation_id,role,text\n1,system,be kind\n1,user,hello\n1,assistant,hi there\n"
+    corpus = read(tmp_path / "roles.csv", table)
+    assert [turn.speaker for turn in corpus.splits["train"][0].turns] == ["user", "assistant"]
+    assert corpus.reports["train"].left_out == 1
+
+
+def test_a_table_of_utterances_keeps_topics_acts_and_references(tmp_path):
+    rows = [
+        {"dialogue_id": 1, "speaker": "A", "text": "hello", "topic": None},
+        {"dialogue_id": 2, "speaker": "A", "text": "bye", "topic": None},
+        {
+            "dialogue_id": 1,
+            "speaker": "B",
+            "text": "hi",
+            "topic": "tea",
+            "dialogue_act": "greeting",
+            "references": "ho",
+        },
+        {"dialogue_id": 2, "speaker": "B", "text": "bye bye", "references": ["so long", "later"]},
+    ]
+    first, second = read(tmp_path / "a.jsonl", lines(*rows)).splits["train"]
+    assert (first.topic, second.topic) == ("tea", None)
+    assert (first.turns[1].dialogue_act, first.turns[0].dialogue_act) == ("greeting", None)
+    assert [dialogue.turns[1].references for dialogue in (first, second)] == [("ho",), ("so long", "later")]
+
+
 def test_a_prompt_and_its_completion_are_a_context_and_its_response(tmp_path):
     plain = {"prompt": "hello __eou__ hi there", "completion": "how are you"}
     listed = {"prompt": chat(SAID[:2]), "completion": [{"role": "user", "content": SAID[2]}]}

@@ -191,6 +191,21 @@ def test_every_response_comes_once_in_runs_and_processes_share_a_batch(encoded, 
     assert list(whole) != batches
 
 
+def test_topics_that_the_model_has_not_learnt_are_counted():
+    corpus = load_dialogues([GOOD, GOOD | {"topic": "bread"}, GOOD | {"topic": None}])
+    tokenizer = build_tokenizer(["hello there hi tea"])
+    for topics, unseen in ((["tea"], 1), (["pets"], 2), ([], 0)):
+        encode_dialogues(corpus, tokenizer, 6, 3, topics)
+        assert corpus.reports["train"].unseen_topics == unseen
+        said = f"{unseen} dialogues on topics that the model has not learnt"
+        assert (said in str(corpus.reports["train"])) is (unseen > 0)
+
+
+def test_fewer_responses_than_processes_are_said():
+    with pytest.raises(ValueError, match="a split of 1 responses cannot be shared out to 2 processes"):
+        DialogueSampler([0], 8, shuffle=False, num_processes=2, process_index=1)
+
+
 def test_runs_save_encoding(encoded):
     rows, collate = encoded[2]["train"], DialogueCollator(0)
 

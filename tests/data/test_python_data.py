@@ -5,6 +5,7 @@ from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
@@ -93,6 +94,49 @@ def test_dialogues_at_hand_are_dialogues():
     for data in (rows, DatasetDict(train=rows), {"train": rows.to_iterable_dataset()}):
         (dialogue,) = load_dialogues(data).splits["train"]
         assert [turn.text for turn in dialogue.turns] == ["hello", "hi"]
+
+
+def test_each_dialogue_at_hand_has_fields_and_types_of_its_own():
+    rows = [
+        {"turns": [{"speaker": 1, "text": "hello"}, {"speaker": "B", "text": "hi"}], "topic": float("nan")},
+        {"turns": [{"speaker": "A", "text": "hello"}, {"speaker": "B", "text": "hi"}], "topic": "tea"},
+        ({"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}),
+        {"turns": np.array(["hello", "hi"]), "topic": "tea"},
+    ]
+    frame = pd.DataFrame({"turns": [row["turns"] for row in rows[:2]], "topic": [None, "tea"]})
+    for data in (rows, iter(rows), {"train": rows}, frame):
+        found = load_dialogues(data).splits["train"]
+        assert [dialogue.topic for dialogue in found] == [None, "tea", None, "tea"][: len(found)]
+        assert found[0].turns[0].speaker == "1" and {len(dialogue.turns) for dialogue in found} == {2}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([["a", {"speaker": "x", "text": "b"}]], r"the data \(train\), row 1, turn 1: must be an object"),
+        ([["a", "b"], ["a", float("nan")]], r"the data \(train\), row 2, turn 2, field text: missing"),
+        ([["a", "b"], 3], r"the data \(train\), row 2: must be an object with the field turns, got int"),
+        ({"prompt": ["a", "b"], "completion": ["c"]}, "unlike numbers of rows, .*: give each as many"),
+        (3, "the data must be a list of strings, or .*, got int"),
+    ],
+)
+def test_what_is_no_dialogue_at_hand_is_said_in_one_sentence(rows, message):
+    with pytest.raises(CorpusError, match=message) as error:
+        load_dialogues(rows)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *({name: [["hello", "hi"]]} for name in ("turns", "dialog", "messages", "conversations")),
+        {"prompt": ["hello"], "completion": ["hi"]},
+        {"conv_id": [7, 7], "utterance": ["hello", "hi"]},
+    ],
+)
+def test_a_dict_with_a_usual_column_holds_columns(columns):
+    (dialogue,) = load_dialogues(columns).splits["train"]
+    assert [turn.text for turn in dialogue.turns] == ["hello", "hi"]
 
 
 def test_token_ids_need_no_length_and_may_come_in_many_shapes():

@@ -39,6 +39,39 @@ def test_dialogues_are_drawn_alike(tmp_path):
     assert load_dialogues(files=files, validation_split_percentage=25).splits == corpus.splits
 
 
+def pairs(kind, dialogue):
+    """The rows of one dialogue of five turns, each of which has a response."""
+    said = [f"{word}{dialogue}" for word in ("hello", "hi", "fine", "good", "bye")]
+    rows = [{"context": said[:turn], "response": said[turn]} for turn in range(1, 5)]
+    if kind == "window":
+        return [{**row, "context": row["context"][-2:]} for row in rows]
+    if kind == "one speaker":
+        return rows[::2]
+    if kind == "several responses":
+        return [{"context": said[0], "response": text} for text in said[1:]]
+    if kind == "id":
+        return [{"context": "hello", "response": text, "conversation_id": dialogue} for text in said]
+    return [{**row, "context": " __eou__ ".join(row["context"])} for row in rows]
+
+
+@pytest.mark.parametrize("kind", ["text", "window", "one speaker", "several responses", "id"])
+def test_no_dialogue_lies_in_two_splits(kind):
+    tables = [pairs(kind, dialogue) for dialogue in range(20)]
+    of = {row["response"]: number for number, table in enumerate(tables) for row in table}
+    corpus = load_dialogues([row for table in tables for row in table], validation_split_percentage=25)
+    found = {
+        split: {of[dialogue.turns[-1].text] for dialogue in dialogues} for split, dialogues in corpus.splits.items()
+    }
+    assert len(found["validation"]) == 5 and found["validation"] | found["train"] == set(range(20))
+    assert not found["validation"] & found["train"]
+    assert sum(map(len, corpus.splits.values())) == sum(map(len, tables))
+
+
+def test_pairs_of_one_dialogue_alone_cannot_be_split():
+    with pytest.raises(CorpusError, match="25% of 1 dialogue leaves one of the two splits empty"):
+        load_dialogues(pairs("text", 0), validation_split_percentage=25)
+
+
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [

@@ -52,6 +52,12 @@ def test_what_is_no_context_is_named(chat, context, error, sentence):
         chat.respond(context)
 
 
+def test_an_unknown_word_that_the_model_writes_is_a_word_of_its_response(chat, monkeypatch):
+    ids = chat.tokenizer(["a zebra b"])["input_ids"][0]
+    monkeypatch.setattr(chat.model, "generate", lambda **options: torch.tensor([[*ids, chat.tokenizer.pad_token_id]]))
+    assert chat.respond(["a"]) == ["a <unk> b"]
+
+
 def test_a_saved_pipeline_loads_and_answers_as_before(chat, tmp_path):
     chat.save_pretrained(tmp_path / "saved")
     loaded = DialoguePipeline.from_pretrained(str(tmp_path / "saved"))
@@ -64,6 +70,28 @@ def test_drawn_words_repeat_by_the_seed(chat):
     options = {"num_responses": 4, "do_sample": True}
     first, again, other = (chat.respond_to_all(CONTEXTS, seed=seed, **options) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_a_response_ends_at_a_stop_string(chat):
+    whole = chat.respond_to_all(CONTEXTS, 3, min_new_tokens=6)
+    word = whole[0][0].split()[1]
+    for response, stopped in zip(
+        whole[0], chat.respond(CONTEXTS[0], 3, min_new_tokens=6, stop_strings=word), strict=True
+    ):
+        assert response.startswith(stopped)
+        assert stopped == response or (stopped.endswith(word) and word not in stopped.removesuffix(word))
+    assert len(chat.respond(CONTEXTS[0], min_new_tokens=6, stop_strings=[word])[0].split()) == 2
+
+
+def test_without_a_seed_each_call_draws_afresh(chat):
+    drawn = {tuple(chat.respond(CONTEXTS[0], 8, seed=None, do_sample=True)) for _ in range(3)}
+    assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("options", [{"return_dict_in_generate": True}, {"latents": torch.zeros(1, 4)}])
+def test_an_option_that_gives_no_texts_is_named(chat, options):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} is no option here: call generate of the model"):
+        chat.respond(CONTEXTS[0], **options)
 
 
 def test_a_model_in_training_answers_as_in_evaluation_and_trains_on(chat):

@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, TextVaePipeline
 from hf_bnvae.data import build_tokenizer
+from hf_bnvae.data.tokenizer_pair import written_texts
 from tests.helpers import make_batch
 
 TEXTS = ["a b c", "d", "e f g h i j", "", "b a", "unknownword c c c c"]
@@ -38,10 +39,15 @@ def test_batches_give_what_single_texts_give(vae, batch_size):
     torch.testing.assert_close(vae.encode(TEXTS), one_by_one(vae, TEXTS), rtol=1e-4, atol=1e-5)
     latents = vae.encode(TEXTS)
     options = {"max_new_tokens": 6}
-    singles = [
-        vae.tokenizer.decode(vae.model.decode(row[None], **options)[0], skip_special_tokens=True) for row in latents
-    ]
+    singles = [text for row in latents for text in written_texts(vae.model.decode(row[None], **options), vae.tokenizer)]
     assert vae.decode(latents, **options) == vae.reconstruct(TEXTS, **options) == singles
+
+
+def test_an_unknown_word_that_the_model_writes_is_a_word_of_its_text(vae, monkeypatch):
+    ids = torch.tensor(vae.tokenizer(["a zebra b"])["input_ids"])
+    monkeypatch.setattr(vae.model, "decode", lambda latents, **options: ids)
+    assert vae.decode(torch.zeros(1, 4)) == ["a <unk> b"]
+    assert torch.equal(vae.encode("a <unk> b"), vae.encode("a zebra b"))
 
 
 def test_no_texts_and_one_text(vae):

@@ -98,6 +98,23 @@ def test_word_vectors_are_read_from_every_usual_file(name, tmp_path):
     assert loaded.rows == VECTORS.rows and np.array_equal(loaded.matrix, VECTORS.matrix) and loaded.name == name
 
 
+@pytest.mark.parametrize("header", ["", "3 2\n"])
+def test_a_word_of_a_file_of_vectors_may_hold_spaces(header, tmp_path):
+    (tmp_path / "a.txt").write_text(header + "red 1 2\n. . . 3 4 \nat name@here 5 6\n", encoding="utf-8")
+    loaded = WordVectors.load(str(tmp_path / "a.txt"))
+    assert loaded.rows == {"red": 0, ". . .": 1, "at name@here": 2}
+    assert loaded.matrix.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_the_share_of_known_words_counts_every_word():
+    assert VECTORS.known_share(["red red green", "blue"]) == 0.75 and VECTORS.known_share([""]) == 1
+
+
+def test_bleu_goes_above_1_where_an_utterance_is_said_again():
+    assert sentence_bleu("a b c d e f", "a b c d e f") == pytest.approx(1.1167, abs=1e-4)
+    assert sentence_bleu("yes", "yes") == pytest.approx(0.1925, abs=1e-4)
+
+
 def test_a_bad_file_of_word_vectors_is_named_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"none\.txt do not exist"):
         WordVectors.load(str(tmp_path / "none.txt"))
@@ -106,6 +123,8 @@ def test_a_bad_file_of_word_vectors_is_named_in_one_sentence(tmp_path):
         ("empty.txt", ""),
         ("a.kv", b"\x80\x04N."),
         ("bad.bin", "x"),
+        ("words.txt", "red 1 2\nblue one 2\n"),
+        ("cut.txt", "3 2\nred 1 2\n"),
     ):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(ValueError, match=rf"{name} could not be read") as error:

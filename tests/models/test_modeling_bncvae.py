@@ -172,6 +172,18 @@ def test_topics_have_vectors_and_an_unknown_one_has_its_own():
     assert torch.equal(none, unknown) and not torch.allclose(none, pets)
 
 
+def test_the_vector_of_no_topic_starts_at_the_centre_and_is_learnt(tmp_path):
+    model = make(topics=["pets", "work"])
+    vectors = model.model.topic_embedding.weight
+    assert (vectors[0] == 0).all() and (vectors[1:] != 0).all()
+    batch = flat_batch(dialogue(4))
+    model(**batch | {"topic_ids": torch.zeros_like(batch["topic_ids"])}).loss.backward()
+    assert vectors.grad[0].abs().sum() > 0
+    torch.nn.init.ones_(vectors)
+    model.save_pretrained(tmp_path)
+    assert (BnCvaeForConditionalGeneration.from_pretrained(tmp_path).model.topic_embedding.weight == 1).all()
+
+
 def test_the_recognition_mean_keeps_its_variance_whatever_its_raw_scale():
     model, batch = make(gamma=0.5).train(), flat_batch(dialogue(60))
     for scale in (1.0, 1e-6):

@@ -66,6 +66,8 @@ def test_a_trainer_of_dialogues_has_arguments_and_a_collator_of_its_own(data, ma
     with pytest.raises(ValueError, match=r"^`args` must be DialogueTrainingArguments, .* got VaeTrainingArguments"):
         DialogueTrainer(model, VaeTrainingArguments(str(tmp_path), use_cpu=True), train_dataset=rows["train"])
     args = DialogueTrainingArguments(str(tmp_path), eval_strategy="no", use_cpu=True)
+    with pytest.raises(ValueError, match=r"`train_dataset` must be DialogueResponses, got list: .*encode_dialogues"):
+        DialogueTrainer(model, args, train_dataset=[["a", "b"]], processing_class=tokenizer)
     trainer = DialogueTrainer(model, args, train_dataset=rows["train"], processing_class=tokenizer)
     assert trainer.data_collator == DialogueCollator(tokenizer.pad_token_id)
 

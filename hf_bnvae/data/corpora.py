@@ -47,7 +47,7 @@ from .readers import (
     refuse_file,
     refuse_scalars,
 )
-from .rows import USUAL_TEXT_COLUMNS, as_labels, as_texts
+from .rows import USUAL_TEXT_COLUMNS, as_labels, as_texts, class_names
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
 from .toy_sentences import toy_sentences
 
@@ -462,7 +462,8 @@ def _texts_and_labels(
 ) -> tuple[list[str], list | None]:
     text, label = text_and_label_columns(dataset.column_names, source, text_column, label_column)
     warn_of_a_header(Path(source), dataset.column_names, text, text_column)
-    return as_texts(dataset[text], source, text), None if label is None else list(dataset[label])
+    labels = None if label is None else class_names(dataset[label][:], dataset.features[label])
+    return as_texts(dataset[text][:], source, text), labels
 
 
 def text_and_label_columns(

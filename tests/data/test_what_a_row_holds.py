@@ -201,6 +201,30 @@ def test_a_label_that_is_no_whole_number_of_64_bits_is_text(tmp_path, label):
     assert as_labels([2**64, 2], "here") == [str(2**64), "2"]
 
 
+def test_labels_with_zeros_in_front_are_themselves():
+    assert as_labels(["001", "01", "1"], "here") == ["001", "01", "1"]
+    assert as_labels(["-0", "0"], "here") == ["-0", "0"]
+    assert as_labels(["10", " 0", "-1"], "here") == [10, 0, -1]
+
+
+def split_of_classes(numbers, names):
+    rows = Dataset.from_dict({"text": [f"t{number}" for number in range(len(numbers))], "label": numbers})
+    return rows.cast_column("label", datasets.ClassLabel(names=names))
+
+
+def test_a_class_is_its_name_whatever_its_number_in_a_split():
+    data = {"train": split_of_classes([0, 1, 1], ["bad", "good"]), "test": split_of_classes([1, 0], ["good", "bad"])}
+    splits = load_corpus(data).splits
+    assert splits["train"]["label"][:] == ["bad", "good", "good"] and splits["test"]["label"][:] == ["bad", "good"]
+
+
+def test_a_class_without_a_name_and_one_that_is_a_number_stay_numbers():
+    assert load_corpus(split_of_classes([0, 2, 1], ["0", "1", "2"])).splits["train"]["label"][:] == [0, 2, 1]
+    assert load_corpus(split_of_classes([0, 1], ["5", "4"])).splits["train"]["label"][:] == [5, 4]
+    assert load_corpus(split_of_classes([0, None], ["0", "1"])).splits["train"]["label"][:] == [0, None]
+    assert load_corpus(split_of_classes([0, None, -1], ["a", "b"])).splits["train"]["label"][:] == ["a", None, "-1"]
+
+
 @both
 def test_what_only_looks_like_a_number_names_no_column(tmp_path, read):
     (tmp_path / "a.tsv").write_text("²\tx\n1\tgood food\n", encoding="utf-8")

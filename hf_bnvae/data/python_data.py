@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
 
+import pandas as pd
 from datasets import Dataset, IterableDataset
+from datasets.arrow_dataset import Column
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
@@ -84,10 +86,13 @@ def as_rows(rows: Any, name: str = "the data", most: int | None = None) -> Datas
 
 
 def _listed(rows: Any, most: int | None = None) -> list:
-    """At most so many rows as plain Python holds them; those of a set in one order whatever the process."""
+    """At most so many rows as plain Python holds them, pandas' NA as None; those of a set in one order always."""
     if isinstance(rows, set | frozenset):
         rows = sorted(rows, key=str)
-    return list(islice(rows.tolist() if hasattr(rows, "tolist") else rows, most))
+    if isinstance(rows, Column):
+        rows = rows[:]  # at once: row by row takes a hundred times as long
+    rows = islice(rows.tolist() if hasattr(rows, "tolist") else rows, most)
+    return [None if row is pd.NA else row for row in rows]
 
 
 def _of_kind(kind: Any, called: str, rows: list, name: str) -> list:

@@ -57,7 +57,7 @@ def as_texts(values: Iterable[object], source: str, column: str, first: int = 1)
 def class_names(values: list, feature: FeatureType) -> list:
     """The names of the classes in a column of `ClassLabel`, whose numbers another split may give to others.
 
-    Names that are all whole numbers are given as such. None and -1 stay, which say that there is no label, and so do the
+    Names that are all whole numbers are given as such. None and -1 stay, which say that there is no label; so do the
     values of any other column.
     """
     if not isinstance(feature, ClassLabel):
@@ -70,7 +70,8 @@ def as_labels(values: Sequence[object], source: str) -> list:
     """Labels of one kind: whole numbers where all of them are such, in digits or not, and else text.
 
     Labels of several kinds (`"pos"` beside 1), with zeros in front (`"001"`, which is not `"01"`), or of more digits
-    than 64 bits hold, are text, whatever the format of the file; None stays. What usually says that there is no label is a class like any other, and a warning says so.
+    than 64 bits hold, are text, whatever the format of the file; None stays. What usually says that there is no label
+    is a class like any other, and a warning says so.
     """
     values = list(values)
     strings = [value if value is None or isinstance(value, str) else str(value) for value in values]

@@ -135,7 +135,7 @@ def training_sources(
     refuse_address(dataset_name)
     refuse_file(dataset_name)
     if dataset_name in BUILT_IN:
-        texts = tuple(load_built_in(dataset_name)["train"]["text"])
+        texts = tuple(load_built_in(dataset_name)["train"]["text"][:])
         return [Source(dataset_name, Hasher.hash(texts), texts)]
     try:
         builder = load_dataset_builder(dataset_name, choice.dataset_config_name)

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,7 @@ LINES_LOOKED_AT = 1_000
 OTHER_DELIMITERS = {";": "semicolons", "|": "bars", "\t": "tabs"}
 HEADERLESS_NAMES = ("text", "sentence")
 
-csv.field_size_limit(sys.maxsize)
+csv.field_size_limit(2**31 - 1)  # what a long of C holds on every system
 logger = logging.get_logger(__name__)
 
 

@@ -1,5 +1,6 @@
 """What is text and what is not, whoever reads it: in memory and streamed alike."""
 
+import csv
 import datetime
 import errno
 import json
@@ -180,6 +181,10 @@ def test_numbers_and_tabs_in_some_lines_are_text(tmp_path, read):
 def test_a_field_may_be_long(tmp_path, read):
     (tmp_path / "a.csv").write_text(f"text\n{'word ' * 40_000}\n")
     assert len(read(tmp_path / "a.csv")[0].split()) == 40_000
+
+
+def test_the_longest_field_is_one_that_every_system_counts_to():
+    assert csv.field_size_limit() == 2**31 - 1
 
 
 # Labels

@@ -165,8 +165,8 @@ def load_corpus(
     choice = SplitChoice(**split_choice)
     max_samples = max_samples or {}
     name = dataset_name if isinstance(dataset_name, str | None) else "the data"
-    loaded = _load_splits(dataset_name, splits, max_samples, no_header, choice)
-    loaded.update({split: read_tables(matching_files(path), no_header) for split, path in paths.items()})
+    loaded = _load_splits(dataset_name, splits, max_samples, no_header, text_column, choice)
+    loaded.update({split: read_tables(matching_files(path), no_header, text_column) for split, path in paths.items()})
     if not loaded and "train" in splits:
         raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     if dataset_name is None:
@@ -204,6 +204,7 @@ def _load_splits(
     splits: Collection[str],
     max_samples: dict[str, int | None],
     no_header: bool,
+    text_column: str | None,
     choice: SplitChoice,
 ) -> dict[str, Dataset]:
     """The splits of a named corpus, or of data at hand, as they are."""
@@ -222,7 +223,7 @@ def _load_splits(
         return read_at_hand(load_saved(folder), splits, max_samples, choice)
     if holds_files(folder, choice):
         files = {split: paths for split, paths in find_splits(folder, choice=choice).items() if split in splits}
-        return {split: read_tables(paths, no_header) for split, paths in files.items()}
+        return {split: read_tables(paths, no_header, text_column) for split, paths in files.items()}
     streaming = "train" not in splits
     theirs = hub_splits(name, BUILT_IN, streaming, choice)
     if not streaming:
@@ -289,13 +290,13 @@ def hub_splits(
     return {split: theirs[stem] for split, stem in present.items() if stem is not None}
 
 
-def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
+def read_tables(paths: list[Path], no_header: bool = False, text_column: str | None = None) -> Dataset:
     """Files as they are, one after the other. A column of numbers in one and of strings in another is text.
 
     Raises:
         CorpusError: when one cannot be read, or they have not the same columns.
     """
-    tables = [read_table(path, no_header) for path in paths]
+    tables = [read_table(path, no_header, text_column) for path in paths]
     for path, table in zip(paths, tables, strict=True):
         if table.column_names != tables[0].column_names:
             raise CorpusError(
@@ -339,7 +340,7 @@ def _common_type(column: str, types: dict[Path, FeatureType]) -> FeatureType:
     )
 
 
-def read_table(path: Path, no_header: bool = False) -> Dataset:
+def read_table(path: Path, no_header: bool = False, text_column: str | None = None) -> Dataset:
     """A file as it is, with the columns that it has.
 
     Args:
@@ -352,17 +353,17 @@ def read_table(path: Path, no_header: bool = False) -> Dataset:
         return load_saved_rows(path)
     plain = plain_file(path)
     with named_as(path, plain):
-        return _read_plain(plain, no_header)
+        return _read_plain(plain, no_header, text_column)
 
 
-def _read_plain(path: Path, no_header: bool) -> Dataset:
+def _read_plain(path: Path, no_header: bool, text_column: str | None) -> Dataset:
     builder = check_file(path)
     if builder == "text":
         with path.open(encoding="utf-8-sig") as file:
             lines = [line.rstrip("\n") for line in file]
         refuse_labelled_lines(path, lines)
         return Dataset.from_dict({"text": lines})
-    options = table_options(path, no_header) if builder == "csv" else {}
+    options = table_options(path, no_header, text_column) if builder == "csv" else {}
     if builder == "json":
         refuse_scalars(path)
     try:

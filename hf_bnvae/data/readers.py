@@ -114,7 +114,7 @@ def refuse_file(name: str) -> None:
 
 
 def matching_files(pattern: str) -> list[Path]:
-    """The file of that name, or all that match a pattern such as `shards/*.txt` or `shards/**/*.txt`, in their order."""
+    """The file of that name, or all that match a pattern such as `shards/*.txt` or `**/*.txt`, in their order."""
     refuse_address(pattern)
     if Path(pattern).exists():
         return [Path(pattern)]

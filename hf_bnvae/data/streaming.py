@@ -97,7 +97,7 @@ class Source:
         if not isinstance(self.content, Path):
             return self.content
         builder = builder_of(self.content)
-        options = table_options(self.content, self.no_header) if builder == "csv" else {}
+        options = table_options(self.content, self.no_header, self.text_column) if builder == "csv" else {}
         if builder == "json":
             refuse_scalars(self.content)
         name = escape(str(self.content.resolve()))

@@ -7,6 +7,7 @@ import json
 import os
 
 import datasets
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -146,6 +147,40 @@ def test_a_first_line_that_is_data_is_kept_on_demand_and_said_otherwise(tmp_path
     (tmp_path / "e.csv").write_text("review\ngood food\n")
     assert read(tmp_path / "d.csv") == read(tmp_path / "e.csv", text_column="review") == ["good food"]
     assert not caplog.text
+
+
+@both
+def test_the_one_column_of_a_tsv_has_a_name_where_the_text_column_is_called_so(tmp_path, read):
+    (tmp_path / "a.tsv").write_text("review\ngood food\n")
+    assert read(tmp_path / "a.tsv", text_column="review") == ["good food"]
+    assert read(tmp_path / "a.tsv") == read(tmp_path / "a.tsv", text_column="0") == ["review", "good food"]
+
+
+@both
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('label\ttext\na\tb\n1\t"he said ""hi"""\n', 3),
+        ('text\na\n"b ""c""\nd ""e""\nf"\n', 3),
+        ('a\n"b\nc"\n', 2),
+        ('"a" "b"\n"c\n"d"\nit is 5" long\nf"\n', None),
+        ('"he said"\n"c\n"d" e\n\'\'f"" g\n', None),
+    ],
+)
+def test_a_tsv_is_read_as_it_stands_and_quotes_of_pandas_are_said(tmp_path, read, caplog, content, line):
+    path = tmp_path / "a.tsv"
+    path.write_text(content)
+    rows = [row.split("\t")[-1] for row in content.splitlines()]
+    assert read(path) == rows[rows[0] == "text" :]
+    assert caplog.text.count("a field stands in double quotes as pandas and Excel") == (line is not None)
+    assert line is None or f"a.tsv, line {line}: a field" in caplog.text
+
+
+def test_what_pandas_writes_as_tsv_is_said(tmp_path, caplog):
+    for number, text in enumerate(['he said "hi"', "one\ntwo"]):
+        pd.DataFrame({"text": [text, "plain"]}).to_csv(tmp_path / f"{number}.tsv", sep="\t", index=False)
+        in_memory(tmp_path / f"{number}.tsv")
+        assert f"{number}.tsv, line 2: a field stands in double quotes" in caplog.text
 
 
 @both

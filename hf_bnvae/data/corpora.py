@@ -128,6 +128,8 @@ class Corpus:
     name: str = ""
     notes: dict[str, str] = field(default_factory=dict)
     """What else is to be known of a split."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """What errors call each split."""
     origins: dict[str, Origin] = field(default_factory=dict)
     """Where the sentences of each split come from, for what is stored beside the texts."""
 
@@ -186,13 +188,14 @@ def load_corpus(
     trained_on = (files or {}).get("train")
     corpus = Corpus(DatasetDict(), name=trained_on or name or next(iter(paths.values()), ""))
     for split, dataset in loaded.items():
-        source = str(paths.get(split, f"{name} ({split})"))
+        source_split, numbers = sources[split]
+        source = str(paths[split]) if split in paths else f"{paths.get(source_split, name)} ({split})"
         limit = max_samples.get(split)
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
         corpus.splits[split], kept = _sentences(dataset, source, text_column, label_column)
         corpus.reports[split] = CorpusReport(lines=len(dataset), empty=len(dataset) - len(kept))
-        source_split, numbers = sources[split]
+        corpus.sources[split] = source
         corpus.origins[split] = Origin(source_split, numbers[kept], totals[source_split])
     if aside is not None:
         corpus.notes["validation"] = choice.note

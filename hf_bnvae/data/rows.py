@@ -16,8 +16,9 @@ logger = logging.get_logger(__name__)
 
 
 def as_text(value: object, where: str) -> str:
-    """A row's text: a string as it is, a list of words joined by spaces, a number or a date as it is written.
+    """A row's text: a string as it is, a list of words joined by spaces, a number or a date as Python prints it.
 
+    Where a file's reader takes a column for numbers or dates, their spelling in the file (`2.50`) is lost before.
     Nothing (None, or a NaN of a table) is an empty text.
 
     Args:

@@ -108,7 +108,7 @@ def make_space(args) -> None:
 def text_rows(args) -> list[str]:
     """The sentences of `--text_file`."""
     corpus = load_corpus(files={"test": args.text_file}, text_column=args.text_column, no_header=args.no_header)
-    return corpus.splits["test"]["text"]
+    return corpus.splits["test"]["text"][:]
 
 
 if __name__ == "__main__":

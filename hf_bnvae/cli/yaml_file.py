@@ -41,11 +41,20 @@ def flag_values(argv: list[str]) -> dict[str, str]:
     return values
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads true and false alone as booleans: `no`, `off` and the like are words, as on the command line."""
+
+    yaml_implicit_resolvers = {
+        letter: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool" or letter in "tTfF"]
+        for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def _yaml_flags(path: Path) -> list[str]:
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -41,8 +41,8 @@ def encode_corpus(corpus: Corpus, tokenizer: Any, max_length: int) -> dict[str, 
         ids = dataset.map(encode, batched=True, remove_columns=["text"], keep_in_memory=True, desc=f"Encoding {split}")
         report = corpus.reports[split]
         for name in COUNTS:
-            setattr(report, name, sum(ids[name]))
-        report.tokens = sum(ids["length"]) - len(ids)
+            setattr(report, name, sum(ids[name][:]))
+        report.tokens = sum(ids["length"][:]) - len(ids)
         encoded[split] = ids.remove_columns(COUNTS)
     return encoded
 

@@ -47,7 +47,7 @@ from .readers import (
     refuse_file,
     refuse_scalars,
 )
-from .rows import USUAL_TEXT_COLUMNS, as_labels, as_texts
+from .rows import USUAL_TEXT_COLUMNS, as_labels, as_texts, class_names
 from .splits import SPLIT_NAMES, USUAL, SplitChoice
 from .toy_sentences import toy_sentences
 
@@ -128,6 +128,8 @@ class Corpus:
     name: str = ""
     notes: dict[str, str] = field(default_factory=dict)
     """What else is to be known of a split."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """What errors call each split."""
     origins: dict[str, Origin] = field(default_factory=dict)
     """Where the sentences of each split come from, for what is stored beside the texts."""
 
@@ -165,8 +167,8 @@ def load_corpus(
     choice = SplitChoice(**split_choice)
     max_samples = max_samples or {}
     name = dataset_name if isinstance(dataset_name, str | None) else "the data"
-    loaded = _load_splits(dataset_name, splits, max_samples, no_header, choice)
-    loaded.update({split: read_tables(matching_files(path), no_header) for split, path in paths.items()})
+    loaded = _load_splits(dataset_name, splits, max_samples, no_header, text_column, choice)
+    loaded.update({split: read_tables(matching_files(path), no_header, text_column) for split, path in paths.items()})
     if not loaded and "train" in splits:
         raise CorpusError("no data: pass `dataset_name`, or `train_file` and its companions")
     if dataset_name is None:
@@ -186,13 +188,14 @@ def load_corpus(
     trained_on = (files or {}).get("train")
     corpus = Corpus(DatasetDict(), name=trained_on or name or next(iter(paths.values()), ""))
     for split, dataset in loaded.items():
-        source = str(paths.get(split, f"{name} ({split})"))
+        source_split, numbers = sources[split]
+        source = str(paths[split]) if split in paths else f"{paths.get(source_split, name)} ({split})"
         limit = max_samples.get(split)
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
         corpus.splits[split], kept = _sentences(dataset, source, text_column, label_column)
         corpus.reports[split] = CorpusReport(lines=len(dataset), empty=len(dataset) - len(kept))
-        source_split, numbers = sources[split]
+        corpus.sources[split] = source
         corpus.origins[split] = Origin(source_split, numbers[kept], totals[source_split])
     if aside is not None:
         corpus.notes["validation"] = choice.note
@@ -204,6 +207,7 @@ def _load_splits(
     splits: Collection[str],
     max_samples: dict[str, int | None],
     no_header: bool,
+    text_column: str | None,
     choice: SplitChoice,
 ) -> dict[str, Dataset]:
     """The splits of a named corpus, or of data at hand, as they are."""
@@ -222,7 +226,7 @@ def _load_splits(
         return read_at_hand(load_saved(folder), splits, max_samples, choice)
     if holds_files(folder, choice):
         files = {split: paths for split, paths in find_splits(folder, choice=choice).items() if split in splits}
-        return {split: read_tables(paths, no_header) for split, paths in files.items()}
+        return {split: read_tables(paths, no_header, text_column) for split, paths in files.items()}
     streaming = "train" not in splits
     theirs = hub_splits(name, BUILT_IN, streaming, choice)
     if not streaming:
@@ -289,13 +293,13 @@ def hub_splits(
     return {split: theirs[stem] for split, stem in present.items() if stem is not None}
 
 
-def read_tables(paths: list[Path], no_header: bool = False) -> Dataset:
+def read_tables(paths: list[Path], no_header: bool = False, text_column: str | None = None) -> Dataset:
     """Files as they are, one after the other. A column of numbers in one and of strings in another is text.
 
     Raises:
         CorpusError: when one cannot be read, or they have not the same columns.
     """
-    tables = [read_table(path, no_header) for path in paths]
+    tables = [read_table(path, no_header, text_column) for path in paths]
     for path, table in zip(paths, tables, strict=True):
         if table.column_names != tables[0].column_names:
             raise CorpusError(
@@ -339,7 +343,7 @@ def _common_type(column: str, types: dict[Path, FeatureType]) -> FeatureType:
     )
 
 
-def read_table(path: Path, no_header: bool = False) -> Dataset:
+def read_table(path: Path, no_header: bool = False, text_column: str | None = None) -> Dataset:
     """A file as it is, with the columns that it has.
 
     Args:
@@ -352,17 +356,17 @@ def read_table(path: Path, no_header: bool = False) -> Dataset:
         return load_saved_rows(path)
     plain = plain_file(path)
     with named_as(path, plain):
-        return _read_plain(plain, no_header)
+        return _read_plain(plain, no_header, text_column)
 
 
-def _read_plain(path: Path, no_header: bool) -> Dataset:
+def _read_plain(path: Path, no_header: bool, text_column: str | None) -> Dataset:
     builder = check_file(path)
     if builder == "text":
         with path.open(encoding="utf-8-sig") as file:
             lines = [line.rstrip("\n") for line in file]
         refuse_labelled_lines(path, lines)
         return Dataset.from_dict({"text": lines})
-    options = table_options(path, no_header) if builder == "csv" else {}
+    options = table_options(path, no_header, text_column) if builder == "csv" else {}
     if builder == "json":
         refuse_scalars(path)
     try:
@@ -462,7 +466,8 @@ def _texts_and_labels(
 ) -> tuple[list[str], list | None]:
     text, label = text_and_label_columns(dataset.column_names, source, text_column, label_column)
     warn_of_a_header(Path(source), dataset.column_names, text, text_column)
-    return as_texts(dataset[text], source, text), None if label is None else list(dataset[label])
+    labels = None if label is None else class_names(dataset[label][:], dataset.features[label])
+    return as_texts(dataset[text][:], source, text), labels
 
 
 def text_and_label_columns(

@@ -2,8 +2,7 @@
 
 import csv
 import re
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -18,22 +17,23 @@ LINES_LOOKED_AT = 1_000
 OTHER_DELIMITERS = {";": "semicolons", "|": "bars", "\t": "tabs"}
 HEADERLESS_NAMES = ("text", "sentence")
 
-csv.field_size_limit(sys.maxsize)
+csv.field_size_limit(2**31 - 1)  # what a long of C holds on every system
 logger = logging.get_logger(__name__)
 
 
-def table_options(path: Path, no_header: bool = False) -> dict:
+def table_options(path: Path, no_header: bool = False, text_column: str | None = None) -> dict:
     """Options for the csv builder: every column a string, and nothing (`NA`, `null`, quotes) read as anything else.
 
     The first row holds the names of the columns, unless `no_header` says that it is data, or a tsv has one column, or
-    two of which the first holds only whole numbers. Columns without names have their numbers from 0.
+    two of which the first holds only whole numbers. The one column of a tsv has a name where that is `text`, `sentence`
+    or the `text_column`. Columns without names have their numbers from 0.
 
     Raises:
         CorpusError: for rows of several lengths, and a table whose fields something else separates.
     """
     tabs = path.suffix.lower() == ".tsv"
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = (line.rstrip("\r\n").split("\t") for line in file) if tabs else csv.reader(file)
+        rows = _fields(path, file) if tabs else csv.reader(file)
         first = next(rows, None)
         if first is None:
             raise CorpusError(f"{path} is empty")
@@ -54,7 +54,7 @@ def table_options(path: Path, no_header: bool = False) -> dict:
                     + ("take stray tabs out" if tabs else "put text that holds commas between double quotes")
                 )
             numbered = numbered and is_whole(row[0])
-    alone = tabs and len(first) == 1 and first[0] not in HEADERLESS_NAMES
+    alone = tabs and len(first) == 1 and first[0] not in (*HEADERLESS_NAMES, text_column)
     named = not (no_header or numbered or alone)
     if named and len(set(first)) < len(first):
         raise CorpusError(f"{path}: two columns have one name; is its first row data (`no_header`)?")
@@ -76,6 +76,29 @@ def table_options(path: Path, no_header: bool = False) -> dict:
         "keep_default_na": False,
         "skip_blank_lines": False,
     }
+
+
+def _fields(path: Path, lines: Iterable[str]) -> Iterator[list[str]]:
+    """The fields of each line of a tsv, as they stand there.
+
+    A warning names the first that stands in quotes as pandas and Excel put it there: with doubled quotes in it, or with
+    a line break, so that a later line closes it.
+    """
+    warned, begun = False, None
+    for number, line in enumerate(lines, start=1):
+        fields = line.rstrip("\r\n").split("\t")
+        if not warned and '"' in line:
+            closed = begun is not None and fields[0].endswith('"') and fields[0].count('"') % 2 == 1
+            warned = closed or any(field[0:1] == field[-1:] == '"' and '""' in field[1:-1] for field in fields)
+            if warned:
+                logger.warning(
+                    f"{path}, line {begun if closed else number}: a field stands in double quotes as pandas and Excel "
+                    "write it, and a tsv is read as it stands, with quotes for words and a row for each line: save it "
+                    "as csv if they are not part of the text."
+                )
+            elif line.count('"') % 2 == 1:
+                begun = number if fields[-1].startswith('"') else None
+        yield fields
 
 
 def warn_of_a_header(path: Path, names: list[str], text: str, text_column: str | None) -> None:

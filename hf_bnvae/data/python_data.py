@@ -4,7 +4,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, S
 from itertools import islice
 from typing import Any
 
+import pandas as pd
 from datasets import Dataset, IterableDataset
+from datasets.arrow_dataset import Column
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
@@ -126,10 +128,13 @@ def _check_iterable(rows: Any, name: str) -> None:
 
 
 def _listed(rows: Any, most: int | None = None) -> list:
-    """At most so many rows as plain Python holds them; those of a set in one order whatever the process."""
+    """At most so many rows as plain Python holds them, pandas' NA as None; those of a set in one order always."""
     if isinstance(rows, set | frozenset):
         rows = sorted(rows, key=str)
-    return list(islice(rows.tolist() if hasattr(rows, "tolist") else rows, most))
+    if isinstance(rows, Column):
+        rows = rows[:]  # at once: row by row takes a hundred times as long
+    rows = islice(rows.tolist() if hasattr(rows, "tolist") else rows, most)
+    return [None if row is pd.NA else row for row in rows]
 
 
 def _of_kind(kind: Any, called: str, rows: list, name: str) -> list:

@@ -43,7 +43,7 @@ def with_token_ids(data: Any, tokenizer: PreTrainedTokenizerBase | None, name: s
     if tokenizer is None:
         return data
     if isinstance(data, Sequence) and not isinstance(data, str) and data and isinstance(data[0], str):
-        data = Dataset.from_dict({"text": list(data)})
+        data = Dataset.from_dict({"text": list(data[:])})
     if isinstance(data, IterableDataset):
         data = in_memory(data, most, name)
     if not isinstance(data, Dataset) or {"input_ids", "encoder_states"} & set(data.column_names):
@@ -51,7 +51,7 @@ def with_token_ids(data: Any, tokenizer: PreTrainedTokenizerBase | None, name: s
         return data
     check_ends(tokenizer, "processing_class")
     column = _text_column(data.column_names, name)
-    texts = [text for text in as_texts(data[column], name, column) if text.strip()]
+    texts = [text for text in as_texts(data.with_format(None)[column][:], name, column) if text.strip()]
     columns = encoded_columns(texts, tokenizer, length_limit(tokenizer) or MAX_LENGTH)
     return Dataset.from_dict({name: values for name, values in columns.items() if name not in COUNTS})
 

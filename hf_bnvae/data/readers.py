@@ -114,11 +114,11 @@ def refuse_file(name: str) -> None:
 
 
 def matching_files(pattern: str) -> list[Path]:
-    """The file of that name, or all that match a pattern such as `shards/*.txt`, in their order."""
+    """The file of that name, or all that match a pattern such as `shards/*.txt` or `**/*.txt`, in their order."""
     refuse_address(pattern)
     if Path(pattern).exists():
         return [Path(pattern)]
-    return [Path(name) for name in sorted(glob(pattern))] or [Path(pattern)]
+    return [Path(name) for name in sorted(glob(pattern, recursive=True))] or [Path(pattern)]
 
 
 def find_splits(

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
+from datasets import ClassLabel
+from datasets.features.features import FeatureType
 from transformers.utils import logging
 
 from .errors import CorpusError
@@ -16,8 +18,9 @@ logger = logging.get_logger(__name__)
 
 
 def as_text(value: object, where: str) -> str:
-    """A row's text: a string as it is, a list of words joined by spaces, a number or a date as it is written.
+    """A row's text: a string as it is, a list of words joined by spaces, a number or a date as Python prints it.
 
+    Where a file's reader takes a column for numbers or dates, their spelling in the file (`2.50`) is lost before.
     Nothing (None, or a NaN of a table) is an empty text.
 
     Args:
@@ -48,14 +51,30 @@ def as_texts(values: Iterable[object], source: str, column: str, first: int = 1)
     Args:
         first: the number of the first row.
     """
-    return [as_text(value, f"{source}, row {row}, {column}") for row, value in enumerate(values, start=first)]
+    return [
+        value if isinstance(value, str) else as_text(value, f"{source}, row {row}, {column}")
+        for row, value in enumerate(values, start=first)
+    ]
+
+
+def class_names(values: list, feature: FeatureType) -> list:
+    """The names of the classes in a column of `ClassLabel`, whose numbers another split may give to others.
+
+    Names that are all whole numbers are given as such. None and -1 stay, which say that there is no label; so do the
+    values of any other column.
+    """
+    if not isinstance(feature, ClassLabel):
+        return values
+    names = [int(name) for name in feature.names] if all(map(_is_plain, feature.names)) else feature.names
+    return [names[value] if value in range(len(names)) else value for value in values]
 
 
 def as_labels(values: Sequence[object], source: str) -> list:
     """Labels of one kind: whole numbers where all of them are such, in digits or not, and else text.
 
-    Labels of several kinds (`"pos"` beside 1), or of more digits than 64 bits hold, are text, whatever the format of
-    the file; None stays. What usually says that there is no label is a class like any other, and a warning says so.
+    Labels of several kinds (`"pos"` beside 1), with zeros in front (`"001"`, which is not `"01"`), or of more digits
+    than 64 bits hold, are text, whatever the format of the file; None stays. What usually says that there is no label
+    is a class like any other, and a warning says so.
     """
     values = list(values)
     strings = [value if value is None or isinstance(value, str) else str(value) for value in values]
@@ -69,7 +88,7 @@ def as_labels(values: Sequence[object], source: str) -> list:
         )
     kinds = {type(value) for value in values if value is not None}
     if kinds == {str} and len(present) == len(values):
-        if not all(is_whole(text) and len(text) <= MOST_DIGITS for text in present):
+        if not all(map(_is_plain, present)):
             return values
         numbers = [int(text) for text in present]
         return numbers if all(map(_fits, numbers)) else values
@@ -80,6 +99,11 @@ def as_labels(values: Sequence[object], source: str) -> list:
 def is_whole(text: str) -> bool:
     """Whether a text is a whole number."""
     return text.strip().removeprefix("-").isdecimal()
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is a whole number as Python prints it, so that the number is no other text's."""
+    return is_whole(text) and len(text) <= MOST_DIGITS and str(int(text)) == text.strip()
 
 
 def _fits(number: int) -> bool:

@@ -82,7 +82,7 @@ def shards_named(source: str, endings: Sequence[str], called: str) -> list[Path]
     elif path.exists() or not set("*?[") & set(source):
         return [path]
     else:
-        found = [Path(name) for name in sorted(glob(source))]
+        found = [Path(name) for name in sorted(glob(source, recursive=True))]
         if not found:
             raise CorpusError(f"{called} {source}: no file has such a name")
     counted = sorted(found, key=_by_number)

@@ -97,7 +97,7 @@ class Source:
         if not isinstance(self.content, Path):
             return self.content
         builder = builder_of(self.content)
-        options = table_options(self.content, self.no_header) if builder == "csv" else {}
+        options = table_options(self.content, self.no_header, self.text_column) if builder == "csv" else {}
         if builder == "json":
             refuse_scalars(self.content)
         name = escape(str(self.content.resolve()))
@@ -135,7 +135,7 @@ def training_sources(
     refuse_address(dataset_name)
     refuse_file(dataset_name)
     if dataset_name in BUILT_IN:
-        texts = tuple(load_built_in(dataset_name)["train"]["text"])
+        texts = tuple(load_built_in(dataset_name)["train"]["text"][:])
         return [Source(dataset_name, Hasher.hash(texts), texts)]
     try:
         builder = load_dataset_builder(dataset_name, choice.dataset_config_name)

@@ -79,7 +79,7 @@ def read_task(corpus: Corpus, sizes: list[int], seeds: list[int], balanced: bool
     unseen = sum(word not in known for word in test_words)
     if unseen == len(test_words):
         raise CorpusError(
-            f"{corpus.name}: the {split} split has none of the labels of the training split, but {others[0]} for one: "
+            f"{corpus.sources[split]} has none of the labels of the training split, but {others[0]} for one: "
             f"pass a `{split}_file` with labels of the same kind"
         )
     if unseen:
@@ -107,15 +107,15 @@ def read_task(corpus: Corpus, sizes: list[int], seeds: list[int], balanced: bool
 
 def read_labels(corpus: Corpus, split: str) -> list[str]:
     """The class of each sentence as a word, so that 1 and "1" of two files are the same one."""
-    rows = corpus.splits[split]
+    rows, source = corpus.splits[split], corpus.sources[split]
     if "label" not in rows.column_names:
-        raise CorpusError(f"{corpus.name}: the {split} split has no labels: name their column by `label_column`")
+        raise CorpusError(f"{source} has no labels: name their column by `label_column`")
     labels = rows["label"][:]
     for number, label in enumerate(labels, start=1):
         if not isinstance(label, (int, str)) or not str(label).strip():
             raise CorpusError(
-                f"{corpus.name}: sentence {number:,} of the {split} split has {label!r} for a label: give every "
-                "sentence a word or a whole number, or name another column by `label_column`"
+                f"{source}: sentence {number:,} has {label!r} for a label: give every sentence a word or a whole "
+                "number, or name another column by `label_column`"
             )
     return [str(label).strip() for label in labels]
 

@@ -149,8 +149,7 @@ class WordVectors:
         """
         words = [text.split() for text in texts]
         row_of = np.repeat(np.arange(len(texts)), [len(row) for row in words])
-        unique, inverse = np.unique([word for row in words for word in row], return_inverse=True)
-        numbers = np.array([self.rows.get(str(word), -1) for word in unique], dtype=np.int64)[inverse]
+        numbers = np.array([self.rows.get(word, -1) for row in words for word in row], dtype=np.int64)
         known = numbers >= 0
         vectors, row_of = self.matrix[numbers[known]], row_of[known]
         average = np.zeros((len(texts), self.matrix.shape[1]), dtype=np.float32)
@@ -253,7 +252,8 @@ def _ngrams(predictions: Texts, order: int) -> tuple[dict[str, np.ndarray], np.n
     words = [text.split() for texts in predictions for text in texts]
     context = np.repeat(np.arange(len(predictions)), [len(texts) for texts in predictions])
     lengths = np.array([len(row) for row in words])
-    _, numbers = np.unique([word for row in words for word in row], return_inverse=True)
+    known: dict[str, int] = {}
+    numbers = np.array([known.setdefault(word, len(known)) for row in words for word in row], dtype=np.int64)
     response_of = np.repeat(np.arange(len(words)), lengths)
     starts = np.arange(len(numbers) - order + 1) if len(numbers) >= order else np.arange(0)
     starts = starts[response_of[starts] == response_of[starts + order - 1]]

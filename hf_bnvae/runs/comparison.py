@@ -1,6 +1,7 @@
 """The methods of a comparison, each as one text: what is trained, with which values, and what before it."""
 
 import re
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ class Entry:
 
     def folder(self, output_dir: Path, seed: int) -> Path:
         """Where its run with a seed stands in the folder of the comparison."""
-        return output_dir / "runs" / self.text.replace("/", "_") / f"seed_{seed}"
+        refused = r'[\\/:*?"<>|]' if sys.platform == "win32" else "/"
+        return output_dir / "runs" / re.sub(refused, "_", self.text) / f"seed_{seed}"
 
 
 def parse_method(text: str, methods: Collection[str] = METHODS.keys()) -> Entry:

@@ -58,7 +58,7 @@ def evaluate_nll(
             tolerance=wanted.nll_tolerance,
         )
     if "words" in getattr(getattr(dataset, "sentences", dataset), "column_names", ()):
-        metrics["word_ppl"] = perplexity(metrics["nll"] * len(dataset), sum(dataset["words"]))
+        metrics["word_ppl"] = perplexity(metrics["nll"] * len(dataset), sum(dataset["words"][:]))
     samples = wanted.nll_samples if model.config.latent_size else 1
     metrics |= {"nll_sentences": len(dataset), "nll_samples": samples}
     return metrics if wanted.nll_tolerance is None else metrics | {"nll_tolerance": wanted.nll_tolerance}

@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from ..data import Corpus, CorpusError, SentenceStates, TokenStore, VaeCollator, encode_corpus
 from ..data.batches import evenly_spaced
+from ..data.python_data import EXAMPLES_AT_ONCE
 from ..errors import ParameterError
 from ..hub.run_record import sentence_examples, write_json
 from ..methods import METHODS
@@ -193,9 +194,10 @@ def encode_text_run(run: TextRun, started_from: str | None, embeddings: Embeddin
     else:
         if "train" not in corpus.splits:
             raise CorpusError(f"{corpus.name} has no training split: pass `train_file`")
-        tokenizer = run.model.make_tokenizer(corpus.splits["train"]["text"], started_from, run.tokenizer)
+        texts = (text for rows in corpus.splits["train"].iter(EXAMPLES_AT_ONCE) for text in rows["text"])
+        tokenizer = run.model.make_tokenizer(texts, started_from, run.tokenizer)
         splits = encode_corpus(corpus, tokenizer, data.max_length)
-        longest = max(splits["train"]["length"])
+        longest = max(splits["train"]["length"][:])
         if embeddings is not None:
             splits = {split: embeddings.beside(rows, corpus, split) for split, rows in splits.items()}
     log_reports(corpus.reports, "" if started_from else run.model.tokenizer)

@@ -90,6 +90,10 @@ def test_values_of_yaml_are_read_as_those_of_flags(tmp_path):
     (args,) = parse_arguments(VaeTrainingArguments, description="", argv=[str(path), "--output_dir", str(tmp_path)])
     assert (args.learning_rate, args.seed, args.equal_length) == (1e-3, 3, False)
     assert args.lr_scheduler_kwargs == {"min_lr": 0.001}
+    path.write_text("eval_strategy: no\nsave_strategy: no\nrun_name: off\nequal_length: yes\nmuon: false\n")
+    (args,) = parse_arguments(VaeTrainingArguments, description="", argv=[str(path), "--output_dir", str(tmp_path)])
+    assert args.eval_strategy == args.save_strategy == "no" and args.run_name == "off"
+    assert args.equal_length is True and args.muon is False
     path.write_text("learning_rate: fast")
     with pytest.raises(UsageError, match="invalid float value: 'fast'; --help lists all flags"):
         parse_arguments(VaeTrainingArguments, description="", argv=[str(path)])

@@ -46,6 +46,14 @@ def test_strings_in_any_shape_are_a_corpus(shape):
     assert split(SHAPES[shape](TEXTS)) == TEXTS
 
 
+def test_what_pandas_calls_missing_is_an_empty_text_in_every_shape():
+    texts = ["a", pd.NA, None, float("nan"), "b"]
+    frame = pd.DataFrame({"text": pd.Series(["a", pd.NA, "b"], dtype="string")})
+    for data in (texts, texts[1:], pd.Series(texts, dtype=object), frame, frame["text"], {"text": [pd.NA, *TEXTS]}):
+        corpus = load_corpus(data)
+        assert corpus.splits["train"]["text"][-1:] in (["b"], ["f"]) and corpus.reports["train"].empty
+
+
 @pytest.mark.parametrize("kind", ["stream", "generator"])
 @pytest.mark.parametrize("percentage", [None, 10])
 def test_of_a_stream_no_more_is_read_than_is_wanted(kind, percentage):

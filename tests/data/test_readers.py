@@ -7,11 +7,13 @@ import lzma
 import os
 import zipfile
 
+import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict, config
 
 from hf_bnvae.cli.errors import flags_named
 from hf_bnvae.data import CorpusError, first_texts, load_corpus, load_dialogues, training_sources
+from hf_bnvae.data.shards import shards_named
 
 TEXTS = ["a b c", 'he said "hi"', "tab or, comma", "NA"]
 CONTENT = {
@@ -63,6 +65,16 @@ def test_a_compressed_file_that_was_written_again_is_read_again_and_shards_are_f
         assert texts_of(str(tmp_path)) == texts
     (tmp_path / "train-1.txt.gz").write_bytes(gzip.compress(b"e"))
     assert texts_of(str(tmp_path)) == texts_of(train=str(tmp_path / "*.gz")) == ["c", "d", "e"]
+
+
+def test_two_stars_stand_for_folders_of_any_depth(tmp_path):
+    for number, folder in enumerate((tmp_path, tmp_path / "a", tmp_path / "a" / "b")):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number}.txt").write_text(f"t{number}\n")
+        np.save(folder / f"{number}.npy", np.zeros((1, 2)))
+    assert texts_of(train=str(tmp_path / "**" / "*.txt")) == ["t0", "t1", "t2"]
+    found = shards_named(str(tmp_path / "**" / "*.npy"), (".npy",), "`embeddings_file`")
+    assert [path.name for path in found] == ["0.npy", "1.npy", "2.npy"]
 
 
 def test_what_save_to_disk_wrote_is_read_by_its_folder(tmp_path):

@@ -1,11 +1,13 @@
 """What is text and what is not, whoever reads it: in memory and streamed alike."""
 
+import csv
 import datetime
 import errno
 import json
 import os
 
 import datasets
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -148,6 +150,40 @@ def test_a_first_line_that_is_data_is_kept_on_demand_and_said_otherwise(tmp_path
 
 
 @both
+def test_the_one_column_of_a_tsv_has_a_name_where_the_text_column_is_called_so(tmp_path, read):
+    (tmp_path / "a.tsv").write_text("review\ngood food\n")
+    assert read(tmp_path / "a.tsv", text_column="review") == ["good food"]
+    assert read(tmp_path / "a.tsv") == read(tmp_path / "a.tsv", text_column="0") == ["review", "good food"]
+
+
+@both
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('label\ttext\na\tb\n1\t"he said ""hi"""\n', 3),
+        ('text\na\n"b ""c""\nd ""e""\nf"\n', 3),
+        ('a\n"b\nc"\n', 2),
+        ('"a" "b"\n"c\n"d"\nit is 5" long\nf"\n', None),
+        ('"he said"\n"c\n"d" e\n\'\'f"" g\n', None),
+    ],
+)
+def test_a_tsv_is_read_as_it_stands_and_quotes_of_pandas_are_said(tmp_path, read, caplog, content, line):
+    path = tmp_path / "a.tsv"
+    path.write_text(content)
+    rows = [row.split("\t")[-1] for row in content.splitlines()]
+    assert read(path) == rows[rows[0] == "text" :]
+    assert caplog.text.count("a field stands in double quotes as pandas and Excel") == (line is not None)
+    assert line is None or f"a.tsv, line {line}: a field" in caplog.text
+
+
+def test_what_pandas_writes_as_tsv_is_said(tmp_path, caplog):
+    for number, text in enumerate(['he said "hi"', "one\ntwo"]):
+        pd.DataFrame({"text": [text, "plain"]}).to_csv(tmp_path / f"{number}.tsv", sep="\t", index=False)
+        in_memory(tmp_path / f"{number}.tsv")
+        assert f"{number}.tsv, line 2: a field stands in double quotes" in caplog.text
+
+
+@both
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -182,6 +218,10 @@ def test_a_field_may_be_long(tmp_path, read):
     assert len(read(tmp_path / "a.csv")[0].split()) == 40_000
 
 
+def test_the_longest_field_is_one_that_every_system_counts_to():
+    assert csv.field_size_limit() == 2**31 - 1
+
+
 # Labels
 
 
@@ -199,6 +239,30 @@ def test_a_label_that_is_no_whole_number_of_64_bits_is_text(tmp_path, label):
     (tmp_path / "a.csv").write_text(f"text,label\na,{label}\nb,2\n", encoding="utf-8")
     assert load_corpus(files={"train": str(tmp_path / "a.csv")}).splits["train"]["label"][:] == [label, "2"]
     assert as_labels([2**64, 2], "here") == [str(2**64), "2"]
+
+
+def test_labels_with_zeros_in_front_are_themselves():
+    assert as_labels(["001", "01", "1"], "here") == ["001", "01", "1"]
+    assert as_labels(["-0", "0"], "here") == ["-0", "0"]
+    assert as_labels(["10", " 0", "-1"], "here") == [10, 0, -1]
+
+
+def split_of_classes(numbers, names):
+    rows = Dataset.from_dict({"text": [f"t{number}" for number in range(len(numbers))], "label": numbers})
+    return rows.cast_column("label", datasets.ClassLabel(names=names))
+
+
+def test_a_class_is_its_name_whatever_its_number_in_a_split():
+    data = {"train": split_of_classes([0, 1, 1], ["bad", "good"]), "test": split_of_classes([1, 0], ["good", "bad"])}
+    splits = load_corpus(data).splits
+    assert splits["train"]["label"][:] == ["bad", "good", "good"] and splits["test"]["label"][:] == ["bad", "good"]
+
+
+def test_a_class_without_a_name_and_one_that_is_a_number_stay_numbers():
+    assert load_corpus(split_of_classes([0, 2, 1], ["0", "1", "2"])).splits["train"]["label"][:] == [0, 2, 1]
+    assert load_corpus(split_of_classes([0, 1], ["5", "4"])).splits["train"]["label"][:] == [5, 4]
+    assert load_corpus(split_of_classes([0, None], ["0", "1"])).splits["train"]["label"][:] == [0, None]
+    assert load_corpus(split_of_classes([0, None, -1], ["a", "b"])).splits["train"]["label"][:] == ["a", None, "-1"]
 
 
 @both

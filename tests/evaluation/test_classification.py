@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_bnvae.data import CorpusError
+from hf_bnvae.data import CorpusError, load_corpus
 from hf_bnvae.evaluation.classification import evaluate_samples, most_frequent, probing, read_task
 
 pytest.importorskip("sklearn")
@@ -18,7 +18,8 @@ def corpus_of(labels, test_labels=(0, 1, 1, 0)) -> SimpleNamespace:
         rows = {"text": [f"sentence {number}" for number in range(len(values))], "label": list(values)}
         return Dataset.from_dict(rows)
 
-    return SimpleNamespace(name="corpus", splits={"train": split(labels), "test": split(test_labels)})
+    sources = {"train": "corpus (train)", "test": "test.tsv"}
+    return SimpleNamespace(name="corpus", splits={"train": split(labels), "test": split(test_labels)}, sources=sources)
 
 
 def test_a_smaller_sample_of_a_seed_is_part_of_a_larger_one():
@@ -43,10 +44,30 @@ def test_vectors_that_hold_the_class_are_classified_and_the_most_frequent_class_
         (LABELS, [100], False, ValueError, "^`num_labels_list` 100: the training split of corpus has 60 sentences"),
         ([0] * 50 + [1], [40], True, ValueError, "^`balanced`: .* leave larger numbers out of `num_labels_list`"),
         ([0] * 9, [2], False, CorpusError, "every training sentence has the label 0: .* by `label_column`"),
-        ([None, 1], [2], False, CorpusError, "sentence 1 of the train split has None for a label"),
+        ([None, 1], [2], False, CorpusError, "sentence 1 has None for a label"),
     ],
 )
 def test_an_error_names_the_parameter(labels, sizes, balanced, kind, words):
     with pytest.raises(kind, match=words) as error:
         read_task(corpus_of(labels), sizes, [1], balanced)
     assert "--" not in str(error.value)
+
+
+def test_an_error_names_the_source_of_the_split_that_lacks_labels(tmp_path):
+    for name, text in {"train": "0\ta\n1\tb\n0\tc\n", "none": "a\nb\n", "others": "x\ta\ny\tb\n"}.items():
+        (tmp_path / f"{name}.tsv").write_text(text)
+    for name, options, words in (
+        ("none", {}, "has no labels: name their column by `label_column`"),
+        ("others", {"no_header": True, "text_column": "1", "label_column": "0"}, "has none of the labels of the train"),
+    ):
+        corpus = load_corpus(files={"train": f"{tmp_path}/train.tsv", "test": f"{tmp_path}/{name}.tsv"}, **options)
+        with pytest.raises(CorpusError, match=rf"^{tmp_path}/{name}\.tsv {words}"):
+            read_task(corpus, [2], [1], False)
+
+
+def test_what_is_put_aside_is_called_after_the_file_that_it_was_in(tmp_path):
+    (tmp_path / "train.tsv").write_text("0\ta\n1\tb\n0\tc\n" * 9)
+    corpus = load_corpus(files={"train": str(tmp_path / "train.tsv")}, validation_split_percentage=20)
+    assert corpus.sources == {
+        split: f"{tmp_path}/train.tsv{end}" for split, end in (("train", ""), ("validation", " (validation)"))
+    }

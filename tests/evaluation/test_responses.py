@@ -1,6 +1,7 @@
 """Judges of responses against hand-worked examples, and as `evaluate` modules."""
 
 import math
+import tracemalloc
 
 import evaluate
 import numpy as np
@@ -85,6 +86,16 @@ def test_distinct_n_of_a_hand_worked_case():
     assert found["distinct_2"] == pytest.approx(2 / 3)
     assert distinct([["", ""]])["distinct_2"] == 0.0
     assert average_length([["a b a", "a"], ["c d"]]) == 2.0
+
+
+def test_one_long_word_costs_no_memory_for_the_others():
+    texts = [["red blue a b " * 500, "x" * 5_000]]
+    tracemalloc.start()
+    distinct(texts)
+    word_vector_similarity(texts, texts, VECTORS)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2_000 * 5_000
 
 
 @pytest.mark.parametrize("name", ["glove.txt", "w2v.txt", "w2v.bin", "glove.txt.gz"])

@@ -27,6 +27,13 @@ def test_runs_of_other_methods_or_seeds_stand_in_other_folders():
     assert len(folders) == 6 and {folder.parents[1] for folder in folders} == {Path("out", "runs")}
 
 
+def test_a_folder_has_the_method_s_text_for_its_name_and_on_windows_what_may_stand_there(monkeypatch):
+    entry = parse_method("vae:encoder_name_or_path=a/b:kl_weight=1")
+    assert entry.folder(Path("out"), 1).parent.name == "vae:encoder_name_or_path=a_b:kl_weight=1"
+    monkeypatch.setattr("sys.platform", "win32")
+    assert entry.folder(Path("out"), 1).parent.name == "vae_encoder_name_or_path=a_b_kl_weight=1"
+
+
 def test_a_text_that_is_too_long_for_a_folder_s_name_is_refused():
     assert parse_method("vae:text_column=" + "a" * 239).text
     for name in ("a" * 240, "é" * 120):

@@ -6,11 +6,12 @@ import random
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
+from datasets.arrow_dataset import Column
 from transformers import TrainerCallback
 
 from hf_bnvae import TextVaePipeline, train
 from hf_bnvae.cli.train import main as command
-from hf_bnvae.data import CorpusError, build_tokenizer, load_corpus
+from hf_bnvae.data import CorpusError, build_tokenizer, load_corpus, with_token_ids
 from hf_bnvae.training.recipes import bf16_pays
 
 SMALL = {
@@ -213,3 +214,14 @@ def test_a_row_of_another_kind_is_named_by_its_number(rows, sentence, tmp_path):
 def test_what_is_no_text_is_refused(tmp_path):
     with pytest.raises(CorpusError):
         train([{"number": 1}, {"number": 2}], output_dir=tmp_path / "out", text_column="missing", **SMALL)
+
+
+def test_no_column_of_a_corpus_is_read_row_by_row(tmp_path, monkeypatch):
+    def slowly(column):
+        raise AssertionError("a column was read row by row, which takes a hundred times as long as at once")
+
+    monkeypatch.setattr(Column, "__iter__", slowly)
+    rows = Dataset.from_dict({"text": sentences(), "label": [0, 1] * 30})
+    for number, data in enumerate((rows, rows["text"])):
+        train(data, method="bn_vae", output_dir=tmp_path / str(number), gamma=0.5, **SMALL)
+    assert len(with_token_ids(rows["text"], build_tokenizer(sentences()), "train_dataset")) == 60

@@ -17,16 +17,13 @@ from transformers import AutoConfig, PreTrainedConfig
 from ..analysis.case_study import escaped_markdown
 from ..analysis.comparison import Run, draw_dynamics
 from ..data.errors import first_line
-from ..evaluation import collapse_verdict
-from ..methods import DIALOGUE_METHODS, METHODS
-from ..models.posteriors import POSTERIORS
-from .card_metrics import CARD_METRICS, Metric
+from .card_metrics import CARD_METRICS, SPLITS, Metric, shown_number
+from .card_sentences import describe_model, diagnose
 from .run_record import RECORD_NAME
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 CARD_NAME = "README.md"
 PICTURE_NAME = "training.png"
-SPLITS = {"eval": "validation", "test": "test"}
 RECORD_FIELDS = ("title", "command", "license", "versions", "hardware", "notes")
 DATA_FIELDS = ("name", "hub_id", "license")
 CORPUS_SPLITS = ("train", "validation", "test")
@@ -267,110 +264,6 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
     return entries
 
 
-def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: str) -> list[str]:
-    """What the model is, what makes it so, and what it learnt from: a sentence each, as Markdown."""
-    reads = "an encoder that maps a sentence"
-    if getattr(config, "encoder", None) == "given":
-        reads = f"a map from the embedding of a sentence, of {config.encoder_hidden_size} numbers,"
-    what = {
-        "bnvae": f"A text VAE: {reads} to {config.latent_size} latent numbers, and a decoder that writes a sentence "
-        "from them.",
-        "bncvae": "A conditional VAE that answers the last turns of a dialogue: each draw of its "
-        f"{config.latent_size} latent numbers gives another response.",
-        "lstm_lm": "An LSTM language model: a text VAE's decoder alone, without a latent, as a baseline.",
-    }
-    if config.model_type == "lstm_lm" and config.decoder == "pretrained":
-        kind = config.decoder_config.model_type
-        what["lstm_lm"] = (
-            f"A language model on a pretrained decoder ({kind}): that of a text VAE, without a latent, as a baseline."
-        )
-    method = (METHODS | DIALOGUE_METHODS).get(record.get("method", ""))
-    how = ""
-    if config.latent_size:
-        how = f"Its posterior is of the family `{config.posterior}`"
-        if config.posterior in ("batch_norm", "du"):
-            how += f" with γ = {config.gamma:.4g}"
-        if config.rate is not None:
-            how += f", at a rate of {config.rate:g} nats a {unit}"
-        if getattr(config, "decorrelation", 0) > 0 and config.kl_weight > 0:
-            how += f", trained towards uncorrelated dimensions (`decorrelation` {config.decorrelation:g})"
-        how += "."
-    if method is not None:
-        how = f"Method `{record['method']}`: {escaped_markdown(method.summary)}." + (f" {how}" if how else "")
-    learnt = ["It learnt"]
-    if "train_sentences" in results:
-        learnt.append(f"from {results['train_sentences']:,} {unit}s")
-    if "name" in record.get("data", {}):
-        learnt.append(f"of {escaped_markdown(record['data']['name'])}")
-    if "train_epochs" in results:
-        epochs = shown_number(results["train_epochs"])
-        learnt.append(f"in {epochs} epoch{'' if epochs == '1' else 's'}")
-    learnt += [f"with seed {results['seed']}"] if "seed" in results else []
-    return [what[config.model_type], how, " ".join(learnt) + "." if len(learnt) > 1 else "", *describe_bases(config)]
-
-
-def describe_bases(config: PreTrainedConfig) -> list[str]:
-    """Where weights lie that are not saved with a model: a sentence for each part, as Markdown."""
-    bases = ((part, getattr(config, f"{part}_base", None)) for part in ("encoder", "decoder"))
-    return [
-        f"The weights of its {part} are not in this folder and are read from "
-        f"{escaped_markdown(base['name'])}{' at revision ' + base['revision'] if base.get('revision') else ''}."
-        for part, base in bases
-        if base is not None
-    ]
-
-
-def _bound_formula(config: PreTrainedConfig) -> str:
-    """The formula of a configuration's bound on the KL, and the values in it."""
-    posterior = POSTERIORS[config.posterior]
-    assert posterior.rate_field is not None
-    letter = {"gamma": "γ", "tau": "τ", "delta": "δ"}.get(posterior.rate_field, posterior.rate_field)
-    value = getattr(config, posterior.rate_field)
-    return f"{posterior.bound} with n = {config.latent_size} and {letter} = {value:.4g}"
-
-
-def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> list[str]:
-    """Whether the decoder uses the latent, by the last split that was evaluated: sentences, as Markdown.
-
-    The words and the thresholds are those of `evaluation.collapse_verdict`.
-    """
-    prefix = prefixes[-1] if prefixes else ""
-    measured = [results[key] for name in ("kl", "mi", "au") if (key := f"{prefix}_{name}") in results]
-    if not config.latent_size or f"{prefix}_kl" not in results or not all(map(math.isfinite, measured)):
-        return []
-    collapsed, signs = collapse_verdict(results, config.latent_size, prefix, getattr(config, "posterior", ""))
-    where = f"On the {SPLITS[prefix]} split"
-    if collapsed:
-        sentences = [f"**The posterior has collapsed.** {where} {signs}."]
-    else:
-        sentences = [f"**The posterior has not collapsed.** {where} {signs}."]
-    if config.kl_lower_bound is not None:
-        formula = _bound_formula(config)
-        bound, kl = config.kl_lower_bound, results[f"{prefix}_kl"]
-        sentences.append(
-            f"Its bound on the KL is {bound:.2f} nats ({formula}), and the KL here is {kl:.2f}, "
-            + ("not under it." if kl >= bound else f"{1 - kl / bound:.1%} under it.")
-            + (
-                " The bound is on the mean over the training sentences, whose statistics the normalisation holds; on "
-                "other sentences the KL may fall a few percent under it."
-                if config.normalises_batches
-                else ""
-            )
-        )
-    prior = results.get(f"{prefix}_kl_prior")
-    if prior is not None and math.isfinite(prior):
-        sentences.append(
-            f"KL is that of the posterior from the prior of the context; that prior is {prior:.2f} nats from N(0, I)."
-        )
-    if f"{prefix}_au" in results:
-        sentences.append(
-            "A unit is active where its posterior mean varies from sentence to sentence (variance above 0.01). MI is "
-            "how much the latent tells of the sentence; it cannot be more than the logarithm of the number of "
-            "sentences that were judged."
-        )
-    return sentences
-
-
 def metric_rows(results: dict, prefixes: list[str], unit: str) -> list[list[str]]:
     """A row for every metric: its label, what it means, its unit, and its value on each split."""
     judged = {prefix: _metrics(results, prefix) for prefix in prefixes}
@@ -410,13 +303,6 @@ def training_rows(results: dict, unit: str) -> list[tuple[str, str]]:
     """What the results say of the training itself."""
     labels = {"train_sentences": f"{unit}s"} | TRAINING
     return [(label, shown_number(results[key])) for key, label in labels.items() if key in results]
-
-
-def shown_number(value: float) -> str:
-    """A number as text: whole ones whole, others with two decimals."""
-    if not math.isfinite(value):
-        return "not finite"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
 
 
 def draw_training_curves(folder: Path, path: Path) -> None:

@@ -136,5 +136,5 @@ class ModelWithTokenizer:
 
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            write_card(folder, repo_id)
+            write_card(folder, repo_id, revision=revision)
             return publish(folder, repo_id, private, token, revision, commit_message)

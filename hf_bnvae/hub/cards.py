@@ -27,6 +27,8 @@ PICTURE_NAME = "training.png"
 RECORD_FIELDS = ("title", "command", "license", "versions", "hardware", "notes")
 DATA_FIELDS = ("name", "hub_id", "license")
 CORPUS_SPLITS = ("train", "validation", "test")
+LOADED = r'from_pretrained\(("[^"]*")(?:, revision=("[^"]*"))?'
+"""What the code of a card loads, and the revision of it."""
 EXAMPLES = ("split", "samples", "reconstructions", "responses", "interpolation")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 COUNTS = (
@@ -81,6 +83,7 @@ def write_card(
     repo_id: str | None = None,
     output: str | Path | None = None,
     config: PreTrainedConfig | None = None,
+    revision: str | None = None,
 ) -> Path:
     """Write the model card of a finished run, and where matplotlib is installed the picture of its training.
 
@@ -90,6 +93,8 @@ def write_card(
         repo_id: where the model is on the Hub, `USER/NAME`; by default the card loads it from the folder's name.
         output: by default `README.md` in the folder. The picture stands beside it.
         config: of a model that is saved in the folder next; by default the folder's `config.json`.
+        revision: the branch of the Hub's repository that the card loads; that of a pull request (`refs/pr/1`) ends as
+            `main`, and is not named.
 
     Returns:
         The path of the card.
@@ -115,7 +120,8 @@ def write_card(
         if config.latent_size:
             draw_training_curves(folder, picture)
         picture_name = picture.name if picture.is_file() else None
-        make_card(folder, config, repo_id, picture_name, saved_next).save(output)
+        place = folder.resolve().name if repo_id is None else repo_id
+        make_card(folder, config, place, picture_name, saved_next, named_revision(revision)).save(output)
     return output
 
 
@@ -133,8 +139,11 @@ def _refused(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def name_repository(folder: str | Path, repo_id: str) -> bool:
+def name_repository(folder: str | Path, repo_id: str, revision: str | None = None) -> bool:
     """Let the card of a run load the model from its place on the Hub, unless somebody has changed the card by hand.
+
+    Args:
+        revision: the branch there, as for `write_card`.
 
     Returns:
         Whether the card was written.
@@ -143,17 +152,38 @@ def name_repository(folder: str | Path, repo_id: str) -> bool:
         CardError: as `write_card`.
     """
     folder = Path(folder)
-    card = folder / CARD_NAME
-    if card.is_file():
-        text = card.read_text(encoding="utf-8", errors="replace")
-        named = re.search(r'from_pretrained\("([^"/]+/[^"]+)"', text)
-        picture = PICTURE_NAME if (folder / PICTURE_NAME).is_file() else None
-        with _refused(folder):
-            untouched = make_card(folder, config_of_run(folder), named and named[1], picture)
-        if text.split() != str(untouched).split():
-            return False
-    write_card(folder, repo_id)
+    if (folder / CARD_NAME).is_file() and not has_own_card(folder):
+        return False
+    write_card(folder, repo_id, revision=revision)
     return True
+
+
+def has_own_card(folder: Path) -> bool:
+    """Whether the card in a run's folder is the one that its files give, under any name that the folder ever had.
+
+    Raises:
+        CardError: as `write_card`.
+    """
+    card = folder / CARD_NAME
+    if not card.is_file():
+        return False
+    text = card.read_text(encoding="utf-8", errors="replace")
+    loaded = re.search(LOADED, text)
+    try:
+        place, revision = (json.loads(part or "null") for part in loaded.groups()) if loaded else (None, None)
+    except ValueError:
+        place = None
+    if place is None:
+        return False
+    picture = PICTURE_NAME if (folder / PICTURE_NAME).is_file() else None
+    with _refused(folder):
+        untouched = make_card(folder, config_of_run(folder), place, picture, revision=revision)
+    return text.split() == str(untouched).split()
+
+
+def named_revision(revision: str | None) -> str | None:
+    """The revision that a card names: none for `main`, where a pull request ends as well."""
+    return None if revision == "main" or (revision or "").startswith("refs/") else revision
 
 
 def config_of_run(folder: Path) -> PreTrainedConfig:
@@ -170,16 +200,23 @@ def config_of_run(folder: Path) -> PreTrainedConfig:
 
 
 def make_card(
-    folder: Path, config: PreTrainedConfig, repo_id: str | None, picture: str | None, saved_next: bool = False
+    folder: Path,
+    config: PreTrainedConfig,
+    place: str,
+    picture: str | None,
+    saved_next: bool = False,
+    revision: str | None = None,
 ) -> ModelCard:
     """The card of a run's folder; `picture` is the name of a file beside it.
 
     Args:
+        place: what the card loads: the name of the folder, or USER/NAME on the Hub.
         saved_next: the weights are not in the folder yet, and will be.
+        revision: what the card loads of a place on the Hub, if it is not `main`.
     """
     results, record = _read(folder / "all_results.json"), _read(folder / RECORD_NAME)
     data = record.get("data", {})
-    name = folder.resolve().name if repo_id is None else repo_id.rpartition("/")[2]
+    name = place.rpartition("/")[2]
     template = _environment().from_string(TEMPLATE.read_text(encoding="utf-8"))
     unit = "response" if config.model_type == "bncvae" else "sentence"
     prefixes = [prefix for prefix in SPLITS if _metrics(results, prefix)]
@@ -192,8 +229,8 @@ def make_card(
         examples=dict.fromkeys(EXAMPLES) | record["examples"] if record.get("examples") else {},
         results=results,
         name=name,
-        repo_id=repo_id,
-        published=saved_next or any((folder / name).is_file() for name in WEIGHTS),
+        place=place if "/" in place or saved_next or any((folder / name).is_file() for name in WEIGHTS) else None,
+        revision=revision,
         picture=picture,
         unit=unit,
         description=describe_model(config, results, record, unit),

@@ -76,7 +76,8 @@ def write_run(command: str | None, corpus, arguments: tuple, examples: dict, pus
         "examples": examples,
     }
     write_json(Path(args.output_dir) / RECORD_NAME, record)
-    write_card(args.output_dir, args.hub_model_id if pushed else None)
+    repo_id, revision = (args.hub_model_id, args.hub_revision) if pushed else (None, None)
+    write_card(args.output_dir, repo_id, revision=revision)
 
 
 def _hub_id(name: str | None, built_in: Mapping = MappingProxyType({})) -> str | None:

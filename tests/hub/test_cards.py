@@ -420,6 +420,28 @@ def test_a_card_learns_the_name_of_its_repository_unless_it_was_changed_by_hand(
     assert name_repository(folder, "ann/other") and 'from_pretrained("ann/other"' in card.read_text()
 
 
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_card_learns_the_name_of_its_repository_in_a_folder_with_another_name(make_folder, tmp_path, judged):
+    folder = make_folder(results=RESULTS if judged else {})
+    (folder / "model.safetensors").touch()
+    assert 'from_pretrained("made"' in text_of(folder)
+    copy = folder.rename(tmp_path / "r\u00e9named")
+    assert name_repository(copy, "ann/yelp")
+    card = (copy / "README.md").read_text(encoding="utf-8")
+    assert "made" not in card and 'from_pretrained("ann/yelp"' in card and "# yelp" in card
+    assert 'from_pretrained("r' in text_of(copy) and name_repository(copy, "ann/yelp")
+
+
+def test_the_code_of_a_card_loads_the_revision_that_was_published(make_folder):
+    folder = make_folder()
+    for revision in ("v2", None, "main", "refs/pr/1", "v3"):
+        assert name_repository(folder, "ann/yelp", revision)
+        code = "".join(re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL))
+        named = revision if revision in ("v2", "v3") else None
+        assert code.count('from_pretrained("ann/yelp"') == 5
+        assert code.count(f', revision="{named}"') == (5 if named else 0) and "refs" not in code
+
+
 @pytest.mark.parametrize("name", ["no slash in/too/many", "ann/", "ann/a b"])
 def test_a_name_that_the_hub_would_not_take_is_refused_and_the_card_stays(name, sentences):
     before = (sentences / "README.md").read_bytes()

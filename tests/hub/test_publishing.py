@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from hf_bnvae.cli import publish as command_line
 from hf_bnvae.hub import HubError, publish
 from tests.hub.conftest import READER, STRANGER, WRITER
 from tests.hub.server import Fault
@@ -120,6 +121,14 @@ def test_a_branch_is_made_for_a_revision(hub, folder):
         assert published.url.endswith(f"{REPO}/tree/v2")
     assert arrived(hub, revision="v2") == kept(folder)
     assert arrived(hub) == {}
+
+
+def test_a_card_of_the_command_loads_the_branch_that_it_stands_on(hub, folder):
+    (folder / "README.md").unlink()
+    command_line.main([str(folder), "--repo_id", REPO, "--revision", "v2"])
+    assert f'from_pretrained("{REPO}", revision="v2")' in arrived(hub, revision="v2")["README.md"].decode()
+    command_line.main([str(folder), "--repo_id", REPO])
+    assert f'from_pretrained("{REPO}")' in arrived(hub)["README.md"].decode()
 
 
 def test_a_private_model_is_made_private_and_a_public_one_is_not_taken_for_it(hub, folder):

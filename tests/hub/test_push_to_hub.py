@@ -26,8 +26,8 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def check_published(hub, folder, commits=2):
-    files = hub.published(REPO)
+def check_published(hub, folder, commits=2, revision="main"):
+    files = hub.published(REPO, revision)
     files.pop(".gitattributes")
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "all_results.json"} <= files.keys()
     assert not any(name.startswith("checkpoint-") or name.endswith((".pt", ".bin")) for name in files)
@@ -36,11 +36,11 @@ def check_published(hub, folder, commits=2):
 
 
 def test_a_sentence_run_is_published_once_at_its_end(hub, corpus, tmp_path, capsys):
-    train.main(flags(corpus, tmp_path / "out", hub_private_repo=True, **PUSH))
-    check_published(hub, tmp_path / "out")
-    assert hub.repos[REPO].private
+    train.main(flags(corpus, tmp_path / "out", hub_private_repo=True, hub_revision="v2", **PUSH))
+    check_published(hub, tmp_path / "out", revision="v2")
+    assert hub.repos[REPO].private and b'", revision="v2")' in hub.published(REPO, "v2")["README.md"]
     said = capsys.readouterr()
-    assert f"Published: {hub.endpoint}/{REPO} (" in said.out
+    assert f"Published: {hub.endpoint}/{REPO}/tree/v2 (" in said.out
     assert WRITER not in said.out + said.err
     for path in (tmp_path / "out").rglob("*"):
         assert not path.is_file() or WRITER.encode() not in path.read_bytes(), path

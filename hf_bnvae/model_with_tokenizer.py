@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .data.tokenizer_pair import with_decoder_tokenizer
+from .data.tokenizer_pair import SUBFOLDER, TokenizerPair, with_decoder_tokenizer
 from .models.layers import modes_kept
 
 if TYPE_CHECKING:
@@ -104,16 +104,28 @@ class ModelWithTokenizer:
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the model and the tokenizer, with the results and the record of the run where they are known.
 
+        Tokenizers, results and the card (unless it was changed by hand) that another model left in the folder go.
+
         Args:
             folder: it is made where there is none. `from_pretrained` loads it.
         """
+        from .hub.publishing import remove_earlier
+
         folder = Path(folder)
+        elsewhere = self.folder is None or self.folder.resolve() != folder.resolve()
+        if elsewhere:
+            remove_earlier(folder)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        if self.folder is None or self.folder.resolve() == folder.resolve():
-            return
-        for name in RUN_FILES:
-            if (self.folder / name).is_file():
+        if not isinstance(self.tokenizer, TokenizerPair):
+            shutil.rmtree(folder / SUBFOLDER, ignore_errors=True)
+        if elsewhere:
+            self._copy_run(folder, RUN_FILES)
+
+    def _copy_run(self, folder: Path, names: Iterable[str]) -> None:
+        """Copy files of the run that trained the model, where they are known."""
+        for name in names:
+            if self.folder is not None and (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
 
     def push_to_hub(

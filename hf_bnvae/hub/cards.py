@@ -24,6 +24,7 @@ from .run_record import RECORD_NAME
 TEMPLATE = Path(__file__).with_name("card_template.md")
 CARD_NAME = "README.md"
 PICTURE_NAME = "training.png"
+STATE_NAME = "trainer_state.json"
 RECORD_FIELDS = ("title", "command", "license", "versions", "hardware", "notes")
 DATA_FIELDS = ("name", "hub_id", "license")
 CORPUS_SPLITS = ("train", "validation", "test")
@@ -344,7 +345,7 @@ def training_rows(results: dict, unit: str) -> list[tuple[str, str]]:
 
 def draw_training_curves(folder: Path, path: Path) -> None:
     """Draw the evaluations during training, if there were any and matplotlib is installed."""
-    lines = _read(folder / "trainer_state.json").get("log_history", [])
+    lines = _read(folder / STATE_NAME).get("log_history", [])
     history = [line for line in lines if "train_seconds" in line and "eval_kl" in line]  # of the first evaluation set
     if history and find_spec("matplotlib") is not None:
         draw_dynamics([Run(folder.resolve().name, 0, {}, 0.0, history)], path)

@@ -4,6 +4,7 @@ import errno
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,6 +18,7 @@ from huggingface_hub.utils import validate_repo_id
 from ..data.errors import first_line
 from ..data.tokenizer_pair import SUBFOLDER
 from ..training.checkpoints import is_whole
+from .cards import CARD_NAME, PICTURE_NAME, STATE_NAME, CardError, has_own_card
 
 TOKENIZER = (
     "tokenizer*.json",
@@ -45,7 +47,18 @@ PUBLISHED = (
 """The files of a run that are published with its weights. Other files of the folder are not."""
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
-"""What a repository may hold of an earlier model, and must not when it has another form."""
+BESIDE_WEIGHTS = (
+    *(name for name in TOKENIZER if name != "*.model"),  # which may be anything
+    *(f"{SUBFOLDER}/{name}" for name in TOKENIZER),
+    "generation_config.json",
+    "all_results.json",
+    "run.json",
+    PICTURE_NAME,
+)
+"""What stands of an earlier model in a folder or a repository beside its weights, and must not beside the next one's.
+
+No README.md, which somebody may have written.
+"""
 
 PATIENCE = 120.0
 """Seconds without a word from the Hub after which a connection counts as broken; the client itself waits for ever."""
@@ -81,8 +94,8 @@ def publish(
 
     Nothing else leaves the folder (`PUBLISHED`): no data, no logs, no checkpoints, not `trainer_state.json` with its
     paths, and not `samples.md`, which quotes the data at length. All files arrive in one commit or none does. What the
-    Hub holds already is not sent again, and weights of another form that an earlier model left there go. The folder is
-    only read.
+    Hub holds already is not sent again, and weights, tokenizers and results that an earlier model left there go. The
+    folder is only read.
 
     Args:
         folder: where `config.json` and the weights are.
@@ -101,8 +114,9 @@ def publish(
     """
     folder = Path(folder)
     files = {path.relative_to(folder).as_posix(): path for path in files_to_publish(folder)}
+    earlier = (*WEIGHTS, *BESIDE_WEIGHTS)
     return upload(
-        files, lambda name: matches(name, WEIGHTS), repo_id, "model", private, token, revision, commit_message
+        files, lambda name: matches(name, earlier), repo_id, "model", private, token, revision, commit_message
     )
 
 
@@ -210,6 +224,18 @@ def _refuse_bases_of_this_machine(file: Path) -> None:
                 f"the model in {file.parent} reads the weights of its {part} from the folder {base['name']}, which "
                 "nobody else has: save it with these weights (`save_base` true)"
             )
+
+
+def remove_earlier(folder: Path) -> None:
+    """Take away what an earlier model left beside its weights in a folder, and its card unless it was changed by hand.
+
+    What nobody here wrote stays, as do the weights, which the next model replaces.
+    """
+    with suppress(CardError):
+        if has_own_card(folder):
+            (folder / CARD_NAME).unlink()
+    for path in [path for pattern in (*BESIDE_WEIGHTS, STATE_NAME) for path in folder.glob(pattern)]:
+        path.unlink()
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:

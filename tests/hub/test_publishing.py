@@ -124,7 +124,8 @@ def test_a_branch_is_made_for_a_revision(hub, folder):
 
 
 def test_a_card_of_the_command_loads_the_branch_that_it_stands_on(hub, folder):
-    (folder / "README.md").unlink()
+    for name in ("README.md", "trainer_state.json"):
+        (folder / name).unlink()
     command_line.main([str(folder), "--repo_id", REPO, "--revision", "v2"])
     assert f'from_pretrained("{REPO}", revision="v2")' in arrived(hub, revision="v2")["README.md"].decode()
     command_line.main([str(folder), "--repo_id", REPO])
@@ -157,6 +158,15 @@ def test_shards_are_weights_and_a_missing_one_is_named(hub, make_model, tmp_path
     assert f"{shards[0]} in {folder} cannot be read or is cut off" in refused(folder, REPO)
     (folder / shards[0]).unlink()
     assert f"{shards[0]} missing" in refused(folder, REPO)
+
+
+def test_nothing_of_an_earlier_model_stays_and_all_that_somebody_else_wrote_does(hub, folder):
+    earlier = ("decoder_tokenizer/tokenizer.json", "decoder_tokenizer/tokenizer_config.json", "special_tokens_map.json")
+    earlier += ("run.json", "training.png", "generation_config.json", "pytorch_model.bin")
+    others = ("LICENSE", "words.model", "notes.txt", "picture.png", "decoder_tokenizer/notes.txt", "own.py")
+    hub.publish(REPO, dict.fromkeys((*earlier, *others), b"x"))
+    publish(folder, REPO)
+    assert hub.published(REPO) == kept(folder) | dict.fromkeys(others, b"x")
 
 
 # What fails

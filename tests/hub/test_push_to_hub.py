@@ -117,3 +117,40 @@ def test_a_trained_pipeline_is_published_with_the_card_of_its_run_and_nothing_el
     card = files["README.md"].decode()
     assert f'from_pretrained("{REPO}"' in card and "Method `bn_vae`" in card
     assert not any(name.startswith("checkpoint-") or name == "trainer_state.json" for name in files)
+
+
+@pytest.fixture
+def trained(corpus, tmp_path):
+    """The folder of a finished run."""
+    small = {"embedding_size": 8, "hidden_size": 8, "latent_size": 4, "max_steps": 2, "nll_samples": 2}
+    hf_bnvae.train(str(corpus), output_dir=tmp_path / "run", use_cpu=True, disable_tqdm=True, license="mit", **small)
+    return tmp_path / "run"
+
+
+def test_what_comes_from_the_hub_goes_back_there_with_its_card_and_its_results(hub, trained, tmp_path):
+    def published(repo_id):
+        # Transformers keeps there where a tokenizer came from.
+        return {name: text for name, text in hub.published(repo_id).items() if name != "tokenizer_config.json"}
+
+    publish.main([str(trained), "--repo_id", REPO])
+    first = published(REPO)
+    vae = hf_bnvae.TextVaePipeline.from_pretrained(REPO, cache_dir=tmp_path / "cache")
+    vae.push_to_hub(REPO)
+    vae.push_to_hub("ann/copy")
+    assert published(REPO) == first
+    card = first.pop("README.md").decode().replace(REPO, "ann/copy").replace("tiny", "copy")
+    copied = published("ann/copy")
+    assert copied.pop("README.md").decode() == card and copied == first
+    assert {"all_results.json", "run.json", "training.png"} <= first.keys() and "license: mit" in card
+
+
+@pytest.mark.parametrize("source", ["folder", "hub"])
+def test_a_card_that_was_changed_by_hand_is_published_as_it_is(hub, trained, tmp_path, caplog, source):
+    with (trained / "README.md").open("a") as card:
+        card.write("By hand.\n")
+    by_hand = (trained / "README.md").read_bytes()
+    publish.main([str(trained), "--repo_id", REPO])
+    name = str(trained) if source == "folder" else REPO
+    hf_bnvae.TextVaePipeline.from_pretrained(name, cache_dir=tmp_path / "cache").push_to_hub("ann/copy")
+    assert hub.published(REPO)["README.md"] == hub.published("ann/copy")["README.md"] == by_hand
+    assert "was changed by hand and stays as it is; does it load ann/copy?" in caplog.text

@@ -20,8 +20,9 @@ logger = logging.get_logger(__name__)
 class ModelCardCallback(TrainerCallback):
     """Writes `all_results.json`, `run.json` and the model card when a training ends, from what the trainer knows.
 
-    Any `VaeTrainer` can carry it. The results are those of the evaluation of the best model, or else of the last one.
-    `trainer.save_model()` then saves the model beside the card.
+    Any `VaeTrainer` can carry it. The results are of the weights that the training ends with: those of the best model
+    under `load_best_model_at_end`, or else those of an evaluation at the last step. `trainer.save_model()` then saves
+    the model beside the card.
 
     Args:
         method: the name of the method, a row of `methods.METHODS` or `methods.DIALOGUE_METHODS`.
@@ -90,10 +91,10 @@ class ModelCardCallback(TrainerCallback):
 
 
 def training_summary(args, state: TrainerState, config) -> dict:
-    """The metrics of the best evaluation (or else of the last one) and the size of a training, as results name them."""
-    evaluations = [row for row in state.log_history if "eval_elbo" in row]
-    best = [row for row in evaluations if row["step"] == state.best_global_step]
-    chosen = (best or evaluations or [{}])[-1]
+    """The metrics of the weights that a training ends with, if they were judged, and its size, as results name them."""
+    ends_with_best = args.load_best_model_at_end and state.best_model_checkpoint is not None
+    step = state.best_global_step if ends_with_best else state.global_step
+    chosen = ([{}] + [row for row in state.log_history if "eval_elbo" in row and row["step"] == step])[-1]
     names = {f"eval_{name}" for name in CARD_METRICS}
     return {name: value for name, value in chosen.items() if name in names} | {
         "train_steps": state.global_step,

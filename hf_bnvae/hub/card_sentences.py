@@ -54,14 +54,16 @@ def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: 
 
 
 def describe_bases(config: PreTrainedConfig) -> list[str]:
-    """Where weights lie that are not saved with a model: a sentence for each part, as Markdown."""
+    """Where weights lie that are not saved with a model, and what its adapters take: sentences, as Markdown."""
     bases = ((part, getattr(config, f"{part}_base", None)) for part in ("encoder", "decoder"))
+    adapters = getattr(config, "decoder_lora", None) is not None
+    apart = ["The adapters of its decoder stand apart from its weights, and loading them takes the package peft."]
     return [
         f"The weights of its {part} are not in this folder and are read from "
         f"{escaped_markdown(base['name'])}{' at revision ' + base['revision'] if base.get('revision') else ''}."
         for part, base in bases
         if base is not None
-    ]
+    ] + (apart if adapters else [])
 
 
 def _bound_formula(config: PreTrainedConfig) -> str:

@@ -96,9 +96,10 @@ def write_space(folders: Sequence[str | Path], output: str | Path, title: str, s
     for name, path in copies.items():
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, output / name)
+    extras = ["lora"] if any(map(has_adapters, models.values())) else []
     texts = {
         "app.py": APP.replace("{names}", repr(list(models))),
-        "requirements.txt": "".join(f"{line}\n" for line in requirements()),
+        "requirements.txt": "".join(f"{line}\n" for line in requirements(extras)),
         "README.md": _readme(title, list(models), bool(sentences)),
     }
     if sentences:
@@ -165,13 +166,24 @@ def model_files(folder: Path) -> list[Path]:
     return files
 
 
-def requirements() -> list[str]:
-    """What this package needs beside Gradio, which a Space installs by itself."""
+def has_adapters(folder: Path) -> bool:
+    """Whether the adapters of a model stand apart from its weights."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("decoder_lora") is not None
+
+
+def requirements(extras: Sequence[str] = ()) -> list[str]:
+    """What this package and some of its extras need beside Gradio, which a Space installs by itself."""
     try:
         needed = requires("hf-bnvae") or []
     except PackageNotFoundError as error:
         raise HubError("hf_bnvae is not installed, so what it needs is not known: pip install -e .") from error
-    return [line for line in needed if "extra ==" not in line]
+    split = ((line, *line.replace("'", '"').partition(";")) for line in needed)
+    wanted = [f'extra == "{extra}"' for extra in extras]
+    return [
+        name.strip() if "extra ==" in marker else line
+        for line, name, _, marker in split
+        if "extra ==" not in marker or marker.strip() in wanted
+    ]
 
 
 def _readme(title: str, names: list[str], own_sentences: bool) -> str:

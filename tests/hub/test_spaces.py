@@ -1,5 +1,6 @@
 """A Space: complete in its folder, on the Hub in one commit, and nothing of the data in it that nobody put there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.cli import publish
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import build_tokenizer
-from hf_bnvae.hub import HubError, publish_space, write_space
+from hf_bnvae.hub import HubError, publish_space, write_card, write_space
 from tests.hub.conftest import WRITER
 from tests.hub.server import Fault
 
@@ -76,6 +77,17 @@ def test_a_space_holds_what_it_needs_and_nothing_else(run, tmp_path):
     assert (
         "torch" in (space / "requirements.txt").read_text() and "gradio" not in (space / "requirements.txt").read_text()
     )
+
+
+def test_a_space_of_a_model_whose_adapters_stand_apart_installs_what_loads_them(run, tmp_path):
+    plain, adapted = run(), run("adapted")
+    config = json.loads((adapted / "config.json").read_text()) | {"decoder_lora": {"rank": 16, "alpha": 32.0}}
+    (adapted / "config.json").write_text(json.dumps(config))
+    space = write_space([plain, adapted], tmp_path / "space", "tiny")
+    others = (write_space([plain], tmp_path / "plain", "tiny") / "requirements.txt").read_text().splitlines()
+    assert (space / "requirements.txt").read_text().splitlines() == [*others, "peft>=0.18"]
+    assert "takes the package peft" in write_card(adapted).read_text()
+    assert "peft" not in write_card(plain).read_text()
 
 
 def arrived(hub, repo_id=REPO):

@@ -50,7 +50,22 @@ def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: 
         epochs = shown_number(results["train_epochs"])
         learnt.append(f"in {epochs} epoch{'' if epochs == '1' else 's'}")
     learnt += [f"with seed {results['seed']}"] if "seed" in results else []
-    return [what[config.model_type], how, " ".join(learnt) + "." if len(learnt) > 1 else "", *describe_bases(config)]
+    started = " and ".join(map(escaped_markdown, base_models(config, record)))
+    return [
+        what[config.model_type],
+        how,
+        f"Its training started from the weights of {started}." if started else "",
+        " ".join(learnt) + "." if len(learnt) > 1 else "",
+        *describe_bases(config),
+    ]
+
+
+def base_models(config: PreTrainedConfig, record: dict) -> list[str]:
+    """The names on the Hub of the models whose weights a training started from."""
+    said = record.get("base_model") or []
+    left_out = [getattr(config, f"{part}_base", None) or {} for part in ("encoder", "decoder")]
+    names = [*([said] if isinstance(said, str) else said), *(base["name"] for base in left_out if "revision" in base)]
+    return list(dict.fromkeys(names))
 
 
 def describe_bases(config: PreTrainedConfig) -> list[str]:

@@ -18,7 +18,7 @@ from ..analysis.case_study import escaped_markdown
 from ..analysis.comparison import Run, draw_dynamics
 from ..data.errors import first_line
 from .card_metrics import CARD_METRICS, SPLITS, Metric, shown_number
-from .card_sentences import describe_model, diagnose
+from .card_sentences import base_models, describe_model, diagnose
 from .run_record import RECORD_NAME
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -251,13 +251,14 @@ def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) 
     data = record.get("data", {})
     entries = eval_results(results, data)
     hub_id = data.get("hub_id")
+    bases = base_models(config, record)
     return ModelCardData(
         library_name="transformers",
         pipeline_tag=PIPELINE_TAGS[config.model_type],
         license=record.get("license"),
         language=record.get("language"),
         datasets=[hub_id] if hub_id else None,
-        base_model=record.get("base_model"),
+        base_model=bases[0] if len(bases) == 1 else bases or None,
         tags=["hf_bnvae", config.model_type, *([record["method"]] if "method" in record else [])],
         model_name=name if entries else None,
         eval_results=entries or None,

@@ -19,6 +19,9 @@ BUILT_IN_LICENSES = {
 PREFIXES = {"validation": "eval"}
 """What stands in front of the results of a split, where it is not the name of the split."""
 
+STARTS = ("pretrained_encoder", "encoder_name_or_path", "decoder_name_or_path")
+"""The arguments that name models whose weights a run starts from."""
+
 logger = logging.get_logger(__name__)
 
 
@@ -61,7 +64,9 @@ def write_run(command: str | None, corpus, arguments: tuple, examples: dict, pus
         "method": model_args.method,
         "license": card.license,
         "language": card.language,
-        "base_model": _hub_id(getattr(model_args, "pretrained_encoder", None)),
+        "base_model": [
+            name for argument in STARTS if (name := _hub_id(getattr(model_args, argument, None))) is not None
+        ],
         "data": {
             "name": Path(corpus.name).resolve().name if Path(corpus.name).exists() else corpus.name,
             "hub_id": None if data.train_file else _hub_id(data.dataset_name, BUILT_IN_LICENSES),

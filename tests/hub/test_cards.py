@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown_it import MarkdownIt
+from transformers import BertConfig
 
 from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
 from hf_bnvae.cli import card as write_card_script
@@ -221,6 +222,15 @@ def test_only_what_is_on_the_hub_is_named_as_such(make_folder, sentences):
     head = ModelCard(text_of(make_folder(base_model="ann/ae", data={"name": "ann/text", "hub_id": "ann/text"}))).data
     assert head.datasets == ["ann/text"] and head.base_model == "ann/ae"
     assert head.eval_results[0].dataset_type == "ann/text"
+    text = text_of(make_folder(base_model=["ann/bert", "ann/llama"]))
+    assert ModelCard(text).data.base_model == ["ann/bert", "ann/llama"]
+    assert "started from the weights of ann/bert and ann/llama" in text
+    bases = {
+        "encoder": "pretrained",
+        "encoder_config": BertConfig(),
+        "encoder_base": {"name": "ann/b", "revision": "x"},
+    }
+    assert ModelCard(text_of(make_folder(BnVaeConfig(**bases)))).data.base_model == "ann/b"
     local = ModelCard.load(sentences / "README.md").data
     assert local.datasets is None and local.base_model is None and local.license == "apache-2.0"
     assert str(sentences.parent) not in local.to_yaml()

@@ -48,7 +48,8 @@ AUTO_CLASSES = {
     "bncvae": "AutoModelForSeq2SeqLM",
     "lstm_lm": "AutoModelForCausalLM",
 }
-PIPELINE_TAGS = {"bnvae": "feature-extraction", "bncvae": "text-generation", "lstm_lm": "text-generation"}
+PIPELINE_TAGS = {"bnvae": "feature-extraction", "lstm_lm": "text-generation"}
+"""The tasks whose pipelines load a model; none of Transformers answers dialogues by an encoder and a decoder."""
 SIZE_FIELDS = (
     "vocab_size",
     "embedding_size",
@@ -242,8 +243,14 @@ def make_card(
         training=training_rows(results, unit),
         sizes=[(size, getattr(config, size)) for size in SIZE_FIELDS if getattr(config, size, 0)],
         auto_class=AUTO_CLASSES[config.model_type],
+        has_two_tokenizers=has_two_tokenizers(config),
     )
     return ModelCard(content)
+
+
+def has_two_tokenizers(config: PreTrainedConfig) -> bool:
+    """Whether a model reads by one tokenizer and writes by another."""
+    return config.model_type == "bnvae" and config.encoder != "given" and not config.shares_vocabulary
 
 
 def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) -> ModelCardData:
@@ -254,7 +261,7 @@ def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) 
     bases = base_models(config, record)
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag=PIPELINE_TAGS[config.model_type],
+        pipeline_tag=PIPELINE_TAGS.get(config.model_type),
         license=record.get("license"),
         language=record.get("language"),
         datasets=[hub_id] if hub_id else None,

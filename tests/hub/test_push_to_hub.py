@@ -1,13 +1,16 @@
 """--push_to_hub: refused before training or done after it, and a training is never lost to the network."""
 
 import os
+import re
 import shlex
 
 import pytest
+from transformers import AutoTokenizer
 
 import hf_bnvae
 from hf_bnvae.cli import compare, dialogue, publish, train
 from hf_bnvae.cli.errors import UsageError
+from hf_bnvae.data import TokenizerPair, build_tokenizer
 from hf_bnvae.hub import HubError
 from tests.cli.test_dialogue import flags as dialogue_flags
 from tests.helpers import flags
@@ -127,14 +130,14 @@ def trained(corpus, tmp_path):
     return tmp_path / "run"
 
 
-def test_what_comes_from_the_hub_goes_back_there_with_its_card_and_its_results(hub, trained, tmp_path):
+def test_what_comes_from_the_hub_goes_back_there_with_its_card_and_its_results(hub, trained):
     def published(repo_id):
         # Transformers keeps there where a tokenizer came from.
         return {name: text for name, text in hub.published(repo_id).items() if name != "tokenizer_config.json"}
 
     publish.main([str(trained), "--repo_id", REPO])
     first = published(REPO)
-    vae = hf_bnvae.TextVaePipeline.from_pretrained(REPO, cache_dir=tmp_path / "cache")
+    vae = hf_bnvae.TextVaePipeline.from_pretrained(REPO)
     vae.push_to_hub(REPO)
     vae.push_to_hub("ann/copy")
     assert published(REPO) == first
@@ -144,13 +147,25 @@ def test_what_comes_from_the_hub_goes_back_there_with_its_card_and_its_results(h
     assert {"all_results.json", "run.json", "training.png"} <= first.keys() and "license: mit" in card
 
 
+def test_the_code_of_a_card_without_the_package_reads_and_writes_by_the_right_tokenizers(hub, make_model):
+    tokenizers = [build_tokenizer([text], "word", 40, 1) for text in ("a b c d e", "z y x w")]
+    model = make_model(encoder_vocab_size=len(tokenizers[0]), vocab_size=len(tokenizers[1]))
+    hf_bnvae.TextVaePipeline(model, TokenizerPair(*tokenizers)).push_to_hub(REPO)
+    code = re.findall(r"```python\n(.*?)```", hub.published(REPO)["README.md"].decode(), flags=re.DOTALL)[1]
+    loads = [line for line in code.splitlines() if "tokenizer = " in line]
+    scope = {"AutoTokenizer": AutoTokenizer}
+    exec("\n".join(loads), scope)
+    assert scope["tokenizer"].get_vocab() == tokenizers[0].get_vocab()
+    assert scope["decoder_tokenizer"].get_vocab() == tokenizers[1].get_vocab()
+
+
 @pytest.mark.parametrize("source", ["folder", "hub"])
-def test_a_card_that_was_changed_by_hand_is_published_as_it_is(hub, trained, tmp_path, caplog, source):
+def test_a_card_that_was_changed_by_hand_is_published_as_it_is(hub, trained, caplog, source):
     with (trained / "README.md").open("a") as card:
         card.write("By hand.\n")
     by_hand = (trained / "README.md").read_bytes()
     publish.main([str(trained), "--repo_id", REPO])
     name = str(trained) if source == "folder" else REPO
-    hf_bnvae.TextVaePipeline.from_pretrained(name, cache_dir=tmp_path / "cache").push_to_hub("ann/copy")
+    hf_bnvae.TextVaePipeline.from_pretrained(name).push_to_hub("ann/copy")
     assert hub.published(REPO)["README.md"] == hub.published("ann/copy")["README.md"] == by_hand
     assert "was changed by hand and stays as it is; does it load ann/copy?" in caplog.text

@@ -9,25 +9,47 @@ from ..evaluation import collapse_verdict
 from ..methods import DIALOGUE_METHODS, METHODS
 from ..models.posteriors import POSTERIORS
 from .card_metrics import SPLITS, shown_number
+from .model_kinds import CLASSIFIER, auto_class_of, has_decoder
+
+LABELS = 20
+"""Labels of a classifier that a card names."""
+
+
+def describe_kind(config: PreTrainedConfig) -> str:
+    """What a checkpoint is, in one sentence, as Markdown."""
+    numbers = f"{config.latent_size} latent numbers"
+    reads = "a sentence"
+    if getattr(config, "encoder", None) == "given":
+        reads = f"the embedding of a sentence, of {config.encoder_hidden_size} numbers,"
+    if auto_class_of(config) == CLASSIFIER:
+        labels = [escaped_markdown(str(label)) for label in (config.id2label or {}).values()]
+        named = ", ".join(labels[:LABELS]) + (", …" if len(labels) > LABELS else "")
+        return (
+            f"A classifier of sentences on the encoder of a text VAE: it maps {reads} to {numbers}, and these to "
+            f"{len(labels)} labels ({named})."
+        )
+    if config.model_type == "bncvae":
+        if not has_decoder(config):
+            return f"The encoder of a conditional VAE alone: it maps the last turns of a dialogue to {numbers}."
+        return (
+            "A conditional VAE that answers the last turns of a dialogue: each draw of its "
+            f"{numbers} gives another response."
+        )
+    if config.model_type == "lstm_lm" and config.decoder == "pretrained":
+        kind = config.decoder_config.model_type
+        return (
+            f"A language model on a pretrained decoder ({kind}): that of a text VAE, without a latent, as a baseline."
+        )
+    if config.model_type == "lstm_lm":
+        return "An LSTM language model: a text VAE's decoder alone, without a latent, as a baseline."
+    if not has_decoder(config):
+        return f"The encoder of a text VAE alone: it maps {reads} to {numbers}, and has no decoder."
+    part = "a map from" if reads != "a sentence" else "an encoder that maps"
+    return f"A text VAE: {part} {reads} to {numbers}, and a decoder that writes a sentence from them."
 
 
 def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: str) -> list[str]:
     """What the model is, what makes it so, and what it learnt from: a sentence each, as Markdown."""
-    reads = "an encoder that maps a sentence"
-    if getattr(config, "encoder", None) == "given":
-        reads = f"a map from the embedding of a sentence, of {config.encoder_hidden_size} numbers,"
-    what = {
-        "bnvae": f"A text VAE: {reads} to {config.latent_size} latent numbers, and a decoder that writes a sentence "
-        "from them.",
-        "bncvae": "A conditional VAE that answers the last turns of a dialogue: each draw of its "
-        f"{config.latent_size} latent numbers gives another response.",
-        "lstm_lm": "An LSTM language model: a text VAE's decoder alone, without a latent, as a baseline.",
-    }
-    if config.model_type == "lstm_lm" and config.decoder == "pretrained":
-        kind = config.decoder_config.model_type
-        what["lstm_lm"] = (
-            f"A language model on a pretrained decoder ({kind}): that of a text VAE, without a latent, as a baseline."
-        )
     method = (METHODS | DIALOGUE_METHODS).get(record.get("method", ""))
     how = ""
     if config.latent_size:
@@ -52,7 +74,7 @@ def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: 
     learnt += [f"with seed {results['seed']}"] if "seed" in results else []
     started = " and ".join(map(escaped_markdown, base_models(config, record)))
     return [
-        what[config.model_type],
+        describe_kind(config),
         how,
         f"Its training started from the weights of {started}." if started else "",
         " ".join(learnt) + "." if len(learnt) > 1 else "",
@@ -97,7 +119,8 @@ def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> li
     """
     prefix = prefixes[-1] if prefixes else ""
     measured = [results[key] for name in ("kl", "mi", "au") if (key := f"{prefix}_{name}") in results]
-    if not config.latent_size or f"{prefix}_kl" not in results or not all(map(math.isfinite, measured)):
+    measures = config.latent_size and has_decoder(config)
+    if not measures or f"{prefix}_kl" not in results or not all(map(math.isfinite, measured)):
         return []
     collapsed, signs = collapse_verdict(results, config.latent_size, prefix, getattr(config, "posterior", ""))
     where = f"On the {SPLITS[prefix]} split"

@@ -19,6 +19,7 @@ from ..analysis.comparison import Run, draw_dynamics
 from ..data.errors import first_line
 from .card_metrics import CARD_METRICS, SPLITS, Metric, shown_number
 from .card_sentences import base_models, describe_model, diagnose
+from .model_kinds import CLASSIFIER, WHOLE, auto_class_of, has_decoder, has_two_tokenizers, pipeline_tag_of
 from .run_record import RECORD_NAME
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -43,13 +44,6 @@ COUNTS = (
     "response_contexts",
     "responses",
 )
-AUTO_CLASSES = {
-    "bnvae": "AutoModelForSeq2SeqLM",
-    "bncvae": "AutoModelForSeq2SeqLM",
-    "lstm_lm": "AutoModelForCausalLM",
-}
-PIPELINE_TAGS = {"bnvae": "feature-extraction", "lstm_lm": "text-generation"}
-"""The tasks whose pipelines load a model; none of Transformers answers dialogues by an encoder and a decoder."""
 SIZE_FIELDS = (
     "vocab_size",
     "embedding_size",
@@ -196,8 +190,8 @@ def config_of_run(folder: Path) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, StrictDataclassError) as error:
         raise CardError(f"{folder / 'config.json'} is no configuration of a model ({first_line(error)})") from error
-    if config.model_type not in AUTO_CLASSES:
-        raise CardError(f"{folder} holds a {config.model_type} model, and cards are of {', '.join(AUTO_CLASSES)}")
+    if config.model_type not in WHOLE:
+        raise CardError(f"{folder} holds a {config.model_type} model, and cards are of {', '.join(WHOLE)}")
     return config
 
 
@@ -242,26 +236,24 @@ def make_card(
         judged=[judged_on(results, prefix, unit, config) for prefix in prefixes],
         training=training_rows(results, unit),
         sizes=[(size, getattr(config, size)) for size in SIZE_FIELDS if getattr(config, size, 0)],
-        auto_class=AUTO_CLASSES[config.model_type],
+        auto_class=auto_class_of(config),
+        has_decoder=has_decoder(config),
+        is_classifier=auto_class_of(config) == CLASSIFIER,
         has_two_tokenizers=has_two_tokenizers(config),
     )
     return ModelCard(content)
 
 
-def has_two_tokenizers(config: PreTrainedConfig) -> bool:
-    """Whether a model reads by one tokenizer and writes by another."""
-    return config.model_type == "bnvae" and config.encoder != "given" and not config.shares_vocabulary
-
-
 def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) -> ModelCardData:
     """The metadata, with every metric of the results that is a finite number."""
     data = record.get("data", {})
-    entries = eval_results(results, data)
+    task = "text-classification" if auto_class_of(config) == CLASSIFIER else "text-generation"
+    entries = eval_results(results, data, task)
     hub_id = data.get("hub_id")
     bases = base_models(config, record)
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag=PIPELINE_TAGS.get(config.model_type),
+        pipeline_tag=pipeline_tag_of(config),
         license=record.get("license"),
         language=record.get("language"),
         datasets=[hub_id] if hub_id else None,
@@ -272,8 +264,8 @@ def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) 
     )
 
 
-def eval_results(results: dict, data: dict) -> list[EvalResult]:
-    """Every metric of every split, but those that are not finite."""
+def eval_results(results: dict, data: dict, task: str) -> list[EvalResult]:
+    """Every metric of every split in a task, but those that are not finite."""
     name = data.get("name") or "unknown"
     entries = []
     for prefix, split in SPLITS.items():
@@ -296,7 +288,7 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
                 arguments = by_responses
             entries.append(
                 EvalResult(
-                    task_type="text-generation",
+                    task_type=task,
                     dataset_type=data.get("hub_id") or name,
                     dataset_name=name,
                     dataset_split=split,

@@ -94,9 +94,9 @@ def training_summary(args, state: TrainerState, config) -> dict:
     """The metrics of the weights that a training ends with, if they were judged, and its size, as results name them."""
     ends_with_best = args.load_best_model_at_end and state.best_model_checkpoint is not None
     step = state.best_global_step if ends_with_best else state.global_step
-    chosen = ([{}] + [row for row in state.log_history if "eval_elbo" in row and row["step"] == step])[-1]
+    judged = [row for row in state.log_history if "eval_elbo" in row and row["step"] == step]
     names = {f"eval_{name}" for name in CARD_METRICS}
-    return {name: value for name, value in chosen.items() if name in names} | {
+    return {name: value for row in judged[-1:] for name, value in row.items() if name in names} | {
         "train_steps": state.global_step,
         "train_epochs": state.epoch,
         "world_size": args.world_size,

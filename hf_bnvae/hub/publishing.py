@@ -182,8 +182,8 @@ def files_to_publish(folder: Path) -> list[Path]:
     """The files of a model's folder that `publish` uploads, sorted.
 
     Raises:
-        HubError: the folder holds no whole model, with what is missing or cut off, or reads weights that only this
-            machine has.
+        HubError: the folder holds no whole model, with what is missing or cut off, or no tokenizer, or reads weights
+            that only this machine has.
     """
     if not folder.is_dir():
         raise HubError(f"{folder} is no folder: name the folder of a finished run")
@@ -202,6 +202,8 @@ def files_to_publish(folder: Path) -> list[Path]:
     if broken:
         raise HubError(f"{' and '.join(broken)} in {folder} cannot be read or is cut off: save or copy the model again")
     _refuse_bases_of_this_machine(folder / "config.json")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        raise HubError(f"{folder} holds no tokenizer, without which nobody can use the model: save its tokenizer there")
     if weights.name not in needed:
         needed.add(index.name)
     return [

@@ -155,10 +155,13 @@ def model_files(folder: Path) -> list[Path]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind, reads = config.get("model_type"), config.get("encoder")
+        saved = config.get("architectures") or [None]
     except (ValueError, AttributeError) as error:
         raise HubError(f"{folder / 'config.json'} is no configuration: name the folder of a finished run") from error
     if kind != "bnvae":
         raise HubError(f"{folder} is a {kind} model, and a Space shows text VAEs (bnvae): name another folder")
+    if saved[0] in ("BnVaeModel", "BnVaeForSequenceClassification"):
+        raise HubError(f"{folder} is a {saved[0]}, and a Space shows whole text VAEs, which write: name another folder")
     if reads == "given":
         raise HubError(f"{folder} reads embeddings, and in a Space people type sentences: name another folder")
     if not (folder / "tokenizer.json").is_file():

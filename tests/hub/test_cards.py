@@ -14,11 +14,19 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown_it import MarkdownIt
 from transformers import BertConfig
 
-from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
+from hf_bnvae import (
+    BnCvaeConfig,
+    BnCvaeModel,
+    BnVaeConfig,
+    BnVaeForSequenceClassification,
+    BnVaeModel,
+    LstmLMConfig,
+)
 from hf_bnvae.cli import card as write_card_script
 from hf_bnvae.cli import dialogue, train
 from hf_bnvae.cli.errors import UsageError, flags_named
 from hf_bnvae.cli.yaml_file import all_flags
+from hf_bnvae.data import build_tokenizer
 from hf_bnvae.hub import CardError, cards, name_repository, write_card
 from hf_bnvae.hub.cards import COUNTS
 from hf_bnvae.hub.run_record import command_line, versions
@@ -216,6 +224,36 @@ def test_every_kind_of_model_has_its_task_and_a_way_to_load_it(make_folder, conf
         assert f"{whole}.from_pretrained(" in code
     assert "trust_remote_code=True" in text and "import hf_bnvae" in text
     assert ("the latent?" in text) is (config.model_type != "lstm_lm")
+
+
+@pytest.mark.parametrize(
+    ("kind", "auto_class", "tag", "said"),
+    [
+        (
+            BnVaeForSequenceClassification,
+            "AutoModelForSequenceClassification",
+            "text-classification",
+            "2 labels (no, yes)",
+        ),
+        (BnVaeModel, "AutoModel", "feature-extraction", "The encoder of a text VAE alone"),
+        (BnCvaeModel, "AutoModel", None, "The encoder of a conditional VAE alone"),
+    ],
+)
+def test_the_card_of_a_checkpoint_without_a_decoder_says_so_and_its_code_runs(
+    tmp_path, monkeypatch, kind, auto_class, tag, said
+):
+    tokenizer = build_tokenizer(["a sentence", "how are you"], "word", 40, 1)
+    labels = {"id2label": {0: "no", 1: "yes"}} if kind is BnVaeForSequenceClassification else {}
+    kind(kind.config_class(vocab_size=len(tokenizer), latent_size=4, **labels)).save_pretrained(tmp_path / "made")
+    tokenizer.save_pretrained(tmp_path / "made")
+    (tmp_path / "made" / "all_results.json").write_text(json.dumps(RESULTS))
+    text = text_of(tmp_path / "made")
+    assert said in text and ModelCard(text).data.pipeline_tag == tag
+    codes = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(codes) == 2 and all(f"{auto_class}.from_pretrained(" in code for code in codes)
+    assert not re.search(r"Seq2Seq|decoder `|decode\(|what it writes|use the latent", text)
+    monkeypatch.chdir(tmp_path)
+    exec(codes[0], {})
 
 
 def test_only_what_is_on_the_hub_is_named_as_such(make_folder, sentences):

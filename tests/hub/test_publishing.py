@@ -20,6 +20,7 @@ from tests.hub.server import Fault
 ROOT = Path(__file__).parents[2]
 REPO = "ann/tiny"
 KEPT = {"README.md", "all_results.json", "config.json", "model.safetensors", "modeling_own.py", "figures/kl.png"}
+KEPT |= {"tokenizer.json"}
 LEFT = (
     "checkpoint-20/model.safetensors",
     "checkpoint-20/optimizer.pt",
@@ -146,6 +147,8 @@ def test_shards_are_weights_and_a_missing_one_is_named(hub, make_model, tmp_path
     folder = tmp_path / "shards"
     make_model().save_pretrained(folder, max_shard_size="5KB")
     make_model().save_pretrained(tmp_path / "before")
+    for saved in (folder, tmp_path / "before"):
+        (saved / "tokenizer.json").write_text("{}")
     publish(tmp_path / "before", REPO)
     assert "model.safetensors" in arrived(hub)  # which from_pretrained would prefer to shards
     shards = sorted(path.name for path in folder.glob("model-*.safetensors"))
@@ -268,6 +271,8 @@ def test_what_is_no_model_is_named_before_anything_is_asked(hub, folder, tmp_pat
         assert f"{repo_id!r} cannot name a model: write USER/NAME" in refused(folder, repo_id)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE is set" in refused(folder, REPO)
+    (folder / "tokenizer.json").unlink()
+    assert "holds no tokenizer, without which nobody can use the model" in refused(folder, REPO)
     (folder / "config.json").unlink()
     assert "holds no whole model, config.json missing" in refused(folder, REPO)
     (folder / "model.safetensors").unlink()

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
+from hf_bnvae import BnVaeConfig, BnVaeForSequenceClassification, LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.cli import publish
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import build_tokenizer
@@ -141,10 +141,17 @@ def test_a_private_space_is_made_private_and_a_public_one_is_not_taken_for_it(hu
 
 def test_what_is_no_text_vae_is_named(run, tmp_path):
     LstmLMForCausalLM(LstmLMConfig(vocab_size=9, embedding_size=4, hidden_size=4)).save_pretrained(tmp_path / "lm")
+    build_tokenizer(["a b"], "word", 40, 1).save_pretrained(tmp_path / "lm")
     with pytest.raises(HubError, match=r"lm is a lstm_lm model, and a Space shows text VAEs \(bnvae\)"):
         write_space([tmp_path / "lm"], tmp_path / "space", "tiny")
     with pytest.raises(HubError, match="nowhere is no folder"):
         write_space([tmp_path / "nowhere"], tmp_path / "space", "tiny")
+    folder = run("classifier")
+    BnVaeForSequenceClassification(BnVaeConfig(vocab_size=9, latent_size=4)).save_pretrained(folder)
+    with pytest.raises(
+        HubError, match="classifier is a BnVaeForSequenceClassification, and a Space shows whole text VAE"
+    ):
+        write_space([folder], tmp_path / "space", "tiny")
     folder = run()
     with pytest.raises(HubError, match="two folders have the same name"):
         write_space([folder, folder], tmp_path / "space", "tiny")

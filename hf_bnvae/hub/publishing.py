@@ -3,7 +3,7 @@
 import errno
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -113,7 +113,8 @@ def publish(
             finishes the job.
     """
     folder = Path(folder)
-    files = {path.relative_to(folder).as_posix(): path for path in files_to_publish(folder)}
+    files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in files_to_publish(folder)}
+    files["config.json"] = without_local_names(folder / "config.json")
     earlier = (*WEIGHTS, *BESIDE_WEIGHTS)
     return upload(
         files, lambda name: matches(name, earlier), repo_id, "model", private, token, revision, commit_message
@@ -121,7 +122,7 @@ def publish(
 
 
 def upload(
-    files: dict[str, Path],
+    files: Mapping[str, Path | bytes],
     owned: Callable[[str], bool],
     repo_id: str,
     repo_type: str,
@@ -133,7 +134,7 @@ def upload(
     """Upload files in one commit.
 
     Args:
-        files: by their names in the repository.
+        files: by their names in the repository, or what is in them.
         owned: whether a name belongs to what is uploaded; such files that the repository holds beside `files` go.
         repo_type: "model" or "space".
         repo_id, private, token, revision, commit_message: as for `publish`.
@@ -141,7 +142,7 @@ def upload(
     Raises:
         HubError: they were not uploaded, with the reason and what to do.
     """
-    size = sum(path.stat().st_size for path in files.values())
+    size = sum(len(file) if isinstance(file, bytes) else file.stat().st_size for file in files.values())
 
     def commit(api: HfApi) -> Published:
         _make_repository(api, repo_id, private, repo_type)
@@ -152,7 +153,7 @@ def upload(
         api.create_commit(
             repo_id,
             [
-                *(CommitOperationAdd(name, path) for name, path in files.items()),
+                *(CommitOperationAdd(name, file) for name, file in files.items()),
                 *(CommitOperationDelete(name) for name in stale),
             ],
             commit_message=commit_message or "Upload with hf_bnvae",
@@ -221,11 +222,32 @@ def _refuse_bases_of_this_machine(file: Path) -> None:
     except (OSError, ValueError, AttributeError):
         return
     for part, base in bases.items():
-        if "digest" in base:
+        if "digest" in base or ("revision" not in base and is_local(base.get("name"))):
             raise HubError(
                 f"the model in {file.parent} reads the weights of its {part} from the folder {base['name']}, which "
                 "nobody else has: save it with these weights (`save_base` true)"
             )
+
+
+def is_local(name: str | None) -> bool:
+    """Whether a name is the path of a folder, and no name on the Hub."""
+    if not name:
+        return False
+    return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1 or Path(name).is_dir()
+
+
+def without_local_names(file: Path) -> bytes:
+    """A config.json without the paths of the folders that parts of the model came from, which nothing reads."""
+
+    def cleaned(part: dict) -> dict:
+        return {key: value for key, value in part.items() if key != "_name_or_path" or not is_local(value)}
+
+    content = file.read_bytes()
+    with suppress(ValueError):
+        config = json.loads(content, object_hook=cleaned)
+        if config != json.loads(content):
+            return f"{json.dumps(config, indent=2, sort_keys=True)}\n".encode()
+    return content
 
 
 def remove_earlier(folder: Path) -> None:

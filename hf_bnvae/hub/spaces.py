@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from ..data.tokenizer_pair import SUBFOLDER
-from .publishing import TOKENIZER, WEIGHTS, HubError, Published, files_to_publish, matches, upload
+from .publishing import TOKENIZER, WEIGHTS, HubError, Published, files_to_publish, matches, upload, without_local_names
 
 PACKAGE = Path(__file__).parents[1]
 CARRIED = (
@@ -96,6 +96,8 @@ def write_space(folders: Sequence[str | Path], output: str | Path, title: str, s
     for name, path in copies.items():
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, output / name)
+        if name.name == "config.json":
+            (output / name).write_bytes(without_local_names(path))
     extras = ["lora"] if any(map(has_adapters, models.values())) else []
     texts = {
         "app.py": APP.replace("{names}", repr(list(models))),

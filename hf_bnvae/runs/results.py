@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from ..data.unknown_words import warn_of_unknown_words, warn_of_whole_lines
 from ..hub import write_card
-from ..hub.run_record import RECORD_NAME, hardware, versions, write_json
+from ..hub.run_record import RECORD_NAME, hardware, versions, without_secrets, write_json
 
 BUILT_IN_LICENSES = {
     "pydocs": "PSF-2.0, of Python and its documentation",
@@ -68,7 +68,7 @@ def write_run(command: str | None, corpus, arguments: tuple, examples: dict, pus
             name for argument in STARTS if (name := _hub_id(getattr(model_args, argument, None))) is not None
         ],
         "data": {
-            "name": Path(corpus.name).resolve().name if Path(corpus.name).exists() else corpus.name,
+            "name": Path(corpus.name).resolve().name if Path(corpus.name).exists() else without_secrets(corpus.name),
             "hub_id": None if data.train_file else _hub_id(data.dataset_name, BUILT_IN_LICENSES),
             "license": card.data_license or (None if data.train_file else BUILT_IN_LICENSES.get(data.dataset_name)),
             "splits": {

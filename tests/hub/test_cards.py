@@ -442,8 +442,35 @@ def test_no_token_reaches_the_command_and_a_tokenizer_does(tmp_path):
         *("accelerate", "launch", "--num_processes", "2", "run_scripts/run_lm.py"),
         *("--seed", "3", "--tokenizer", "word", "--note", "it's", "two words"),
     ]
-    hidden = command_line("run_lm.py", ["--train_file", "https://ann:secret@host/x.txt", "--note", "hf_" + 20 * "a"])
+    hidden = command_line("run_lm.py", ["--train_file", "https://ann:secret@host/x.txt", "--note", "hf_" + 34 * "a"])
     assert "https://***@host/x.txt" in hidden and "secret" not in hidden and "hf_" not in hidden
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("/home/ann/secret/project/train.txt", "project/train.txt"),
+        ("--output_dir=/home/ann/secret/out/", "--output_dir=secret/out"),
+        ("~/secret/data/*.jsonl", "'data/*.jsonl'"),
+        (r"C:\Users\secret\data\x.txt", "data/x.txt"),
+        ("/out", "out"),
+        ("relative/path/to/x.txt", "relative/path/to/x.txt"),
+        ("runs/hf_experiments", "runs/hf_experiments"),
+        ("ann/bert-base", "ann/bert-base"),
+        ("CC0 / MIT", "'CC0 / MIT'"),
+        ("https://host/a/b/x.txt?sig=s3cr3t&v=/a/b/c", "'https://host/a/b/x.txt?sig=***&v=/a/b/c'"),
+        ("https://host/x.txt?design=1&access_token=s3cr3t", "'https://host/x.txt?design=1&access_token=***'"),
+        (
+            "s3://b/x?X-Amz-Signature=s3cr3t&X-Amz-Security-Token=s3",
+            "'s3://b/x?X-Amz-Signature=***&X-Amz-Security-Token=***'",
+        ),
+        (f"see {SECRET}", "'see ***'"),
+        ("hf_" + 34 * "a", "***"),
+    ],
+)
+def test_a_command_keeps_what_it_says_and_neither_secrets_nor_the_place_of_files(monkeypatch, argument, said):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert command_line("train", [argument]) == f"hf-bnvae train {said}"
 
 
 def test_a_card_is_a_file_and_a_model_in_shards_is_a_model(make_folder, tmp_path):

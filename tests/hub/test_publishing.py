@@ -1,6 +1,7 @@
 """Publishing to a Hub on loopback: what arrives, what is not sent twice, and what every failure says and leaves."""
 
 import errno
+import json
 import logging
 import os
 import re
@@ -161,6 +162,22 @@ def test_shards_are_weights_and_a_missing_one_is_named(hub, make_model, tmp_path
     assert f"{shards[0]} in {folder} cannot be read or is cut off" in refused(folder, REPO)
     (folder / shards[0]).unlink()
     assert f"{shards[0]} missing" in refused(folder, REPO)
+
+
+def test_no_path_of_this_machine_reaches_the_hub_in_the_configuration(hub, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "llama").mkdir()
+    config = json.loads((folder / "config.json").read_text())
+    names = {"encoder_config": str(tmp_path / "bert"), "decoder_config": "llama", "other": "ann/bert"}
+    own = config | {part: {"_name_or_path": name, "size": 1} for part, name in names.items()}
+    (folder / "config.json").write_text(json.dumps(own))
+    publish(folder, REPO)
+    parts = {"encoder_config": {"size": 1}, "decoder_config": {"size": 1}, "other": own["other"]}
+    assert json.loads(arrived(hub)["config.json"]) == config | parts
+    assert json.loads((folder / "config.json").read_text()) == own
+    own = config | {"encoder_base": {"name": str(tmp_path / "bert")}}
+    (folder / "config.json").write_text(json.dumps(own))
+    assert "reads the weights of its encoder from the folder" in refused(folder, REPO)
 
 
 def test_nothing_of_an_earlier_model_stays_and_all_that_somebody_else_wrote_does(hub, folder):

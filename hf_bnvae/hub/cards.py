@@ -251,16 +251,21 @@ def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) 
     entries = eval_results(results, data, task)
     hub_id = data.get("hub_id")
     bases = base_models(config, record)
+    languages = record.get("language") or []
+    # The Hub takes codes of ISO 639 as languages, and others, such as pt-BR, beside them.
+    regional = [code for code in languages if "-" in code]
+    beside: dict = {"language_bcp47": regional} if regional else {}
     return ModelCardData(
         library_name="transformers",
         pipeline_tag=pipeline_tag_of(config),
         license=record.get("license"),
-        language=record.get("language"),
+        language=list(dict.fromkeys(code.partition("-")[0] for code in languages)) or None,
         datasets=[hub_id] if hub_id else None,
         base_model=bases[0] if len(bases) == 1 else bases or None,
         tags=["hf_bnvae", config.model_type, *([record["method"]] if "method" in record else [])],
         model_name=name if entries else None,
         eval_results=entries or None,
+        **beside,
     )
 
 

@@ -27,7 +27,7 @@ class ModelCardCallback(TrainerCallback):
     Args:
         method: the name of the method, a row of `methods.METHODS` or `methods.DIALOGUE_METHODS`.
         license: of the model, by its id on the Hub.
-        language: of the data, by its ISO 639 codes.
+        language: of the data, by its ISO 639 code, or several of them.
         base_model: the id on the Hub of the model that the training started from, or several of them.
         data: `name`, `hub_id` and `license` of the data.
         command: how the training was started, as a shell reads it.
@@ -42,7 +42,7 @@ class ModelCardCallback(TrainerCallback):
         self,
         method: str | None = None,
         license: str | None = None,
-        language: Sequence[str] | None = None,
+        language: str | Sequence[str] | None = None,
         base_model: str | Sequence[str] | None = None,
         data: Mapping | None = None,
         command: str | None = None,
@@ -52,7 +52,7 @@ class ModelCardCallback(TrainerCallback):
         given = {
             "method": method,
             "license": license,
-            "language": None if language is None else list(language),
+            "language": [language] if isinstance(language, str) else None if language is None else list(language),
             "base_model": base_model if base_model is None or isinstance(base_model, str) else list(base_model),
             "data": data,
             "command": command,

@@ -27,7 +27,7 @@ from hf_bnvae.cli import dialogue, train
 from hf_bnvae.cli.errors import UsageError, flags_named
 from hf_bnvae.cli.yaml_file import all_flags
 from hf_bnvae.data import build_tokenizer
-from hf_bnvae.hub import CardError, cards, name_repository, write_card
+from hf_bnvae.hub import CardError, ModelCardCallback, cards, name_repository, write_card
 from hf_bnvae.hub.cards import COUNTS
 from hf_bnvae.hub.run_record import command_line, versions
 from hf_bnvae.runs.card_arguments import CardArguments
@@ -547,6 +547,10 @@ def test_a_folder_that_is_no_run_gets_one_sentence(make_folder, name, content, m
     assert "\n" not in str(error.value) and not (folder / "README.md").exists()
 
 
+def test_a_licence_may_have_a_plus():
+    assert CardArguments(license="openrail++").license == "openrail++"
+
+
 @pytest.mark.parametrize("value", ["Apache 2.0", "apache-2.0\nx: y", ""])
 def test_a_licence_is_an_id_of_the_hub(value):
     with pytest.raises(UsageError, match="--license must be the id of a licence"), flags_named():
@@ -556,6 +560,9 @@ def test_a_licence_is_an_id_of_the_hub(value):
 def test_a_language_is_a_code_and_stands_in_the_metadata(make_folder):
     assert ModelCard(text_of(make_folder(language=["en", "zh"]))).data.language == ["en", "zh"]
     assert CardArguments(language=["en", "pt-BR"]).language == ["en", "pt-BR"]
+    assert CardArguments(language="en").language == ModelCardCallback(language="en").record["language"] == ["en"]
+    head = ModelCard(text_of(make_folder(language=["en", "pt-BR", "pt-PT", "pt"]))).data
+    assert head.language == ["en", "pt"] and head.to_dict()["language_bcp47"] == ["pt-BR", "pt-PT"]
     words = "--language must be the codes of languages, such as en or zh, got 'English'"
     with pytest.raises(UsageError, match=words), flags_named():
         CardArguments(language=["English"])

@@ -99,6 +99,14 @@ def test_what_would_fail_in_the_end_is_said_before_training(
     assert hub.repos == {}
 
 
+@pytest.mark.parametrize("changes", [{"hub_model_id": REPO}, {"hub_private_repo": True}, {"hub_revision": "v2"}])
+def test_flags_of_a_repository_without_push_to_hub_are_refused(corpus, tmp_path, changes):
+    (name,) = changes
+    with pytest.raises(UsageError, match=f"--{name} is read with --push_to_hub only: leave it out, or give both"):
+        train.main(flags(corpus, tmp_path / "out", **changes))
+    assert not os.listdir(tmp_path)
+
+
 @pytest.mark.parametrize("shared", [["--push_to_hub"], ["--hub_token", "hf_flagSecret"], ["--hub-model-id=ann/tiny"]])
 def test_a_comparison_publishes_nothing_and_writes_no_token(hub, tmp_path, shared):
     with pytest.raises(UsageError, match="a comparison publishes no model") as error:

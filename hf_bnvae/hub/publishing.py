@@ -14,6 +14,7 @@ from typing import TypeVar
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
+from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..data.errors import first_line
 from ..data.tokenizer_pair import SUBFOLDER
@@ -31,9 +32,8 @@ TOKENIZER = (
     "chat_template.jinja",
 )
 PUBLISHED = (
-    "*.py",
-    "*.png",
     "README.md",
+    PICTURE_NAME,
     "LICENSE*",
     "config.json",
     "generation_config.json",
@@ -44,7 +44,7 @@ PUBLISHED = (
     "figures/*.png",
     "figures/*.svg",
 )
-"""The files of a run that are published with its weights. Other files of the folder are not."""
+"""The files of a run that are published with its weights and its code. Other files of the folder are not."""
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 BESIDE_WEIGHTS = (
@@ -182,9 +182,12 @@ def make_repository(repo_id: str, private: bool | None = None, token: str | None
 def files_to_publish(folder: Path) -> list[Path]:
     """The files of a model's folder that `publish` uploads, sorted.
 
+    Of modules it takes those that the configuration names, with what they import, and of pictures that of the training
+    and the folder `figures`.
+
     Raises:
-        HubError: the folder holds no whole model, with what is missing or cut off, or no tokenizer, or reads weights
-            that only this machine has.
+        HubError: the folder holds no whole model, with what is missing or cut off, or no tokenizer, or a link to a file
+            elsewhere, or reads weights that only this machine has.
     """
     if not folder.is_dir():
         raise HubError(f"{folder} is no folder: name the folder of a finished run")
@@ -207,11 +210,43 @@ def files_to_publish(folder: Path) -> list[Path]:
         raise HubError(f"{folder} holds no tokenizer, without which nobody can use the model: save its tokenizer there")
     if weights.name not in needed:
         needed.add(index.name)
-    return [
+    needed |= code_of(folder)
+    files = [
         path
         for path in sorted(folder.rglob("*"))
         if (name := path.relative_to(folder).as_posix()) in needed or (matches(name, PUBLISHED) and path.is_file())
     ]
+    outside = [path for path in files if leads_outside(path, folder)]
+    if outside:
+        raise HubError(f"{outside[0]} is a link to a file outside {folder}: put the file itself there, or take it away")
+    return files
+
+
+def code_of(folder: Path) -> set[str]:
+    """The modules in a model's folder that its configuration names, and those that they import.
+
+    Raises:
+        HubError: one that is imported is not there.
+    """
+    try:
+        named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map", {}).values()
+    except (OSError, ValueError, AttributeError):
+        return set()
+    modules = {folder / f"{reference.partition('.')[0]}.py" for reference in named}
+    try:
+        imported = {name for path in modules if path.is_file() for name in get_relative_import_files(path)}
+    except OSError as error:
+        raise HubError(
+            f"{error.filename} is missing, which the code beside it imports: save the model again"
+        ) from error
+    return {path.name for path in modules if path.is_file()} | {Path(name).name for name in imported}
+
+
+def leads_outside(path: Path, folder: Path) -> bool:
+    """Whether a file in a folder is a link to elsewhere. A model in the Hub's cache has its files beside its folder."""
+    home = folder.resolve()
+    places = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    return not any(path.resolve().is_relative_to(place) for place in places)
 
 
 def _refuse_bases_of_this_machine(file: Path) -> None:

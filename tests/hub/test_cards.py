@@ -547,6 +547,12 @@ def test_a_folder_that_is_no_run_gets_one_sentence(make_folder, name, content, m
     assert "\n" not in str(error.value) and not (folder / "README.md").exists()
 
 
+def test_only_words_that_the_tokens_do_not_spell_are_said_to_be_the_same(make_folder):
+    said = "words that they do not spell are one and the same"
+    assert said in text_of(make_folder()) and said in text_of(make_folder(BnVaeConfig(unk_token_id=3)))
+    assert said not in text_of(make_folder(BnVaeConfig(unk_token_id=2, eos_token_id=2)))  # as GPT-2's, of bytes
+
+
 def test_a_licence_may_have_a_plus():
     assert CardArguments(license="openrail++").license == "openrail++"
 

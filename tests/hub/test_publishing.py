@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 
 from hf_bnvae.cli import publish as command_line
 from hf_bnvae.hub import HubError, publish
@@ -21,7 +21,7 @@ from tests.hub.server import Fault
 ROOT = Path(__file__).parents[2]
 REPO = "ann/tiny"
 KEPT = {"README.md", "all_results.json", "config.json", "model.safetensors", "modeling_own.py", "figures/kl.png"}
-KEPT |= {"tokenizer.json"}
+KEPT |= {"tokenizer.json", "own_layers.py", "training.png"}
 LEFT = (
     "checkpoint-20/model.safetensors",
     "checkpoint-20/optimizer.pt",
@@ -42,6 +42,8 @@ LEFT = (
     "wandb/run-1/config.json",
     "pytorch_model.bin",
     "model-00001-of-00002.safetensors",
+    "scratch.py",
+    "photo.png",
 )
 
 
@@ -55,6 +57,10 @@ def folder(make_model, tmp_path):
             path.unlink()
     (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n# tiny\n")
     (folder / "all_results.json").write_text("{}")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "modeling_own.Own", "AutoConfig": "configuration_of_nobody.Own"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "modeling_own.py").write_text("from .own_layers import Layer\n")
     for name in (*KEPT, *LEFT):
         if not (folder / name).exists():
             (folder / name).parent.mkdir(exist_ok=True, parents=True)
@@ -111,7 +117,7 @@ def test_what_the_hub_holds_is_not_sent_again(hub, folder):
     (folder / "README.md").write_text("# another card\n")
     publish(folder, REPO)
     assert arrived(hub) == kept(folder)
-    assert hub.count("PUT", "^/lfs/") == sent == 2
+    assert hub.count("PUT", "^/lfs/") == sent == 3
     commits = len(hub.repos[REPO].commits)
     publish(folder, REPO)
     assert len(hub.repos[REPO].commits) == commits
@@ -178,6 +184,31 @@ def test_no_path_of_this_machine_reaches_the_hub_in_the_configuration(hub, folde
     own = config | {"encoder_base": {"name": str(tmp_path / "bert")}}
     (folder / "config.json").write_text(json.dumps(own))
     assert "reads the weights of its encoder from the folder" in refused(folder, REPO)
+
+
+def test_code_without_what_it_imports_is_named(folder):
+    (folder / "own_layers.py").unlink()
+    with pytest.raises(HubError, match=r"own_layers.py is missing, which the code beside it imports"):
+        publish(folder, REPO)
+
+
+@pytest.mark.parametrize("name", ["all_results.json", "model.safetensors", "training.png"])
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(hub, folder, tmp_path, name):
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    assert f"{name} is a link to a file outside {folder}" in refused(folder, REPO)
+    (folder / name).unlink()
+    (folder / name).symlink_to((tmp_path / "elsewhere").rename(folder / "inside"))
+    publish(folder, REPO)
+    assert arrived(hub) == kept(folder)
+
+
+def test_a_model_in_the_cache_of_the_hub_is_published(hub, folder, tmp_path):
+    publish(folder, REPO)
+    cached = Path(snapshot_download(REPO, cache_dir=tmp_path / "cache"))
+    assert (cached / "model.safetensors").is_symlink()
+    publish(cached, "ann/again")
+    assert arrived(hub, "ann/again") == kept(folder)
 
 
 def test_nothing_of_an_earlier_model_stays_and_all_that_somebody_else_wrote_does(hub, folder):

@@ -288,8 +288,11 @@ def without_local_names(file: Path) -> bytes:
 def remove_earlier(folder: Path) -> None:
     """Take away what an earlier model left beside its weights in a folder, and its card unless it was changed by hand.
 
-    What nobody here wrote stays, as do the weights, which the next model replaces.
+    What nobody here wrote stays, as do the weights, which the next model replaces, and results that no model stands
+    beside: a training has left them for the one that is saved next.
     """
+    if not (folder / "config.json").is_file():
+        return
     with suppress(CardError):
         if has_own_card(folder):
             (folder / CARD_NAME).unlink()

@@ -95,6 +95,16 @@ def test_the_card_is_the_one_that_the_finished_folder_gives(trained, tmp_path):
     assert name_repository(folder, "bob/other")  # nobody has changed it by hand
 
 
+def test_a_pipeline_is_saved_beside_the_results_that_its_training_has_left(train):
+    trainer, folder = train(save_strategy="no", load_best_model_at_end=False)
+    names = ("config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+    for name in names:
+        (folder / name).unlink()
+    left = {name: (folder / name).read_bytes() for name in ("README.md", "all_results.json", "run.json")}
+    TextVaePipeline(trainer.model, trainer.processing_class).save_pretrained(folder)
+    assert {name: (folder / name).read_bytes() for name in left} == left
+
+
 def test_transformers_own_card_takes_the_place_of_none_but_no_other(trained):
     trainer, folder = trained
     card = (folder / "README.md").read_text()

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,17 +10,41 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file, extract_commit_hash, logging
 
-from .data.tokenizer_pair import with_decoder_tokenizer
+from .data.tokenizer_pair import SUBFOLDER, TokenizerPair, with_decoder_tokenizer
 from .models.layers import modes_kept
 
 if TYPE_CHECKING:
     from .hub import Published
 
+logger = logging.get_logger(__name__)
+
 Pipeline = TypeVar("Pipeline", bound="ModelWithTokenizer")
 RUN_FILES = ("all_results.json", "run.json", "trainer_state.json")
 """What a model card is written from, beside the configuration."""
+CARD_FILES = ("README.md", "training.png")
 WHERE_FROM = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
+
+
+def folder_of_run(name: str, subfolder: str = "", **where) -> Path | None:
+    """The folder where what a run left beside its model lies: that of the model, or what is fetched of it from the Hub.
+
+    Args:
+        name: of a folder or on the Hub.
+        where: options of `from_pretrained` that say where a checkpoint is.
+    """
+    if Path(name).is_dir():
+        return Path(name, subfolder)
+    quiet = (f"_raise_exceptions_for_{what}" for what in ("gated_repo", "missing_entries", "connection_errors"))
+    options = {"subfolder": subfolder, **where, **dict.fromkeys(quiet, False)}
+    config = cached_file(name, "config.json", **options)
+    if config is None:
+        return None
+    options["revision"] = extract_commit_hash(config, None)
+    for file in (*RUN_FILES, *CARD_FILES):
+        cached_file(name, file, **options)
+    return Path(config).parent
 
 
 def where_from(options: Mapping) -> dict:
@@ -77,7 +101,7 @@ class ModelWithTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **shared)
         make: Any = cls
         pipeline = make(model, with_decoder_tokenizer(tokenizer, name, **shared), *settings)
-        pipeline.folder = Path(name) if Path(name).is_dir() else None
+        pipeline.folder = folder_of_run(name, **shared)
         return pipeline
 
     @property
@@ -104,16 +128,28 @@ class ModelWithTokenizer:
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the model and the tokenizer, with the results and the record of the run where they are known.
 
+        Tokenizers, results and the card (unless it was changed by hand) that another model left in the folder go.
+
         Args:
             folder: it is made where there is none. `from_pretrained` loads it.
         """
+        from .hub.publishing import remove_earlier
+
         folder = Path(folder)
+        elsewhere = self.folder is None or self.folder.resolve() != folder.resolve()
+        if elsewhere:
+            remove_earlier(folder)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        if self.folder is None or self.folder.resolve() == folder.resolve():
-            return
-        for name in RUN_FILES:
-            if (self.folder / name).is_file():
+        if not isinstance(self.tokenizer, TokenizerPair):
+            shutil.rmtree(folder / SUBFOLDER, ignore_errors=True)
+        if elsewhere:
+            self._copy_run(folder, RUN_FILES)
+
+    def _copy_run(self, folder: Path, names: Iterable[str]) -> None:
+        """Copy files of the run that trained the model, where they are known."""
+        for name in names:
+            if self.folder is not None and (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
 
     def push_to_hub(
@@ -126,6 +162,8 @@ class ModelWithTokenizer:
     ) -> "Published":
         """Publish the model and the tokenizer with a model card, in one commit.
 
+        The card is that of the run, where it is known, and is written anew unless somebody has changed it by hand.
+
         Args:
             repo_id, private, token, revision, commit_message: see `hub.publish`.
 
@@ -133,8 +171,17 @@ class ModelWithTokenizer:
             HubError: it was not published.
         """
         from .hub import publish, write_card
+        from .hub.cards import CARD_NAME, has_own_card
 
+        own = self.folder
+        by_hand = own is not None and (own / CARD_NAME).is_file() and not has_own_card(own)
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            write_card(folder, repo_id)
+            self._copy_run(Path(folder), CARD_FILES)
+            if by_hand:
+                logger.warning(
+                    f"The model card in {own} was changed by hand and stays as it is; does it load {repo_id}?"
+                )
+            else:
+                write_card(folder, repo_id, revision=revision)
             return publish(folder, repo_id, private, token, revision, commit_message)

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UsageError(f"--{name} is for a Space: add --space, or leave it out")
     files_to_publish(Path(args.folder))
     with put_back_on_failure(*(Path(args.folder) / name for name in (CARD_NAME, PICTURE_NAME))):
-        if not name_repository(args.folder, args.repo_id):
+        if not name_repository(args.folder, args.repo_id, args.revision):
             print(f"The model card was changed by hand and stays as it is; does it load {args.repo_id}?")
         published = publish(
             args.folder, args.repo_id, args.private or None, revision=args.revision, commit_message=args.commit_message

@@ -1,6 +1,10 @@
 """How a card shows the metrics of a run."""
 
+import math
 from dataclasses import dataclass
+
+SPLITS = {"eval": "validation", "test": "test"}
+"""The splits that are judged, by what stands in front of their results."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,10 @@ CARD_METRICS = {
     "within_distinct_2": Metric("distinct-2 within", "share", "of different word pairs in one response"),
     "average_length": Metric("length", "words", "of a sampled response"),
 }
+
+
+def shown_number(value: float) -> str:
+    """A number as text: whole ones whole, others with two decimals."""
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"

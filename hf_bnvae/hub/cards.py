@@ -17,19 +17,20 @@ from transformers import AutoConfig, PreTrainedConfig
 from ..analysis.case_study import escaped_markdown
 from ..analysis.comparison import Run, draw_dynamics
 from ..data.errors import first_line
-from ..evaluation import collapse_verdict
-from ..methods import DIALOGUE_METHODS, METHODS
-from ..models.posteriors import POSTERIORS
-from .card_metrics import CARD_METRICS, Metric
+from .card_metrics import CARD_METRICS, SPLITS, Metric, shown_number
+from .card_sentences import base_models, describe_model, diagnose
+from .model_kinds import CLASSIFIER, WHOLE, auto_class_of, has_decoder, has_two_tokenizers, pipeline_tag_of
 from .run_record import RECORD_NAME
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 CARD_NAME = "README.md"
 PICTURE_NAME = "training.png"
-SPLITS = {"eval": "validation", "test": "test"}
+STATE_NAME = "trainer_state.json"
 RECORD_FIELDS = ("title", "command", "license", "versions", "hardware", "notes")
 DATA_FIELDS = ("name", "hub_id", "license")
 CORPUS_SPLITS = ("train", "validation", "test")
+LOADED = r'from_pretrained\(("[^"]*")(?:, revision=("[^"]*"))?'
+"""What the code of a card loads, and the revision of it."""
 EXAMPLES = ("split", "samples", "reconstructions", "responses", "interpolation")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 COUNTS = (
@@ -43,12 +44,6 @@ COUNTS = (
     "response_contexts",
     "responses",
 )
-AUTO_CLASSES = {
-    "bnvae": "AutoModelForSeq2SeqLM",
-    "bncvae": "AutoModelForSeq2SeqLM",
-    "lstm_lm": "AutoModelForCausalLM",
-}
-PIPELINE_TAGS = {"bnvae": "feature-extraction", "bncvae": "text-generation", "lstm_lm": "text-generation"}
 SIZE_FIELDS = (
     "vocab_size",
     "embedding_size",
@@ -84,6 +79,7 @@ def write_card(
     repo_id: str | None = None,
     output: str | Path | None = None,
     config: PreTrainedConfig | None = None,
+    revision: str | None = None,
 ) -> Path:
     """Write the model card of a finished run, and where matplotlib is installed the picture of its training.
 
@@ -93,6 +89,8 @@ def write_card(
         repo_id: where the model is on the Hub, `USER/NAME`; by default the card loads it from the folder's name.
         output: by default `README.md` in the folder. The picture stands beside it.
         config: of a model that is saved in the folder next; by default the folder's `config.json`.
+        revision: the branch of the Hub's repository that the card loads; that of a pull request (`refs/pr/1`) ends as
+            `main`, and is not named.
 
     Returns:
         The path of the card.
@@ -118,7 +116,8 @@ def write_card(
         if config.latent_size:
             draw_training_curves(folder, picture)
         picture_name = picture.name if picture.is_file() else None
-        make_card(folder, config, repo_id, picture_name, saved_next).save(output)
+        place = folder.resolve().name if repo_id is None else repo_id
+        make_card(folder, config, place, picture_name, saved_next, named_revision(revision)).save(output)
     return output
 
 
@@ -136,8 +135,11 @@ def _refused(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def name_repository(folder: str | Path, repo_id: str) -> bool:
+def name_repository(folder: str | Path, repo_id: str, revision: str | None = None) -> bool:
     """Let the card of a run load the model from its place on the Hub, unless somebody has changed the card by hand.
+
+    Args:
+        revision: the branch there, as for `write_card`.
 
     Returns:
         Whether the card was written.
@@ -146,17 +148,38 @@ def name_repository(folder: str | Path, repo_id: str) -> bool:
         CardError: as `write_card`.
     """
     folder = Path(folder)
-    card = folder / CARD_NAME
-    if card.is_file():
-        text = card.read_text(encoding="utf-8", errors="replace")
-        named = re.search(r'from_pretrained\("([^"/]+/[^"]+)"', text)
-        picture = PICTURE_NAME if (folder / PICTURE_NAME).is_file() else None
-        with _refused(folder):
-            untouched = make_card(folder, config_of_run(folder), named and named[1], picture)
-        if text.split() != str(untouched).split():
-            return False
-    write_card(folder, repo_id)
+    if (folder / CARD_NAME).is_file() and not has_own_card(folder):
+        return False
+    write_card(folder, repo_id, revision=revision)
     return True
+
+
+def has_own_card(folder: Path) -> bool:
+    """Whether the card in a run's folder is the one that its files give, under any name that the folder ever had.
+
+    Raises:
+        CardError: as `write_card`.
+    """
+    card = folder / CARD_NAME
+    if not card.is_file():
+        return False
+    text = card.read_text(encoding="utf-8", errors="replace")
+    loaded = re.search(LOADED, text)
+    try:
+        place, revision = (json.loads(part or "null") for part in loaded.groups()) if loaded else (None, None)
+    except ValueError:
+        place = None
+    if place is None:
+        return False
+    picture = PICTURE_NAME if (folder / PICTURE_NAME).is_file() else None
+    with _refused(folder):
+        untouched = make_card(folder, config_of_run(folder), place, picture, revision=revision)
+    return text.split() == str(untouched).split()
+
+
+def named_revision(revision: str | None) -> str | None:
+    """The revision that a card names: none for `main`, where a pull request ends as well."""
+    return None if revision == "main" or (revision or "").startswith("refs/") else revision
 
 
 def config_of_run(folder: Path) -> PreTrainedConfig:
@@ -167,22 +190,29 @@ def config_of_run(folder: Path) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, StrictDataclassError) as error:
         raise CardError(f"{folder / 'config.json'} is no configuration of a model ({first_line(error)})") from error
-    if config.model_type not in AUTO_CLASSES:
-        raise CardError(f"{folder} holds a {config.model_type} model, and cards are of {', '.join(AUTO_CLASSES)}")
+    if config.model_type not in WHOLE:
+        raise CardError(f"{folder} holds a {config.model_type} model, and cards are of {', '.join(WHOLE)}")
     return config
 
 
 def make_card(
-    folder: Path, config: PreTrainedConfig, repo_id: str | None, picture: str | None, saved_next: bool = False
+    folder: Path,
+    config: PreTrainedConfig,
+    place: str,
+    picture: str | None,
+    saved_next: bool = False,
+    revision: str | None = None,
 ) -> ModelCard:
     """The card of a run's folder; `picture` is the name of a file beside it.
 
     Args:
+        place: what the card loads: the name of the folder, or USER/NAME on the Hub.
         saved_next: the weights are not in the folder yet, and will be.
+        revision: what the card loads of a place on the Hub, if it is not `main`.
     """
     results, record = _read(folder / "all_results.json"), _read(folder / RECORD_NAME)
     data = record.get("data", {})
-    name = folder.resolve().name if repo_id is None else repo_id.rpartition("/")[2]
+    name = place.rpartition("/")[2]
     template = _environment().from_string(TEMPLATE.read_text(encoding="utf-8"))
     unit = "response" if config.model_type == "bncvae" else "sentence"
     prefixes = [prefix for prefix in SPLITS if _metrics(results, prefix)]
@@ -195,8 +225,8 @@ def make_card(
         examples=dict.fromkeys(EXAMPLES) | record["examples"] if record.get("examples") else {},
         results=results,
         name=name,
-        repo_id=repo_id,
-        published=saved_next or any((folder / name).is_file() for name in WEIGHTS),
+        place=place if "/" in place or saved_next or any((folder / name).is_file() for name in WEIGHTS) else None,
+        revision=revision,
         picture=picture,
         unit=unit,
         description=describe_model(config, results, record, unit),
@@ -206,7 +236,10 @@ def make_card(
         judged=[judged_on(results, prefix, unit, config) for prefix in prefixes],
         training=training_rows(results, unit),
         sizes=[(size, getattr(config, size)) for size in SIZE_FIELDS if getattr(config, size, 0)],
-        auto_class=AUTO_CLASSES[config.model_type],
+        auto_class=auto_class_of(config),
+        has_decoder=has_decoder(config),
+        is_classifier=auto_class_of(config) == CLASSIFIER,
+        has_two_tokenizers=has_two_tokenizers(config),
     )
     return ModelCard(content)
 
@@ -214,23 +247,30 @@ def make_card(
 def card_data(config: PreTrainedConfig, results: dict, record: dict, name: str) -> ModelCardData:
     """The metadata, with every metric of the results that is a finite number."""
     data = record.get("data", {})
-    entries = eval_results(results, data)
+    task = "text-classification" if auto_class_of(config) == CLASSIFIER else "text-generation"
+    entries = eval_results(results, data, task)
     hub_id = data.get("hub_id")
+    bases = base_models(config, record)
+    languages = record.get("language") or []
+    # The Hub takes codes of ISO 639 as languages, and others, such as pt-BR, beside them.
+    regional = [code for code in languages if "-" in code]
+    beside: dict = {"language_bcp47": regional} if regional else {}
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag=PIPELINE_TAGS[config.model_type],
+        pipeline_tag=pipeline_tag_of(config),
         license=record.get("license"),
-        language=record.get("language"),
+        language=list(dict.fromkeys(code.partition("-")[0] for code in languages)) or None,
         datasets=[hub_id] if hub_id else None,
-        base_model=record.get("base_model"),
+        base_model=bases[0] if len(bases) == 1 else bases or None,
         tags=["hf_bnvae", config.model_type, *([record["method"]] if "method" in record else [])],
         model_name=name if entries else None,
         eval_results=entries or None,
+        **beside,
     )
 
 
-def eval_results(results: dict, data: dict) -> list[EvalResult]:
-    """Every metric of every split, but those that are not finite."""
+def eval_results(results: dict, data: dict, task: str) -> list[EvalResult]:
+    """Every metric of every split in a task, but those that are not finite."""
     name = data.get("name") or "unknown"
     entries = []
     for prefix, split in SPLITS.items():
@@ -253,7 +293,7 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
                 arguments = by_responses
             entries.append(
                 EvalResult(
-                    task_type="text-generation",
+                    task_type=task,
                     dataset_type=data.get("hub_id") or name,
                     dataset_name=name,
                     dataset_split=split,
@@ -265,110 +305,6 @@ def eval_results(results: dict, data: dict) -> list[EvalResult]:
                 )
             )
     return entries
-
-
-def describe_model(config: PreTrainedConfig, results: dict, record: dict, unit: str) -> list[str]:
-    """What the model is, what makes it so, and what it learnt from: a sentence each, as Markdown."""
-    reads = "an encoder that maps a sentence"
-    if getattr(config, "encoder", None) == "given":
-        reads = f"a map from the embedding of a sentence, of {config.encoder_hidden_size} numbers,"
-    what = {
-        "bnvae": f"A text VAE: {reads} to {config.latent_size} latent numbers, and a decoder that writes a sentence "
-        "from them.",
-        "bncvae": "A conditional VAE that answers the last turns of a dialogue: each draw of its "
-        f"{config.latent_size} latent numbers gives another response.",
-        "lstm_lm": "An LSTM language model: a text VAE's decoder alone, without a latent, as a baseline.",
-    }
-    if config.model_type == "lstm_lm" and config.decoder == "pretrained":
-        kind = config.decoder_config.model_type
-        what["lstm_lm"] = (
-            f"A language model on a pretrained decoder ({kind}): that of a text VAE, without a latent, as a baseline."
-        )
-    method = (METHODS | DIALOGUE_METHODS).get(record.get("method", ""))
-    how = ""
-    if config.latent_size:
-        how = f"Its posterior is of the family `{config.posterior}`"
-        if config.posterior in ("batch_norm", "du"):
-            how += f" with γ = {config.gamma:.4g}"
-        if config.rate is not None:
-            how += f", at a rate of {config.rate:g} nats a {unit}"
-        if getattr(config, "decorrelation", 0) > 0 and config.kl_weight > 0:
-            how += f", trained towards uncorrelated dimensions (`decorrelation` {config.decorrelation:g})"
-        how += "."
-    if method is not None:
-        how = f"Method `{record['method']}`: {escaped_markdown(method.summary)}." + (f" {how}" if how else "")
-    learnt = ["It learnt"]
-    if "train_sentences" in results:
-        learnt.append(f"from {results['train_sentences']:,} {unit}s")
-    if "name" in record.get("data", {}):
-        learnt.append(f"of {escaped_markdown(record['data']['name'])}")
-    if "train_epochs" in results:
-        epochs = shown_number(results["train_epochs"])
-        learnt.append(f"in {epochs} epoch{'' if epochs == '1' else 's'}")
-    learnt += [f"with seed {results['seed']}"] if "seed" in results else []
-    return [what[config.model_type], how, " ".join(learnt) + "." if len(learnt) > 1 else "", *describe_bases(config)]
-
-
-def describe_bases(config: PreTrainedConfig) -> list[str]:
-    """Where weights lie that are not saved with a model: a sentence for each part, as Markdown."""
-    bases = ((part, getattr(config, f"{part}_base", None)) for part in ("encoder", "decoder"))
-    return [
-        f"The weights of its {part} are not in this folder and are read from "
-        f"{escaped_markdown(base['name'])}{' at revision ' + base['revision'] if base.get('revision') else ''}."
-        for part, base in bases
-        if base is not None
-    ]
-
-
-def _bound_formula(config: PreTrainedConfig) -> str:
-    """The formula of a configuration's bound on the KL, and the values in it."""
-    posterior = POSTERIORS[config.posterior]
-    assert posterior.rate_field is not None
-    letter = {"gamma": "γ", "tau": "τ", "delta": "δ"}.get(posterior.rate_field, posterior.rate_field)
-    value = getattr(config, posterior.rate_field)
-    return f"{posterior.bound} with n = {config.latent_size} and {letter} = {value:.4g}"
-
-
-def diagnose(config: PreTrainedConfig, results: dict, prefixes: list[str]) -> list[str]:
-    """Whether the decoder uses the latent, by the last split that was evaluated: sentences, as Markdown.
-
-    The words and the thresholds are those of `evaluation.collapse_verdict`.
-    """
-    prefix = prefixes[-1] if prefixes else ""
-    measured = [results[key] for name in ("kl", "mi", "au") if (key := f"{prefix}_{name}") in results]
-    if not config.latent_size or f"{prefix}_kl" not in results or not all(map(math.isfinite, measured)):
-        return []
-    collapsed, signs = collapse_verdict(results, config.latent_size, prefix, getattr(config, "posterior", ""))
-    where = f"On the {SPLITS[prefix]} split"
-    if collapsed:
-        sentences = [f"**The posterior has collapsed.** {where} {signs}."]
-    else:
-        sentences = [f"**The posterior has not collapsed.** {where} {signs}."]
-    if config.kl_lower_bound is not None:
-        formula = _bound_formula(config)
-        bound, kl = config.kl_lower_bound, results[f"{prefix}_kl"]
-        sentences.append(
-            f"Its bound on the KL is {bound:.2f} nats ({formula}), and the KL here is {kl:.2f}, "
-            + ("not under it." if kl >= bound else f"{1 - kl / bound:.1%} under it.")
-            + (
-                " The bound is on the mean over the training sentences, whose statistics the normalisation holds; on "
-                "other sentences the KL may fall a few percent under it."
-                if config.normalises_batches
-                else ""
-            )
-        )
-    prior = results.get(f"{prefix}_kl_prior")
-    if prior is not None and math.isfinite(prior):
-        sentences.append(
-            f"KL is that of the posterior from the prior of the context; that prior is {prior:.2f} nats from N(0, I)."
-        )
-    if f"{prefix}_au" in results:
-        sentences.append(
-            "A unit is active where its posterior mean varies from sentence to sentence (variance above 0.01). MI is "
-            "how much the latent tells of the sentence; it cannot be more than the logarithm of the number of "
-            "sentences that were judged."
-        )
-    return sentences
 
 
 def metric_rows(results: dict, prefixes: list[str], unit: str) -> list[list[str]]:
@@ -412,16 +348,9 @@ def training_rows(results: dict, unit: str) -> list[tuple[str, str]]:
     return [(label, shown_number(results[key])) for key, label in labels.items() if key in results]
 
 
-def shown_number(value: float) -> str:
-    """A number as text: whole ones whole, others with two decimals."""
-    if not math.isfinite(value):
-        return "not finite"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
-
-
 def draw_training_curves(folder: Path, path: Path) -> None:
     """Draw the evaluations during training, if there were any and matplotlib is installed."""
-    lines = _read(folder / "trainer_state.json").get("log_history", [])
+    lines = _read(folder / STATE_NAME).get("log_history", [])
     history = [line for line in lines if "train_seconds" in line and "eval_kl" in line]  # of the first evaluation set
     if history and find_spec("matplotlib") is not None:
         draw_dynamics([Run(folder.resolve().name, 0, {}, 0.0, history)], path)

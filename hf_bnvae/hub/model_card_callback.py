@@ -20,14 +20,15 @@ logger = logging.get_logger(__name__)
 class ModelCardCallback(TrainerCallback):
     """Writes `all_results.json`, `run.json` and the model card when a training ends, from what the trainer knows.
 
-    Any `VaeTrainer` can carry it. The results are those of the evaluation of the best model, or else of the last one.
-    `trainer.save_model()` then saves the model beside the card.
+    Any `VaeTrainer` can carry it. The results are of the weights that the training ends with: those of the best model
+    under `load_best_model_at_end`, or else those of an evaluation at the last step. `trainer.save_model()` then saves
+    the model beside the card.
 
     Args:
         method: the name of the method, a row of `methods.METHODS` or `methods.DIALOGUE_METHODS`.
         license: of the model, by its id on the Hub.
-        language: of the data, by its ISO 639 codes.
-        base_model: the id on the Hub of the model that the training started from.
+        language: of the data, by its ISO 639 code, or several of them.
+        base_model: the id on the Hub of the model that the training started from, or several of them.
         data: `name`, `hub_id` and `license` of the data.
         command: how the training was started, as a shell reads it.
         sentences: texts that the card shows with their reconstructions.
@@ -41,8 +42,8 @@ class ModelCardCallback(TrainerCallback):
         self,
         method: str | None = None,
         license: str | None = None,
-        language: Sequence[str] | None = None,
-        base_model: str | None = None,
+        language: str | Sequence[str] | None = None,
+        base_model: str | Sequence[str] | None = None,
         data: Mapping | None = None,
         command: str | None = None,
         sentences: Sequence[str] = (),
@@ -51,8 +52,8 @@ class ModelCardCallback(TrainerCallback):
         given = {
             "method": method,
             "license": license,
-            "language": None if language is None else list(language),
-            "base_model": base_model,
+            "language": [language] if isinstance(language, str) else None if language is None else list(language),
+            "base_model": base_model if base_model is None or isinstance(base_model, str) else list(base_model),
             "data": data,
             "command": command,
         }
@@ -90,12 +91,12 @@ class ModelCardCallback(TrainerCallback):
 
 
 def training_summary(args, state: TrainerState, config) -> dict:
-    """The metrics of the best evaluation (or else of the last one) and the size of a training, as results name them."""
-    evaluations = [row for row in state.log_history if "eval_elbo" in row]
-    best = [row for row in evaluations if row["step"] == state.best_global_step]
-    chosen = (best or evaluations or [{}])[-1]
+    """The metrics of the weights that a training ends with, if they were judged, and its size, as results name them."""
+    ends_with_best = args.load_best_model_at_end and state.best_model_checkpoint is not None
+    step = state.best_global_step if ends_with_best else state.global_step
+    judged = [row for row in state.log_history if "eval_elbo" in row and row["step"] == step]
     names = {f"eval_{name}" for name in CARD_METRICS}
-    return {name: value for name, value in chosen.items() if name in names} | {
+    return {name: value for row in judged[-1:] for name, value in row.items() if name in names} | {
         "train_steps": state.global_step,
         "train_epochs": state.epoch,
         "world_size": args.world_size,

@@ -3,7 +3,8 @@
 import errno
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import TypeVar
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
+from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..data.errors import first_line
 from ..data.tokenizer_pair import SUBFOLDER
 from ..training.checkpoints import is_whole
+from .cards import CARD_NAME, PICTURE_NAME, STATE_NAME, CardError, has_own_card
 
 TOKENIZER = (
     "tokenizer*.json",
@@ -29,9 +32,8 @@ TOKENIZER = (
     "chat_template.jinja",
 )
 PUBLISHED = (
-    "*.py",
-    "*.png",
     "README.md",
+    PICTURE_NAME,
     "LICENSE*",
     "config.json",
     "generation_config.json",
@@ -42,10 +44,21 @@ PUBLISHED = (
     "figures/*.png",
     "figures/*.svg",
 )
-"""The files of a run that are published with its weights. Other files of the folder are not."""
+"""The files of a run that are published with its weights and its code. Other files of the folder are not."""
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
-"""What a repository may hold of an earlier model, and must not when it has another form."""
+BESIDE_WEIGHTS = (
+    *(name for name in TOKENIZER if name != "*.model"),  # which may be anything
+    *(f"{SUBFOLDER}/{name}" for name in TOKENIZER),
+    "generation_config.json",
+    "all_results.json",
+    "run.json",
+    PICTURE_NAME,
+)
+"""What stands of an earlier model in a folder or a repository beside its weights, and must not beside the next one's.
+
+No README.md, which somebody may have written.
+"""
 
 PATIENCE = 120.0
 """Seconds without a word from the Hub after which a connection counts as broken; the client itself waits for ever."""
@@ -81,8 +94,8 @@ def publish(
 
     Nothing else leaves the folder (`PUBLISHED`): no data, no logs, no checkpoints, not `trainer_state.json` with its
     paths, and not `samples.md`, which quotes the data at length. All files arrive in one commit or none does. What the
-    Hub holds already is not sent again, and weights of another form that an earlier model left there go. The folder is
-    only read.
+    Hub holds already is not sent again, and weights, tokenizers and results that an earlier model left there go. The
+    folder is only read.
 
     Args:
         folder: where `config.json` and the weights are.
@@ -100,14 +113,16 @@ def publish(
             finishes the job.
     """
     folder = Path(folder)
-    files = {path.relative_to(folder).as_posix(): path for path in files_to_publish(folder)}
+    files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in files_to_publish(folder)}
+    files["config.json"] = without_local_names(folder / "config.json")
+    earlier = (*WEIGHTS, *BESIDE_WEIGHTS)
     return upload(
-        files, lambda name: matches(name, WEIGHTS), repo_id, "model", private, token, revision, commit_message
+        files, lambda name: matches(name, earlier), repo_id, "model", private, token, revision, commit_message
     )
 
 
 def upload(
-    files: dict[str, Path],
+    files: Mapping[str, Path | bytes],
     owned: Callable[[str], bool],
     repo_id: str,
     repo_type: str,
@@ -119,7 +134,7 @@ def upload(
     """Upload files in one commit.
 
     Args:
-        files: by their names in the repository.
+        files: by their names in the repository, or what is in them.
         owned: whether a name belongs to what is uploaded; such files that the repository holds beside `files` go.
         repo_type: "model" or "space".
         repo_id, private, token, revision, commit_message: as for `publish`.
@@ -127,7 +142,7 @@ def upload(
     Raises:
         HubError: they were not uploaded, with the reason and what to do.
     """
-    size = sum(path.stat().st_size for path in files.values())
+    size = sum(len(file) if isinstance(file, bytes) else file.stat().st_size for file in files.values())
 
     def commit(api: HfApi) -> Published:
         _make_repository(api, repo_id, private, repo_type)
@@ -138,7 +153,7 @@ def upload(
         api.create_commit(
             repo_id,
             [
-                *(CommitOperationAdd(name, path) for name, path in files.items()),
+                *(CommitOperationAdd(name, file) for name, file in files.items()),
                 *(CommitOperationDelete(name) for name in stale),
             ],
             commit_message=commit_message or "Upload with hf_bnvae",
@@ -167,9 +182,12 @@ def make_repository(repo_id: str, private: bool | None = None, token: str | None
 def files_to_publish(folder: Path) -> list[Path]:
     """The files of a model's folder that `publish` uploads, sorted.
 
+    Of modules it takes those that the configuration names, with what they import, and of pictures that of the training
+    and the folder `figures`.
+
     Raises:
-        HubError: the folder holds no whole model, with what is missing or cut off, or reads weights that only this
-            machine has.
+        HubError: the folder holds no whole model, with what is missing or cut off, or no tokenizer, or a link to a file
+            elsewhere, or reads weights that only this machine has.
     """
     if not folder.is_dir():
         raise HubError(f"{folder} is no folder: name the folder of a finished run")
@@ -188,13 +206,47 @@ def files_to_publish(folder: Path) -> list[Path]:
     if broken:
         raise HubError(f"{' and '.join(broken)} in {folder} cannot be read or is cut off: save or copy the model again")
     _refuse_bases_of_this_machine(folder / "config.json")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        raise HubError(f"{folder} holds no tokenizer, without which nobody can use the model: save its tokenizer there")
     if weights.name not in needed:
         needed.add(index.name)
-    return [
+    needed |= code_of(folder)
+    files = [
         path
         for path in sorted(folder.rglob("*"))
         if (name := path.relative_to(folder).as_posix()) in needed or (matches(name, PUBLISHED) and path.is_file())
     ]
+    outside = [path for path in files if leads_outside(path, folder)]
+    if outside:
+        raise HubError(f"{outside[0]} is a link to a file outside {folder}: put the file itself there, or take it away")
+    return files
+
+
+def code_of(folder: Path) -> set[str]:
+    """The modules in a model's folder that its configuration names, and those that they import.
+
+    Raises:
+        HubError: one that is imported is not there.
+    """
+    try:
+        named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map", {}).values()
+    except (OSError, ValueError, AttributeError):
+        return set()
+    modules = {folder / f"{reference.partition('.')[0]}.py" for reference in named}
+    try:
+        imported = {name for path in modules if path.is_file() for name in get_relative_import_files(path)}
+    except OSError as error:
+        raise HubError(
+            f"{error.filename} is missing, which the code beside it imports: save the model again"
+        ) from error
+    return {path.name for path in modules if path.is_file()} | {Path(name).name for name in imported}
+
+
+def leads_outside(path: Path, folder: Path) -> bool:
+    """Whether a file in a folder is a link to elsewhere. A model in the Hub's cache has its files beside its folder."""
+    home = folder.resolve()
+    places = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    return not any(path.resolve().is_relative_to(place) for place in places)
 
 
 def _refuse_bases_of_this_machine(file: Path) -> None:
@@ -205,11 +257,47 @@ def _refuse_bases_of_this_machine(file: Path) -> None:
     except (OSError, ValueError, AttributeError):
         return
     for part, base in bases.items():
-        if "digest" in base:
+        if "digest" in base or ("revision" not in base and is_local(base.get("name"))):
             raise HubError(
                 f"the model in {file.parent} reads the weights of its {part} from the folder {base['name']}, which "
                 "nobody else has: save it with these weights (`save_base` true)"
             )
+
+
+def is_local(name: str | None) -> bool:
+    """Whether a name is the path of a folder, and no name on the Hub."""
+    if not name:
+        return False
+    return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1 or Path(name).is_dir()
+
+
+def without_local_names(file: Path) -> bytes:
+    """A config.json without the paths of the folders that parts of the model came from, which nothing reads."""
+
+    def cleaned(part: dict) -> dict:
+        return {key: value for key, value in part.items() if key != "_name_or_path" or not is_local(value)}
+
+    content = file.read_bytes()
+    with suppress(ValueError):
+        config = json.loads(content, object_hook=cleaned)
+        if config != json.loads(content):
+            return f"{json.dumps(config, indent=2, sort_keys=True)}\n".encode()
+    return content
+
+
+def remove_earlier(folder: Path) -> None:
+    """Take away what an earlier model left beside its weights in a folder, and its card unless it was changed by hand.
+
+    What nobody here wrote stays, as do the weights, which the next model replaces, and results that no model stands
+    beside: a training has left them for the one that is saved next.
+    """
+    if not (folder / "config.json").is_file():
+        return
+    with suppress(CardError):
+        if has_own_card(folder):
+            (folder / CARD_NAME).unlink()
+    for path in [path for pattern in (*BESIDE_WEIGHTS, STATE_NAME) for path in folder.glob(pattern)]:
+        path.unlink()
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:

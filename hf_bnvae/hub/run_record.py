@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from huggingface_hub import get_token
 
 from ..data.tokenizer_pair import written_texts
 from ..models.encoders import ENCODER_INPUTS
@@ -18,13 +19,21 @@ from ..models.version import __version__
 
 RECORD_NAME = "run.json"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate")
-SECRETS = r"(//)[^\s/@']*:[^\s/@']*(?=@)|()hf_[A-Za-z0-9]{8,}"
+SECRETS = (
+    r"(//)[^\s/@']*:[^\s/@']*(?=@)",
+    r"([?&](?:[\w-]*[-_])?(?:token|sig|signature|key|secret|password|credential)=)[^\s&#']+",
+    r"()\bhf_[A-Za-z0-9]{30,}",
+)
+"""Passwords in addresses, secrets in their queries, and tokens of the Hub; what stays in front of them is a group."""
+ABSOLUTE = r"(?:~|[A-Za-z]:)?[/\\](?![/\\]).*"
 SAMPLES = 5
 STEPS = 5
 
 
 def command_line(program: str, argv: Sequence[str], processes: int = 1) -> str:
-    """The command of a run as a shell reads it, without the flags that hold a token, and passwords in addresses hidden.
+    """The command of a run as a shell reads it, without the flags that hold a token, and secrets in addresses hidden.
+
+    Of absolute paths, which say how a machine is laid out, the last two parts are kept.
 
     Args:
         program: a subcommand of `hf-bnvae`, or the Python file that was run; of its path the last two parts are kept.
@@ -38,7 +47,25 @@ def command_line(program: str, argv: Sequence[str], processes: int = 1) -> str:
         called = ["hf-bnvae", program]
     else:
         called = [*launcher, "-m", f"hf_bnvae.cli.{program.replace('-', '_')}"]
-    return re.sub(SECRETS, r"\1***", shlex.join([*called, *without_tokens(argv)]))
+    return without_secrets(shlex.join([*called, *map(without_place, without_tokens(argv))]))
+
+
+def without_secrets(text: str) -> str:
+    """A text without the token of this machine, or what looks like one or like a password in an address."""
+    token = get_token()
+    if token:
+        text = text.replace(token, "***")
+    for pattern in SECRETS:
+        text = re.sub(pattern, r"\1***", text, flags=re.IGNORECASE)
+    return text
+
+
+def without_place(argument: str) -> str:
+    """An argument of a command with the last two parts of an absolute path alone, behind a `=` too."""
+    name, equals, value = argument.rpartition("=")
+    if "://" in argument or re.fullmatch(ABSOLUTE, value) is None:
+        return argument
+    return name + equals + "/".join(re.split(r"[/\\]", value.rstrip("/\\"))[-2:]).lstrip("/")
 
 
 def without_tokens(argv: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from ..data.tokenizer_pair import SUBFOLDER
-from .publishing import TOKENIZER, WEIGHTS, HubError, Published, files_to_publish, matches, upload
+from .publishing import TOKENIZER, WEIGHTS, HubError, Published, files_to_publish, matches, upload, without_local_names
 
 PACKAGE = Path(__file__).parents[1]
 CARRIED = (
@@ -96,9 +96,12 @@ def write_space(folders: Sequence[str | Path], output: str | Path, title: str, s
     for name, path in copies.items():
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, output / name)
+        if name.name == "config.json":
+            (output / name).write_bytes(without_local_names(path))
+    extras = ["lora"] if any(map(has_adapters, models.values())) else []
     texts = {
         "app.py": APP.replace("{names}", repr(list(models))),
-        "requirements.txt": "".join(f"{line}\n" for line in requirements()),
+        "requirements.txt": "".join(f"{line}\n" for line in requirements(extras)),
         "README.md": _readme(title, list(models), bool(sentences)),
     }
     if sentences:
@@ -154,10 +157,13 @@ def model_files(folder: Path) -> list[Path]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind, reads = config.get("model_type"), config.get("encoder")
+        saved = config.get("architectures") or [None]
     except (ValueError, AttributeError) as error:
         raise HubError(f"{folder / 'config.json'} is no configuration: name the folder of a finished run") from error
     if kind != "bnvae":
         raise HubError(f"{folder} is a {kind} model, and a Space shows text VAEs (bnvae): name another folder")
+    if saved[0] in ("BnVaeModel", "BnVaeForSequenceClassification"):
+        raise HubError(f"{folder} is a {saved[0]}, and a Space shows whole text VAEs, which write: name another folder")
     if reads == "given":
         raise HubError(f"{folder} reads embeddings, and in a Space people type sentences: name another folder")
     if not (folder / "tokenizer.json").is_file():
@@ -165,13 +171,24 @@ def model_files(folder: Path) -> list[Path]:
     return files
 
 
-def requirements() -> list[str]:
-    """What this package needs beside Gradio, which a Space installs by itself."""
+def has_adapters(folder: Path) -> bool:
+    """Whether the adapters of a model stand apart from its weights."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("decoder_lora") is not None
+
+
+def requirements(extras: Sequence[str] = ()) -> list[str]:
+    """What this package and some of its extras need beside Gradio, which a Space installs by itself."""
     try:
         needed = requires("hf-bnvae") or []
     except PackageNotFoundError as error:
         raise HubError("hf_bnvae is not installed, so what it needs is not known: pip install -e .") from error
-    return [line for line in needed if "extra ==" not in line]
+    split = ((line, *line.replace("'", '"').partition(";")) for line in needed)
+    wanted = [f'extra == "{extra}"' for extra in extras]
+    return [
+        name.strip() if "extra ==" in marker else line
+        for line, name, _, marker in split
+        if "extra ==" not in marker or marker.strip() in wanted
+    ]
 
 
 def _readme(title: str, names: list[str], own_sentences: bool) -> str:

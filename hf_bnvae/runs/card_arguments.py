@@ -24,10 +24,12 @@ class CardArguments:
 
     def __post_init__(self):
         check_least(self, card_quotes=0)
+        if isinstance(self.language, str):
+            self.language = [self.language]
         for code in self.language or ():
             if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual|code", code):
                 raise ParameterError(f"`language` must be the codes of languages, such as en or zh, got {code!r}")
-        if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license):
+        if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.license):
             raise ParameterError(
                 f"`license` must be the id of a licence on the Hub, such as apache-2.0 or other, got {self.license!r}"
             )

@@ -5,6 +5,9 @@ import shlex
 from ..errors import ParameterError
 from ..hub import HubError, Published, make_repository, publish
 
+READ_WITH_PUSH = ("hub_model_id", "hub_private_repo", "hub_revision", "hub_always_push")
+"""Arguments of the repository, which a run without `push_to_hub` does not read; `trainer.push_to_hub()` does."""
+
 
 def take_push_to_hub(args) -> bool:
     """Take `push_to_hub` from `Trainer`, which would push at every save; make sure of the repository before training.
@@ -14,9 +17,13 @@ def take_push_to_hub(args) -> bool:
 
     Raises:
         HubError: it could not be published.
+        ParameterError: the arguments of the repository do not go together.
     """
     wanted, args.push_to_hub = args.push_to_hub, False
     if not wanted:
+        unread = [name for name in READ_WITH_PUSH if getattr(args, name)]
+        if unread:
+            raise ParameterError(f"`{unread[0]}` is read with `push_to_hub` only: leave it out, or give both")
         return False
     if args.hub_model_id is None:
         raise ParameterError("`push_to_hub` needs the name of the model on the Hub: add `hub_model_id` USER/NAME")

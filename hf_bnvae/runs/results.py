@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from ..data.unknown_words import warn_of_unknown_words, warn_of_whole_lines
 from ..hub import write_card
-from ..hub.run_record import RECORD_NAME, hardware, versions, write_json
+from ..hub.run_record import RECORD_NAME, hardware, versions, without_secrets, write_json
 
 BUILT_IN_LICENSES = {
     "pydocs": "PSF-2.0, of Python and its documentation",
@@ -18,6 +18,9 @@ BUILT_IN_LICENSES = {
 
 PREFIXES = {"validation": "eval"}
 """What stands in front of the results of a split, where it is not the name of the split."""
+
+STARTS = ("pretrained_encoder", "encoder_name_or_path", "decoder_name_or_path")
+"""The arguments that name models whose weights a run starts from."""
 
 logger = logging.get_logger(__name__)
 
@@ -61,9 +64,11 @@ def write_run(command: str | None, corpus, arguments: tuple, examples: dict, pus
         "method": model_args.method,
         "license": card.license,
         "language": card.language,
-        "base_model": _hub_id(getattr(model_args, "pretrained_encoder", None)),
+        "base_model": [
+            name for argument in STARTS if (name := _hub_id(getattr(model_args, argument, None))) is not None
+        ],
         "data": {
-            "name": Path(corpus.name).resolve().name if Path(corpus.name).exists() else corpus.name,
+            "name": Path(corpus.name).resolve().name if Path(corpus.name).exists() else without_secrets(corpus.name),
             "hub_id": None if data.train_file else _hub_id(data.dataset_name, BUILT_IN_LICENSES),
             "license": card.data_license or (None if data.train_file else BUILT_IN_LICENSES.get(data.dataset_name)),
             "splits": {
@@ -76,7 +81,8 @@ def write_run(command: str | None, corpus, arguments: tuple, examples: dict, pus
         "examples": examples,
     }
     write_json(Path(args.output_dir) / RECORD_NAME, record)
-    write_card(args.output_dir, args.hub_model_id if pushed else None)
+    repo_id, revision = (args.hub_model_id, args.hub_revision) if pushed else (None, None)
+    write_card(args.output_dir, repo_id, revision=revision)
 
 
 def _hub_id(name: str | None, built_in: Mapping = MappingProxyType({})) -> str | None:

@@ -9,8 +9,9 @@ import torch
 from datasets import Dataset
 
 from hf_bnvae import BnCvaeConfig, BnCvaeForConditionalGeneration, TextVaePipeline
-from hf_bnvae.data import build_tokenizer
+from hf_bnvae.data import TokenizerPair, build_tokenizer
 from hf_bnvae.data.tokenizer_pair import written_texts
+from hf_bnvae.hub import write_card
 from tests.helpers import make_batch
 
 TEXTS = ["a b c", "d", "e f g h i j", "", "b a", "unknownword c c c c"]
@@ -187,6 +188,40 @@ def test_a_saved_pipeline_loads_as_the_same_one_with_what_its_card_is_written_fr
     loaded = TextVaePipeline.from_pretrained(str(tmp_path / "saved"))
     assert torch.equal(loaded.encode(TEXTS), vae.encode(TEXTS))
     assert (tmp_path / "saved" / "all_results.json").read_text() == '{"eval_kl": 1.5}'
+
+
+@pytest.mark.parametrize("changed_by_hand", [False, True])
+def test_a_pipeline_saved_over_another_loads_with_its_own_tokenizer_and_beside_no_results(
+    vae, make_model, tokenizer, tmp_path, changed_by_hand
+):
+    pair = TokenizerPair(tokenizer, build_tokenizer(["z y x w v u"], "word", 40, 1))
+    sizes = {"encoder_vocab_size": 40, "vocab_size": 39}
+    TextVaePipeline(make_model(**sizes), pair).save_pretrained(tmp_path)
+    assert isinstance(TextVaePipeline.from_pretrained(str(tmp_path)).tokenizer, TokenizerPair)
+    others = {"LICENSE": "mine", "notes.txt": "mine"}
+    for name, text in (
+        {"all_results.json": "{}", "run.json": "{}", "training.png": "", "vocab.txt": ""} | others
+    ).items():
+        (tmp_path / name).write_text(text)
+    write_card(tmp_path)
+    if changed_by_hand:
+        others["README.md"] = (tmp_path / "README.md").read_text() + "By hand.\n"
+        (tmp_path / "README.md").write_text(others["README.md"])
+    vae.save_pretrained(tmp_path)
+    loaded = TextVaePipeline.from_pretrained(str(tmp_path))
+    assert type(loaded.tokenizer) is type(tokenizer) and torch.equal(loaded.encode(TEXTS), vae.encode(TEXTS))
+    files = {path.name for path in tmp_path.iterdir() if path.suffix != ".py"}
+    model = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert files == model | others.keys()
+    assert all((tmp_path / name).read_text() == text for name, text in others.items())
+
+
+def test_a_pipeline_saved_into_a_folder_without_a_model_of_ours_leaves_its_files_alone(vae, tmp_path):
+    others = {"run.json": "{}", "training.png": "", "vocab.txt": "mine", "README.md": "mine"}
+    for name, text in others.items():
+        (tmp_path / name).write_text(text)
+    vae.save_pretrained(tmp_path)
+    assert {name: (tmp_path / name).read_text() for name in others} == others
 
 
 def test_draws_of_the_prior_are_those_of_the_model(vae):

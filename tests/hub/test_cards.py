@@ -12,13 +12,22 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown_it import MarkdownIt
+from transformers import BertConfig
 
-from hf_bnvae import BnCvaeConfig, BnVaeConfig, LstmLMConfig
+from hf_bnvae import (
+    BnCvaeConfig,
+    BnCvaeModel,
+    BnVaeConfig,
+    BnVaeForSequenceClassification,
+    BnVaeModel,
+    LstmLMConfig,
+)
 from hf_bnvae.cli import card as write_card_script
 from hf_bnvae.cli import dialogue, train
 from hf_bnvae.cli.errors import UsageError, flags_named
 from hf_bnvae.cli.yaml_file import all_flags
-from hf_bnvae.hub import CardError, cards, name_repository, write_card
+from hf_bnvae.data import build_tokenizer
+from hf_bnvae.hub import CardError, ModelCardCallback, cards, name_repository, write_card
 from hf_bnvae.hub.cards import COUNTS
 from hf_bnvae.hub.run_record import command_line, versions
 from hf_bnvae.runs.card_arguments import CardArguments
@@ -200,7 +209,7 @@ def test_a_card_says_that_samples_of_the_nll_stopped_early(make_folder):
     [
         (BnVaeConfig(latent_size=4), "feature-extraction"),
         (BnVaeConfig(latent_size=4, posterior="vmf"), "feature-extraction"),
-        (BnCvaeConfig(latent_size=4), "text-generation"),
+        (BnCvaeConfig(latent_size=4), None),
         (LstmLMConfig(), "text-generation"),
     ],
 )
@@ -217,10 +226,49 @@ def test_every_kind_of_model_has_its_task_and_a_way_to_load_it(make_folder, conf
     assert ("the latent?" in text) is (config.model_type != "lstm_lm")
 
 
+@pytest.mark.parametrize(
+    ("kind", "auto_class", "tag", "said"),
+    [
+        (
+            BnVaeForSequenceClassification,
+            "AutoModelForSequenceClassification",
+            "text-classification",
+            "2 labels (no, yes)",
+        ),
+        (BnVaeModel, "AutoModel", "feature-extraction", "The encoder of a text VAE alone"),
+        (BnCvaeModel, "AutoModel", None, "The encoder of a conditional VAE alone"),
+    ],
+)
+def test_the_card_of_a_checkpoint_without_a_decoder_says_so_and_its_code_runs(
+    tmp_path, monkeypatch, kind, auto_class, tag, said
+):
+    tokenizer = build_tokenizer(["a sentence", "how are you"], "word", 40, 1)
+    labels = {"id2label": {0: "no", 1: "yes"}} if kind is BnVaeForSequenceClassification else {}
+    kind(kind.config_class(vocab_size=len(tokenizer), latent_size=4, **labels)).save_pretrained(tmp_path / "made")
+    tokenizer.save_pretrained(tmp_path / "made")
+    (tmp_path / "made" / "all_results.json").write_text(json.dumps(RESULTS))
+    text = text_of(tmp_path / "made")
+    assert said in text and ModelCard(text).data.pipeline_tag == tag
+    codes = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(codes) == 2 and all(f"{auto_class}.from_pretrained(" in code for code in codes)
+    assert not re.search(r"Seq2Seq|decoder `|decode\(|what it writes|use the latent", text)
+    monkeypatch.chdir(tmp_path)
+    exec(codes[0], {})
+
+
 def test_only_what_is_on_the_hub_is_named_as_such(make_folder, sentences):
     head = ModelCard(text_of(make_folder(base_model="ann/ae", data={"name": "ann/text", "hub_id": "ann/text"}))).data
     assert head.datasets == ["ann/text"] and head.base_model == "ann/ae"
     assert head.eval_results[0].dataset_type == "ann/text"
+    text = text_of(make_folder(base_model=["ann/bert", "ann/llama"]))
+    assert ModelCard(text).data.base_model == ["ann/bert", "ann/llama"]
+    assert "started from the weights of ann/bert and ann/llama" in text
+    bases = {
+        "encoder": "pretrained",
+        "encoder_config": BertConfig(),
+        "encoder_base": {"name": "ann/b", "revision": "x"},
+    }
+    assert ModelCard(text_of(make_folder(BnVaeConfig(**bases)))).data.base_model == "ann/b"
     local = ModelCard.load(sentences / "README.md").data
     assert local.datasets is None and local.base_model is None and local.license == "apache-2.0"
     assert str(sentences.parent) not in local.to_yaml()
@@ -394,8 +442,35 @@ def test_no_token_reaches_the_command_and_a_tokenizer_does(tmp_path):
         *("accelerate", "launch", "--num_processes", "2", "run_scripts/run_lm.py"),
         *("--seed", "3", "--tokenizer", "word", "--note", "it's", "two words"),
     ]
-    hidden = command_line("run_lm.py", ["--train_file", "https://ann:secret@host/x.txt", "--note", "hf_" + 20 * "a"])
+    hidden = command_line("run_lm.py", ["--train_file", "https://ann:secret@host/x.txt", "--note", "hf_" + 34 * "a"])
     assert "https://***@host/x.txt" in hidden and "secret" not in hidden and "hf_" not in hidden
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("/home/ann/secret/project/train.txt", "project/train.txt"),
+        ("--output_dir=/home/ann/secret/out/", "--output_dir=secret/out"),
+        ("~/secret/data/*.jsonl", "'data/*.jsonl'"),
+        (r"C:\Users\secret\data\x.txt", "data/x.txt"),
+        ("/out", "out"),
+        ("relative/path/to/x.txt", "relative/path/to/x.txt"),
+        ("runs/hf_experiments", "runs/hf_experiments"),
+        ("ann/bert-base", "ann/bert-base"),
+        ("CC0 / MIT", "'CC0 / MIT'"),
+        ("https://host/a/b/x.txt?sig=s3cr3t&v=/a/b/c", "'https://host/a/b/x.txt?sig=***&v=/a/b/c'"),
+        ("https://host/x.txt?design=1&access_token=s3cr3t", "'https://host/x.txt?design=1&access_token=***'"),
+        (
+            "s3://b/x?X-Amz-Signature=s3cr3t&X-Amz-Security-Token=s3",
+            "'s3://b/x?X-Amz-Signature=***&X-Amz-Security-Token=***'",
+        ),
+        (f"see {SECRET}", "'see ***'"),
+        ("hf_" + 34 * "a", "***"),
+    ],
+)
+def test_a_command_keeps_what_it_says_and_neither_secrets_nor_the_place_of_files(monkeypatch, argument, said):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert command_line("train", [argument]) == f"hf-bnvae train {said}"
 
 
 def test_a_card_is_a_file_and_a_model_in_shards_is_a_model(make_folder, tmp_path):
@@ -418,6 +493,28 @@ def test_a_card_learns_the_name_of_its_repository_unless_it_was_changed_by_hand(
     assert not name_repository(folder, "ann/other") and card.read_text() == "mine\n"
     card.unlink()
     assert name_repository(folder, "ann/other") and 'from_pretrained("ann/other"' in card.read_text()
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_card_learns_the_name_of_its_repository_in_a_folder_with_another_name(make_folder, tmp_path, judged):
+    folder = make_folder(results=RESULTS if judged else {})
+    (folder / "model.safetensors").touch()
+    assert 'from_pretrained("made"' in text_of(folder)
+    copy = folder.rename(tmp_path / "r\u00e9named")
+    assert name_repository(copy, "ann/yelp")
+    card = (copy / "README.md").read_text(encoding="utf-8")
+    assert "made" not in card and 'from_pretrained("ann/yelp"' in card and "# yelp" in card
+    assert 'from_pretrained("r' in text_of(copy) and name_repository(copy, "ann/yelp")
+
+
+def test_the_code_of_a_card_loads_the_revision_that_was_published(make_folder):
+    folder = make_folder()
+    for revision in ("v2", None, "main", "refs/pr/1", "v3"):
+        assert name_repository(folder, "ann/yelp", revision)
+        code = "".join(re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL))
+        named = revision if revision in ("v2", "v3") else None
+        assert code.count('from_pretrained("ann/yelp"') == 5
+        assert code.count(f', revision="{named}"') == (5 if named else 0) and "refs" not in code
 
 
 @pytest.mark.parametrize("name", ["no slash in/too/many", "ann/", "ann/a b"])
@@ -450,6 +547,16 @@ def test_a_folder_that_is_no_run_gets_one_sentence(make_folder, name, content, m
     assert "\n" not in str(error.value) and not (folder / "README.md").exists()
 
 
+def test_only_words_that_the_tokens_do_not_spell_are_said_to_be_the_same(make_folder):
+    said = "words that they do not spell are one and the same"
+    assert said in text_of(make_folder()) and said in text_of(make_folder(BnVaeConfig(unk_token_id=3)))
+    assert said not in text_of(make_folder(BnVaeConfig(unk_token_id=2, eos_token_id=2)))  # as GPT-2's, of bytes
+
+
+def test_a_licence_may_have_a_plus():
+    assert CardArguments(license="openrail++").license == "openrail++"
+
+
 @pytest.mark.parametrize("value", ["Apache 2.0", "apache-2.0\nx: y", ""])
 def test_a_licence_is_an_id_of_the_hub(value):
     with pytest.raises(UsageError, match="--license must be the id of a licence"), flags_named():
@@ -459,6 +566,9 @@ def test_a_licence_is_an_id_of_the_hub(value):
 def test_a_language_is_a_code_and_stands_in_the_metadata(make_folder):
     assert ModelCard(text_of(make_folder(language=["en", "zh"]))).data.language == ["en", "zh"]
     assert CardArguments(language=["en", "pt-BR"]).language == ["en", "pt-BR"]
+    assert CardArguments(language="en").language == ModelCardCallback(language="en").record["language"] == ["en"]
+    head = ModelCard(text_of(make_folder(language=["en", "pt-BR", "pt-PT", "pt"]))).data
+    assert head.language == ["en", "pt"] and head.to_dict()["language_bcp47"] == ["pt-BR", "pt-PT"]
     words = "--language must be the codes of languages, such as en or zh, got 'English'"
     with pytest.raises(UsageError, match=words), flags_named():
         CardArguments(language=["English"])

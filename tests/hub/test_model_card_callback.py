@@ -1,9 +1,12 @@
 """A trainer that carries the callback leaves results, record and card beside its model."""
 
 import json
+from functools import partial
 
 import pytest
+import torch
 from datasets import Dataset
+from transformers import TrainerCallback
 
 from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, TextVaePipeline
 from hf_bnvae.data import VaeCollator, build_tokenizer
@@ -15,7 +18,17 @@ TEXTS = ["a b c", "d e", "c c a b", "e d c", "a", "b b d e a"] * 4
 
 
 @pytest.fixture
-def trained(tmp_path):
+def trained(train):
+    return train()
+
+
+@pytest.fixture
+def train(tmp_path):
+    return partial(trained_in, tmp_path)
+
+
+def trained_in(tmp_path, *callbacks, **changes):
+    """A trainer that has trained, and its output folder."""
     tokenizer = build_tokenizer(TEXTS, "word", 40, 1)
     sizes = {"embedding_size": 8, "hidden_size": 8, "latent_size": 4}
     model = BnVaeForConditionalGeneration(BnVaeConfig(vocab_size=len(tokenizer), posterior="batch_norm", **sizes))
@@ -25,6 +38,7 @@ def trained(tmp_path):
         method="bn_vae", license="apache-2.0", data={"name": "letters"}, sentences=["a b c"], repo_id="ann/letters"
     )
     options = {"num_train_epochs": 2, "kl_annealing_epochs": 0, "disable_tqdm": True, "use_cpu": True, "seed": 3}
+    options |= changes
     trainer = VaeTrainer(
         model,
         VaeTrainingArguments(output_dir=str(tmp_path / "run"), **options),
@@ -32,7 +46,7 @@ def trained(tmp_path):
         eval_dataset=rows.select(range(6)),
         data_collator=VaeCollator(tokenizer.pad_token_id),
         processing_class=tokenizer,
-        callbacks=[callback],
+        callbacks=[callback, *callbacks],
     )
     trainer.train()
     trainer.save_model()
@@ -57,11 +71,38 @@ def test_the_card_stands_beside_the_model_and_says_what_the_trainer_knows(traine
     assert TextVaePipeline.from_pretrained(str(folder)).encode(["a b"]).shape == (1, 4)
 
 
+class Ruin(TrainerCallback):
+    """Draws other weights when the first checkpoint is saved."""
+
+    def on_save(self, args, state, control, model=None, **kwargs):
+        if state.epoch == 1:
+            for weight in model.decoder.parameters():
+                torch.nn.init.normal_(weight.data)
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_the_results_are_of_the_weights_that_are_saved(train, best):
+    trainer, folder = train(Ruin(), load_best_model_at_end=best)
+    results = json.loads((folder / "all_results.json").read_text())
+    assert results["eval_elbo"] == pytest.approx(trainer.evaluate()["eval_elbo"])
+    assert (trainer.state.best_global_step == trainer.state.global_step // 2) and trainer.state.best_model_checkpoint
+
+
 def test_the_card_is_the_one_that_the_finished_folder_gives(trained, tmp_path):
     _, folder = trained
     card = (folder / "README.md").read_text()
     assert write_card(folder, "ann/letters").read_text() == card
     assert name_repository(folder, "bob/other")  # nobody has changed it by hand
+
+
+def test_a_pipeline_is_saved_beside_the_results_that_its_training_has_left(train):
+    trainer, folder = train(save_strategy="no", load_best_model_at_end=False)
+    names = ("config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+    for name in names:
+        (folder / name).unlink()
+    left = {name: (folder / name).read_bytes() for name in ("README.md", "all_results.json", "run.json")}
+    TextVaePipeline(trainer.model, trainer.processing_class).save_pretrained(folder)
+    assert {name: (folder / name).read_bytes() for name in left} == left
 
 
 def test_transformers_own_card_takes_the_place_of_none_but_no_other(trained):

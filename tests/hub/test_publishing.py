@@ -1,6 +1,7 @@
 """Publishing to a Hub on loopback: what arrives, what is not sent twice, and what every failure says and leaves."""
 
 import errno
+import json
 import logging
 import os
 import re
@@ -10,8 +11,9 @@ import traceback
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 
+from hf_bnvae.cli import publish as command_line
 from hf_bnvae.hub import HubError, publish
 from tests.hub.conftest import READER, STRANGER, WRITER
 from tests.hub.server import Fault
@@ -19,6 +21,7 @@ from tests.hub.server import Fault
 ROOT = Path(__file__).parents[2]
 REPO = "ann/tiny"
 KEPT = {"README.md", "all_results.json", "config.json", "model.safetensors", "modeling_own.py", "figures/kl.png"}
+KEPT |= {"tokenizer.json", "own_layers.py", "training.png"}
 LEFT = (
     "checkpoint-20/model.safetensors",
     "checkpoint-20/optimizer.pt",
@@ -39,6 +42,8 @@ LEFT = (
     "wandb/run-1/config.json",
     "pytorch_model.bin",
     "model-00001-of-00002.safetensors",
+    "scratch.py",
+    "photo.png",
 )
 
 
@@ -52,6 +57,10 @@ def folder(make_model, tmp_path):
             path.unlink()
     (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n# tiny\n")
     (folder / "all_results.json").write_text("{}")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "modeling_own.Own", "AutoConfig": "configuration_of_nobody.Own"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "modeling_own.py").write_text("from .own_layers import Layer\n")
     for name in (*KEPT, *LEFT):
         if not (folder / name).exists():
             (folder / name).parent.mkdir(exist_ok=True, parents=True)
@@ -108,7 +117,7 @@ def test_what_the_hub_holds_is_not_sent_again(hub, folder):
     (folder / "README.md").write_text("# another card\n")
     publish(folder, REPO)
     assert arrived(hub) == kept(folder)
-    assert hub.count("PUT", "^/lfs/") == sent == 2
+    assert hub.count("PUT", "^/lfs/") == sent == 3
     commits = len(hub.repos[REPO].commits)
     publish(folder, REPO)
     assert len(hub.repos[REPO].commits) == commits
@@ -120,6 +129,15 @@ def test_a_branch_is_made_for_a_revision(hub, folder):
         assert published.url.endswith(f"{REPO}/tree/v2")
     assert arrived(hub, revision="v2") == kept(folder)
     assert arrived(hub) == {}
+
+
+def test_a_card_of_the_command_loads_the_branch_that_it_stands_on(hub, folder):
+    for name in ("README.md", "trainer_state.json"):
+        (folder / name).unlink()
+    command_line.main([str(folder), "--repo_id", REPO, "--revision", "v2"])
+    assert f'from_pretrained("{REPO}", revision="v2")' in arrived(hub, revision="v2")["README.md"].decode()
+    command_line.main([str(folder), "--repo_id", REPO])
+    assert f'from_pretrained("{REPO}")' in arrived(hub)["README.md"].decode()
 
 
 def test_a_private_model_is_made_private_and_a_public_one_is_not_taken_for_it(hub, folder):
@@ -136,6 +154,8 @@ def test_shards_are_weights_and_a_missing_one_is_named(hub, make_model, tmp_path
     folder = tmp_path / "shards"
     make_model().save_pretrained(folder, max_shard_size="5KB")
     make_model().save_pretrained(tmp_path / "before")
+    for saved in (folder, tmp_path / "before"):
+        (saved / "tokenizer.json").write_text("{}")
     publish(tmp_path / "before", REPO)
     assert "model.safetensors" in arrived(hub)  # which from_pretrained would prefer to shards
     shards = sorted(path.name for path in folder.glob("model-*.safetensors"))
@@ -148,6 +168,56 @@ def test_shards_are_weights_and_a_missing_one_is_named(hub, make_model, tmp_path
     assert f"{shards[0]} in {folder} cannot be read or is cut off" in refused(folder, REPO)
     (folder / shards[0]).unlink()
     assert f"{shards[0]} missing" in refused(folder, REPO)
+
+
+def test_no_path_of_this_machine_reaches_the_hub_in_the_configuration(hub, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "llama").mkdir()
+    config = json.loads((folder / "config.json").read_text())
+    names = {"encoder_config": str(tmp_path / "bert"), "decoder_config": "llama", "other": "ann/bert"}
+    own = config | {part: {"_name_or_path": name, "size": 1} for part, name in names.items()}
+    (folder / "config.json").write_text(json.dumps(own))
+    publish(folder, REPO)
+    parts = {"encoder_config": {"size": 1}, "decoder_config": {"size": 1}, "other": own["other"]}
+    assert json.loads(arrived(hub)["config.json"]) == config | parts
+    assert json.loads((folder / "config.json").read_text()) == own
+    own = config | {"encoder_base": {"name": str(tmp_path / "bert")}}
+    (folder / "config.json").write_text(json.dumps(own))
+    assert "reads the weights of its encoder from the folder" in refused(folder, REPO)
+
+
+def test_code_without_what_it_imports_is_named(folder):
+    (folder / "own_layers.py").unlink()
+    with pytest.raises(HubError, match=r"own_layers.py is missing, which the code beside it imports"):
+        publish(folder, REPO)
+
+
+@pytest.mark.parametrize("name", ["all_results.json", "model.safetensors", "training.png"])
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(hub, folder, tmp_path, name):
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    assert f"{name} is a link to a file outside {folder}" in refused(folder, REPO)
+    (folder / name).unlink()
+    (folder / name).symlink_to((tmp_path / "elsewhere").rename(folder / "inside"))
+    publish(folder, REPO)
+    assert arrived(hub) == kept(folder)
+
+
+def test_a_model_in_the_cache_of_the_hub_is_published(hub, folder, tmp_path):
+    publish(folder, REPO)
+    cached = Path(snapshot_download(REPO, cache_dir=tmp_path / "cache"))
+    assert (cached / "model.safetensors").is_symlink()
+    publish(cached, "ann/again")
+    assert arrived(hub, "ann/again") == kept(folder)
+
+
+def test_nothing_of_an_earlier_model_stays_and_all_that_somebody_else_wrote_does(hub, folder):
+    earlier = ("decoder_tokenizer/tokenizer.json", "decoder_tokenizer/tokenizer_config.json", "special_tokens_map.json")
+    earlier += ("run.json", "training.png", "generation_config.json", "pytorch_model.bin")
+    others = ("LICENSE", "words.model", "notes.txt", "picture.png", "decoder_tokenizer/notes.txt", "own.py")
+    hub.publish(REPO, dict.fromkeys((*earlier, *others), b"x"))
+    publish(folder, REPO)
+    assert hub.published(REPO) == kept(folder) | dict.fromkeys(others, b"x")
 
 
 # What fails
@@ -249,6 +319,8 @@ def test_what_is_no_model_is_named_before_anything_is_asked(hub, folder, tmp_pat
         assert f"{repo_id!r} cannot name a model: write USER/NAME" in refused(folder, repo_id)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE is set" in refused(folder, REPO)
+    (folder / "tokenizer.json").unlink()
+    assert "holds no tokenizer, without which nobody can use the model" in refused(folder, REPO)
     (folder / "config.json").unlink()
     assert "holds no whole model, config.json missing" in refused(folder, REPO)
     (folder / "model.safetensors").unlink()

@@ -1,5 +1,6 @@
 """A Space: complete in its folder, on the Hub in one commit, and nothing of the data in it that nobody put there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,11 +8,11 @@ import sys
 import pytest
 import yaml
 
-from hf_bnvae import LstmLMConfig, LstmLMForCausalLM
+from hf_bnvae import BnVaeConfig, BnVaeForSequenceClassification, LstmLMConfig, LstmLMForCausalLM
 from hf_bnvae.cli import publish
 from hf_bnvae.cli.errors import UsageError
 from hf_bnvae.data import build_tokenizer
-from hf_bnvae.hub import HubError, publish_space, write_space
+from hf_bnvae.hub import HubError, publish_space, write_card, write_space
 from tests.hub.conftest import WRITER
 from tests.hub.server import Fault
 
@@ -78,6 +79,17 @@ def test_a_space_holds_what_it_needs_and_nothing_else(run, tmp_path):
     )
 
 
+def test_a_space_of_a_model_whose_adapters_stand_apart_installs_what_loads_them(run, tmp_path):
+    plain, adapted = run(), run("adapted")
+    config = json.loads((adapted / "config.json").read_text()) | {"decoder_lora": {"rank": 16, "alpha": 32.0}}
+    (adapted / "config.json").write_text(json.dumps(config))
+    space = write_space([plain, adapted], tmp_path / "space", "tiny")
+    others = (write_space([plain], tmp_path / "plain", "tiny") / "requirements.txt").read_text().splitlines()
+    assert (space / "requirements.txt").read_text().splitlines() == [*others, "peft>=0.18"]
+    assert "takes the package peft" in write_card(adapted).read_text()
+    assert "peft" not in write_card(plain).read_text()
+
+
 def arrived(hub, repo_id=REPO):
     files = hub.published(f"spaces/{repo_id}")
     files.pop(".gitattributes")
@@ -129,10 +141,17 @@ def test_a_private_space_is_made_private_and_a_public_one_is_not_taken_for_it(hu
 
 def test_what_is_no_text_vae_is_named(run, tmp_path):
     LstmLMForCausalLM(LstmLMConfig(vocab_size=9, embedding_size=4, hidden_size=4)).save_pretrained(tmp_path / "lm")
+    build_tokenizer(["a b"], "word", 40, 1).save_pretrained(tmp_path / "lm")
     with pytest.raises(HubError, match=r"lm is a lstm_lm model, and a Space shows text VAEs \(bnvae\)"):
         write_space([tmp_path / "lm"], tmp_path / "space", "tiny")
     with pytest.raises(HubError, match="nowhere is no folder"):
         write_space([tmp_path / "nowhere"], tmp_path / "space", "tiny")
+    folder = run("classifier")
+    BnVaeForSequenceClassification(BnVaeConfig(vocab_size=9, latent_size=4)).save_pretrained(folder)
+    with pytest.raises(
+        HubError, match="classifier is a BnVaeForSequenceClassification, and a Space shows whole text VAE"
+    ):
+        write_space([folder], tmp_path / "space", "tiny")
     folder = run()
     with pytest.raises(HubError, match="two folders have the same name"):
         write_space([folder, folder], tmp_path / "space", "tiny")

@@ -1,10 +1,12 @@
 """Data that a program has at hand: `datasets`' and plain Python's shapes, as splits and as encoded rows."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from datasets import Dataset, IterableDataset
 from datasets.arrow_dataset import Column
 from torch.utils.data import Dataset as TorchDataset
@@ -71,14 +73,17 @@ def as_rows(rows: Any, name: str = "the data", most: int | None = None) -> Datas
     if isinstance(rows, Dataset | IterableDataset):
         return rows
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "columns"):
-        return Dataset.from_pandas(rows, preserve_index=False)
+        with suppress(pa.ArrowException, TypeError):
+            return Dataset.from_pandas(rows, preserve_index=False)
+        rows = {column: rows[column] for column in rows.columns}
     if isinstance(rows, Mapping):
-        return Dataset.from_dict({column: _listed(values) for column, values in rows.items()})
+        return _table({column: _listed(values) for column, values in rows.items()}, name)
     _check_iterable(rows, name)
     listed = _listed(rows, None if isinstance(rows, Sized) else most)
     first = next((row for row in listed if row is not None), None)
     if isinstance(first, Mapping):
-        return Dataset.from_list(_of_kind(Mapping, "a dict", listed, name))
+        columns = dict.fromkeys(column for row in _of_kind(Mapping, "a dict", listed, name) for column in row)
+        return _table({column: [row.get(column) for row in listed] for column in columns}, name)
     if isinstance(first, list | tuple):
         return Dataset.from_dict({"turns": _of_kind(list | tuple, "a list", listed, name)})
     texts = [None if isinstance(row, float) and row != row else row for row in listed]
@@ -101,12 +106,44 @@ def plain_rows(rows: Any, name: str = "the data", most: int | None = None) -> li
         rows = rows.to_dict("records")
     elif isinstance(rows, Mapping):
         columns = {column: _listed(values) for column, values in rows.items()}
-        lengths = {column: len(values) for column, values in columns.items()}
-        if len(set(lengths.values())) > 1:
-            raise CorpusError(f"{name}: the columns have unlike numbers of rows, {lengths}: give each as many")
+        _check_lengths(columns, name)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     _check_iterable(rows, name)
     return [_as_python(row) for row in _listed(rows, None if isinstance(rows, Sized) else most)]
+
+
+def _table(columns: Mapping[Any, list], name: str) -> Dataset:
+    """Columns as a data set; one of words beside numbers holds words.
+
+    Raises:
+        CorpusError: they are of unlike lengths, or one cannot be told what it holds.
+    """
+    _check_lengths(columns, name)
+    try:
+        return Dataset.from_dict({column: _of_words(values) for column, values in columns.items()})
+    except (pa.ArrowException, TypeError) as error:
+        for column, values in columns.items():
+            if not isinstance(column, str):
+                raise CorpusError(f"{name}: a column is called {column!r}: give it a word for a name") from error
+            kinds = sorted({type(value).__name__ for value in values if value is not None})
+            if len(kinds) > 1:
+                raise CorpusError(
+                    f"{name}, column {column}: it holds values of several kinds ({', '.join(kinds)}): make them of one"
+                ) from error
+        raise CorpusError(f"{name} cannot be made a table: {first_line(error)}") from error
+
+
+def _of_words(values: list) -> list:
+    """Values of which some are strings and others numbers as strings; None, and NaN among strings, is None."""
+    if not {str} < {type(value) for value in values} <= {str, int, float, bool, type(None)}:
+        return values
+    return [None if value is None or value != value else str(value) for value in values]
+
+
+def _check_lengths(columns: Mapping[Any, list], name: str) -> None:
+    lengths = {column: len(values) for column, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise CorpusError(f"{name}: the columns have unlike numbers of rows, {lengths}: give each as many")
 
 
 def _as_python(value: Any) -> Any:

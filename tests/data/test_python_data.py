@@ -220,3 +220,29 @@ def test_without_a_mask_the_padding_behind_the_end_is_taken_off():
     both = SimpleNamespace(pad_token_id=2, eos_token_id=2)
     for unknown in (None, both):
         assert encoded_rows(data, "train_dataset", tokenizer=unknown)["input_ids"][:] == data["input_ids"][:]
+
+
+@pytest.mark.parametrize("of_columns", [False, True])
+def test_rows_of_dicts_may_lack_fields_of_others_and_mix_words_with_numbers(of_columns):
+    rows = [{"text": "a"}, {"text": 3, "label": 1}, {"text": "c", "label": "x"}]
+    data = {name: [row.get(name) for row in rows] for name in ("text", "label")} if of_columns else rows
+    read = load_corpus({"train": data}).splits["train"][:]
+    assert read == {"text": ["a", "3", "c"], "label": [None, "1", "x"]}
+
+
+def test_a_frame_may_mix_words_with_numbers():
+    frame = pd.DataFrame({"text": ["a", 3, float("nan"), "c"], "label": [1, "x", "y", None]}, dtype=object)
+    assert load_corpus(frame).splits["train"][:] == {"text": ["a", "3", "c"], "label": ["1", "x", None]}
+
+
+@pytest.mark.parametrize(
+    "rows, words",
+    [
+        ([{"text": "a"}, {"text": {"x": 1}}], r"column text: it holds values of several kinds \(dict, str\)"),
+        ([{"text": "a", 3: 1}], "a column is called 3: give it a word"),
+        ({"text": ["a"], "label": [1, 2]}, "unlike numbers of rows"),
+    ],
+)
+def test_what_makes_no_table_is_named(rows, words):
+    with pytest.raises(CorpusError, match=words):
+        load_corpus({"train": rows})

@@ -99,6 +99,7 @@ PAPER_TABLE_4 = {
     "bn_cvae": "30.67 / 5.18 / 8.64 / 96.64, 94.43 / 84.69, 81.75",
 }
 LABELS = (100, 500, 1000, 2000, 10000)
+RECIPES = ("paper", "fast", "muon")
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ def times_table(methods: Sequence[Method]) -> str:
 
 def read_recipes(scale: str) -> dict[str, Method]:
     """The recipes that were trained on one corpus."""
-    found = {name: read_methods(scale, f"imdb_passages_recipe_{name}") for name in ("paper", "fast", "muon")}
+    found = {name: read_methods(scale, f"imdb_passages_recipe_{name}") for name in RECIPES}
     return {name: methods[0] for name, methods in found.items() if methods}
 
 
@@ -338,6 +339,7 @@ SECTIONS = (
     ("short_yelp", "Short Yelp", "short_yelp", TABLE_1, {}),
     ("rates", "What a rate buys, 40,000 sentences of short Yelp", "short_yelp_rates", RATES, {}),
     ("muon", "Recipe muon and larger batches, 40,000 sentences of short Yelp", "short_yelp_muon", MUON, {}),
+    ("dropout", "Recipe fast with the dropout of recipe muon, the same sentences", "short_yelp_dropout", MUON, {}),
     *(
         (f"pairs_{group}", f"A latent space on MiniLM and SmolLM2-135M-Instruct, {corpus}", f"{group}_pairs", PAIRS, {})
         for group, corpus in (

@@ -205,6 +205,12 @@ def test_recipes_are_held_to_an_elbo_that_all_reach(evidence, tables, tmp_path):
     assert "| muon | 6.00 | 9 | 9 |" in page
 
 
+def test_every_block_has_its_table(evidence, tables):
+    shown = {group for _, _, group, _, _ in tables.SECTIONS} | {"imdb_passages_times"}
+    recipes = {f"imdb_passages_recipe_{name}" for name in tables.RECIPES}
+    assert {block.group for block in evidence.blocks_at("cpu")} == shown | recipes
+
+
 def test_the_page_says_what_the_results_say(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     importlib.import_module("evidence_tables").main(["--check"])

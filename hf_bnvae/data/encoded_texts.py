@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
@@ -39,17 +40,19 @@ def encode_counted(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_len
     """
     unknown = unknown_word(tokenizer)
     symbols = set(tokenizer.all_special_ids) - {unknown}
+    before, behind = _ends(tokenizer)
     kept, left_out = [], []
     for ids in _token_ids(texts, tokenizer, with_ends=True):
-        inner = ids[1:-1]
+        last = len(ids) - behind
+        inner = ids[before:last]
         if symbols.isdisjoint(inner):
             left_out.append(0)
         else:
             words = [number for number in inner if number not in symbols]
             left_out.append(len(inner) - len(words))
-            ids = [ids[0], *words, ids[-1]]
+            ids = [*ids[:before], *words, *ids[last:]]
         kept.append(ids)
-    cut = [cut_inside(ids, max_length) for ids in kept]
+    cut = [ids if len(ids) <= max_length else [*ids[: max_length - behind], *ids[len(ids) - behind :]] for ids in kept]
     counts = [0] * len(cut) if unknown is None else [ids.count(unknown) for ids in cut]
     return EncodedTexts(cut, [len(ids) > max_length for ids in kept], counts, left_out)
 
@@ -86,12 +89,16 @@ def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase, with_ends: 
     return (encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=with_ends))
 
 
+def _ends(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """How many symbols a tokenizer puts before a text and behind it; some put none there."""
+    added = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True).special_tokens_mask
+    before, behind = (len(list(takewhile(bool, mask))) for mask in (added, reversed(added)))
+    if before == len(added):  # of a tokenizer that leaves the word out
+        before, behind = len(added) // 2, len(added) - len(added) // 2
+    return before, behind
+
+
 def unknown_word(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """None where one symbol stands for everything, of a tokenizer that knows every byte."""
     unknown = tokenizer.unk_token_id
     return None if unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) else unknown
-
-
-def cut_inside(ids: list[int], max_length: int) -> list[int]:
-    """Token ids cut to `max_length`, the end symbol kept."""
-    return ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]]

@@ -28,20 +28,31 @@ def with_lora(network: Any, rank: int, alpha: float, dropout: float = 0.0) -> An
     """The same network with adapters beside its attention projections, which alone are trained.
 
     Args:
-        network: a model of Transformers. Of an architecture that peft does not know all linear layers have adapters.
+        network: a model of Transformers. Of an architecture that peft does not know all linear layers have adapters,
+            but for those of a Mamba whose weights its kernels read past them.
         rank: of each adapter.
         alpha: the adapters' weight is alpha / rank.
         dropout: on what the adapters read.
 
     Raises:
-        ValueError: where peft is not installed.
+        ValueError: where peft is not installed, or puts no adapters into such a network.
     """
     check_peft()
     peft = _peft()
     known = peft.utils.constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-    targets = None if network.config.model_type in known else "all-linear"
-    options = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
-    network = peft.inject_adapter_in_model(options, network)
+    kind = network.config.model_type
+    options = peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=None if kind in known else "all-linear",
+        exclude_modules=["out_proj", "dt_proj"] if "mamba" in kind else None,
+    )
+    try:
+        network = peft.inject_adapter_in_model(options, network)
+    except ValueError as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(f"a {kind} takes no low-rank adapters of peft ({said}): train it full or frozen") from error
     for module in network.modules():
         if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
             for part in list(module.modules()):  # type: ignore[attr-defined]

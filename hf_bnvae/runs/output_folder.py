@@ -59,12 +59,18 @@ def record_arguments(trainer, checkpoint: str | None, streaming: bool = False, *
             logger.warning(sentence)
 
 
+UNDECIDING = {"architectures", "dtype", "transformers_version", "is_encoder_decoder", "use_cache"}
+
+
 def _what_decides(value):
-    """A value of a configuration; of a nested one the fields that say what the network is."""
+    """A value of a configuration; of a nested one the fields that say what the network is.
+
+    Of a model with an encoder and a decoder, such as T5, the encoder alone says that it is none.
+    """
     if not isinstance(value, PreTrainedConfig):
         return value
     told = value.to_diff_dict()
-    return {name: told[name] for name in told.keys() - {"architectures", "dtype", "transformers_version"}}
+    return {name: told[name] for name in told.keys() - UNDECIDING}
 
 
 def check_same_model(config, checkpoint: str, arguments: MethodArguments) -> None:

@@ -71,7 +71,12 @@ def take_pretrained_parts(model, options: ModelArguments, checkpoint: str | None
         if "encoder" in parts:
             model.model.encoder = parts["encoder"]
         if "decoder" in parts:
-            model.decoder.take(parts["decoder"])
+            try:
+                model.decoder.take(parts["decoder"])
+            except ValueError as error:
+                raise ParameterError(
+                    f"`decoder_name_or_path` {options.decoder_name_or_path}: {first_line(error)}"
+                ) from error
     if saved is not None:
         try:
             model.take_base_weights(saved)
@@ -115,8 +120,9 @@ def check_positions(config, splits: Mapping[str, Any], max_length: int) -> None:
                 lengths = rows.with_format("arrow")[column]
                 longest = pc.max(pc.list_value_length(lengths) if column == "input_ids" else lengths).as_py()
             if longest + beside > positions:
+                some = "have" if isinstance(rows, Dataset) else "may have"
                 raise ParameterError(
-                    f"texts of the split {split} have up to {longest} tokens, and the {part} has positions for "
+                    f"texts of the split {split} {some} up to {longest} tokens, and the {part} has positions for "
                     f"{positions - beside}: cut texts by `max_length` {positions - beside}"
                 )
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from tokenizers.processors import TemplateProcessing
 
 from hf_bnvae.data import CorpusError, build_tokenizer, encode_corpus, encode_dialogues, load_corpus, load_dialogues
 from hf_bnvae.data.encoded_texts import encode_counted
@@ -53,6 +54,20 @@ def test_special_symbols_in_the_text_change_no_number_and_stand_in_no_sentence(k
     assert tokenizer.decode(found.input_ids[0], skip_special_tokens=True) == "a b c"
     words = tokenizer.decode(found.input_ids[2], skip_special_tokens=True).split()
     assert words == ["the", "end"]
+
+
+@pytest.mark.parametrize("template", ["<s> $A </s>", "$A </s>", "<s> $A", "$A"])
+def test_a_text_is_cut_behind_its_first_words_whatever_ends_its_tokenizer_adds(template):
+    tokenizer = build_tokenizer(TEXTS, "word", 400)
+    ends = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(template, special_tokens=ends)
+    before, _, behind = template.partition("$A")
+    words = ["a", "b", "c", "d", "e", "f"]
+    found = encode_counted(["a b c d e f", "</s> a b <s>", ""], tokenizer, 5)
+    kept = words[: 5 - len(before.split()) - len(behind.split())]
+    expected = [[*before.split(), *text, *behind.split()] for text in (kept, ["a", "b"], [])]
+    assert [tokenizer.convert_ids_to_tokens(ids) for ids in found.input_ids] == expected
+    assert found.truncated == [True, False, False] and found.symbols == [0, 2, 0]
 
 
 def test_they_are_counted_in_every_report(tmp_path):

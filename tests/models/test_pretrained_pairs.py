@@ -17,6 +17,7 @@ from hf_bnvae import BnVaeConfig, BnVaeForConditionalGeneration, BnVaeForSequenc
 from hf_bnvae.data import VaeCollator
 from hf_bnvae.models.latent_memory import LatentMemory
 from hf_bnvae.models.layers import networks_without_weights
+from hf_bnvae.models.lora import with_lora
 from hf_bnvae.models.noise import with_hidden_words
 from hf_bnvae.models.pretrained_decoder import LatentMap
 
@@ -511,6 +512,17 @@ def test_a_decoder_that_takes_no_cache_reads_all_tokens_at_every_step(tmp_path, 
     assert torch.equal(model(decoder_input_ids=greedy[:, :-1], latents=latents).logits.argmax(-1), greedy[:, 1:])
     beams = model.generate(num_beams=3, **options)
     assert torch.equal(beams, model.generate(num_beams=3, use_cache=False, **options))
+
+
+@pytest.mark.parametrize("kind", ["mamba", "falcon_mamba"])
+def test_adapters_of_a_mamba_stand_where_its_kernels_read_them(kind):
+    pytest.importorskip("peft")
+    sizes = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
+    adapted = with_lora(AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)), 2, 4)
+    beside = {
+        name.partition(".lora_")[0].rpartition(".")[2] for name, _ in adapted.named_parameters() if "lora_" in name
+    }
+    assert beside == {"in_proj", "x_proj"}
 
 
 def test_a_decoder_whose_keys_are_not_as_its_configuration_says_takes_no_memory(tmp_path, monkeypatch):

@@ -386,6 +386,26 @@ def test_a_resumed_run_ends_with_the_model_of_the_unbroken_one(parts, whole_run,
         torch.testing.assert_close(resumed[name], value, msg=name)
 
 
+def test_a_run_on_the_encoder_of_t5_is_resumed(parts, tmp_path):
+    shutil.copytree(parts["encoder_name_or_path"], tmp_path / "t5")
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 4 + len(WORDS)}
+    AutoModel.from_config(AutoConfig.for_model("t5", **sizes)).save_pretrained(tmp_path / "t5")
+    options = SMALL | STEPS | {"encoder_name_or_path": str(tmp_path / "t5"), "hidden_size": 12}
+    train(TEXTS, "bn_vae", tmp_path / "whole", **options)
+    checkpoint = broken_off(tmp_path / "whole", tmp_path / "out")
+    resumed = train(TEXTS, "bn_vae", tmp_path / "out", **options, resume_from_checkpoint=str(checkpoint))
+    unbroken = BnVaeForConditionalGeneration.from_pretrained(tmp_path / "whole").state_dict()
+    torch.testing.assert_close(resumed.model.state_dict(), unbroken)
+
+
+def test_a_decoder_that_cannot_be_one_is_named(parts, tmp_path):
+    shutil.copytree(parts["decoder_name_or_path"], tmp_path / "falcon")
+    config = AutoConfig.for_model("falcon", **SIZES, vocab_size=2 + len(WORDS), multi_query=True, eos_token_id=0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "falcon")
+    with pytest.raises(ValueError, match=r"decoder_name_or_path .*falcon: .*: use soft_prompt_length"):
+        train(TEXTS, "bn_vae", tmp_path / "out", **SMALL, decoder_name_or_path=str(tmp_path / "falcon"))
+
+
 def test_a_run_goes_on_with_what_it_trained_of_pretrained_parts(parts, whole_run, tmp_path):
     checkpoint = broken_off(whole_run, tmp_path / "out")
     options = SMALL | STEPS | parts | {"lora_rank": 2, "resume_from_checkpoint": str(checkpoint)}

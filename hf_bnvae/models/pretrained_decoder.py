@@ -12,7 +12,7 @@ from transformers import initialization as init
 
 from .decoder_base import Decoder
 from .latent_memory import LatentMemory
-from .layers import input_dtype, is_plain, modes_kept, network_of
+from .layers import input_dtype, is_plain, modes_kept, network_of, to_the_left
 from .lora import with_lora, without_lora
 from .noise import HIDDEN_WORD
 
@@ -227,8 +227,15 @@ class PretrainedDecoder(Decoder):
 
         The output there is that of the last word before it, where these word vectors have one.
         """
-        outputs, state = self._run(embedded, mask, latents, state, use_cache)
-        last = (torch.arange(mask.size(1), device=mask.device) * mask).cummax(1).values
+        places = torch.arange(mask.size(1), device=mask.device)
+        if self.takes_cache:
+            outputs, state = self._run(embedded, mask, latents, state, use_cache)
+            last = (places * mask).cummax(1).values
+        else:  # what keeps a state, as a Mamba does, would forget z over padding between z and the first word
+            read = mask.long().cumsum(1)
+            in_front = (places < read[:, -1:]).to(mask.dtype)
+            outputs, state = self._run(to_the_left(embedded, mask), in_front, latents, state, use_cache)
+            last = (read - 1).clamp(min=0)
         return outputs.gather(1, last.unsqueeze(-1).expand_as(outputs)), state
 
     def _run(self, embedded, mask, latents, state, use_cache: bool):

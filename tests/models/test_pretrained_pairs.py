@@ -168,6 +168,21 @@ def test_padding_in_front_of_the_decoders_tokens_is_not_read(kind, ways, tmp_pat
     assert torch.equal(behind[:, 3:], alone)
 
 
+def test_a_decoder_that_keeps_a_state_does_not_forget_z_over_padding(tmp_path, monkeypatch):
+    monkeypatch.setitem(DECODERS, "mamba", {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2})
+    model = pair_of("bert", "mamba", tmp_path)
+    latents, tokens, padding = torch.randn(2, 3), words(60, 2, 6), torch.zeros(2, 4, dtype=torch.long)
+    alone = model(decoder_input_ids=tokens, latents=latents).logits
+    padded, mask = torch.cat([padding, tokens], 1), torch.cat([padding, torch.ones_like(tokens)], 1)
+    behind = model(decoder_input_ids=padded, decoder_attention_mask=mask, latents=latents).logits[:, 4:]
+    torch.testing.assert_close(behind, alone)
+    options = {"latents": latents, "num_beams": 2, "max_new_tokens": 5, "eos_token_id": None}
+    tokens[:, 0] = padded[:, :5] = model.config.decoder_start_token_id
+    alone = model.generate(decoder_input_ids=tokens, **options)
+    behind = model.generate(decoder_input_ids=padded, decoder_attention_mask=mask, **options)
+    assert torch.equal(behind[:, 4:], alone)
+
+
 @pytest.mark.parametrize("kind", ENCODERS)
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 def test_a_sentence_has_one_posterior_whatever_its_padding_and_its_batch(kind, pooling, tmp_path):

@@ -384,7 +384,7 @@ def rendered() -> str:
             parts.append(section(f"table2_{scale}", title, times_table(timed), timed))
         recipes = read_recipes(scale)
         if len(recipes) > 1:
-            title = f"The authors' recipe and ours, imdb_passages{words}"
+            title = f"Recipes side by side, imdb_passages{words}"
             parts.append(section(f"recipes_{scale}", title, recipes_table(recipes), list(recipes.values())))
     parts.append(other_pages())
     return "\n\n".join(part for part in parts if part) + "\n"

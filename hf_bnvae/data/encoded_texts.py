@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -83,15 +84,21 @@ def word_counts(texts: list[str], found: EncodedTexts, tokenizer: PreTrainedToke
 
 
 def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase, with_ends: bool) -> Iterator[list[int]]:
-    backend = tokenizer.backend_tokenizer  # at once, and without the offsets that `tokenizer(texts)` works out
+    backend = _backend(tokenizer)  # at once, and without the offsets that `tokenizer(texts)` works out
+    return (encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=with_ends))
+
+
+def _backend(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """What encodes for a tokenizer, without the padding and the cut that its file may ask for."""
+    backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    return (encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=with_ends))
+    return backend
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     """How many symbols a tokenizer puts before a text and behind it; some put none there."""
-    added = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True).special_tokens_mask
+    added = _backend(tokenizer).encode("a", add_special_tokens=True).special_tokens_mask
     before, behind = (len(list(takewhile(bool, mask))) for mask in (added, reversed(added)))
     if before == len(added):  # of a tokenizer that leaves the word out
         before, behind = len(added) // 2, len(added) - len(added) // 2

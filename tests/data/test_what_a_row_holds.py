@@ -70,6 +70,14 @@ def test_a_text_is_cut_behind_its_first_words_whatever_ends_its_tokenizer_adds(t
     assert found.truncated == [True, False, False] and found.symbols == [0, 2, 0]
 
 
+def test_a_tokenizer_whose_file_asks_for_padding_and_a_cut_gives_the_words_of_a_text():
+    tokenizer = build_tokenizer(TEXTS, "word", 400)
+    wanted = encode_counted(TEXTS, tokenizer, 50)
+    tokenizer.backend_tokenizer.enable_padding(length=16)
+    tokenizer.backend_tokenizer.enable_truncation(3)
+    assert encode_counted(TEXTS, tokenizer, 50) == wanted
+
+
 def test_they_are_counted_in_every_report(tmp_path):
     (tmp_path / "train.txt").write_text("\n".join(TEXTS) + "\n")
     corpus = load_corpus(files={"train": str(tmp_path / "train.txt")})

@@ -2,8 +2,9 @@
 
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,6 +78,8 @@ class ModelWithTokenizer:
     tokenizer: PreTrainedTokenizerBase
     folder: Path | None = None
     """Where the results and the record of the run that trained the model lie, if they are known."""
+    fetch_run: Callable[[], Path | None] | None = None
+    """What fetches them from the Hub, for a model from there: saving and publishing need them, and loading does not."""
 
     @classmethod
     def load(cls, name: str, device: str | int | torch.device | None, options: Mapping, *settings) -> Any:
@@ -101,7 +104,11 @@ class ModelWithTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **shared)
         make: Any = cls
         pipeline = make(model, with_decoder_tokenizer(tokenizer, name, **shared), *settings)
-        pipeline.folder = folder_of_run(name, **shared)
+        if Path(name).is_dir():
+            pipeline.folder = folder_of_run(name, **shared)
+        else:
+            pinned = {"revision": commit} if (commit := getattr(config, "_commit_hash", None)) else {}
+            pipeline.fetch_run = partial(folder_of_run, name, **shared | pinned)
         return pipeline
 
     @property
@@ -136,6 +143,7 @@ class ModelWithTokenizer:
         from .hub.publishing import remove_earlier
 
         folder = Path(folder)
+        self._find_run()
         elsewhere = self.folder is None or self.folder.resolve() != folder.resolve()
         if elsewhere:
             remove_earlier(folder)
@@ -145,6 +153,11 @@ class ModelWithTokenizer:
             shutil.rmtree(folder / SUBFOLDER, ignore_errors=True)
         if elsewhere:
             self._copy_run(folder, RUN_FILES)
+
+    def _find_run(self) -> None:
+        """Fetch what belongs to the model from the Hub, once."""
+        if self.folder is None and self.fetch_run is not None:
+            self.folder, self.fetch_run = self.fetch_run(), None
 
     def _copy_run(self, folder: Path, names: Iterable[str]) -> None:
         """Copy files of the run that trained the model, where they are known."""
@@ -173,6 +186,7 @@ class ModelWithTokenizer:
         from .hub import publish, write_card
         from .hub.cards import CARD_NAME, has_own_card
 
+        self._find_run()
         own = self.folder
         by_hand = own is not None and (own / CARD_NAME).is_file() and not has_own_card(own)
         with TemporaryDirectory() as folder:
